@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/bytes.h"
+
+#include "base/num.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+Bytes bytes_of_text(const char *text) {
+    return (Bytes){(const uint8_t *)text, strlen(text)};
+}
+
+bool bytes_equal(Bytes a, Bytes b) {
+    return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
+}
+
+static bool buffer_reserve(Buffer *buffer, size_t more) {
+    if (buffer->failed || more >= SIZE_MAX / 4 || buffer->length >= SIZE_MAX / 4) {
+        buffer->failed = true;
+        return false;
+    }
+    size_t need = buffer->length + more + 1;
+    if (need <= buffer->capacity) {
+        return true;
+    }
+    size_t capacity = num_max(num_max(need, 64), buffer->capacity * 2);
+    uint8_t *data = realloc(buffer->data, capacity);
+    if (data == NULL) {
+        buffer->failed = true;
+        return false;
+    }
+    buffer->data = data;
+    buffer->capacity = capacity;
+    return true;
+}
+
+void buffer_append(Buffer *buffer, const void *data, size_t length) {
+    if (!buffer_reserve(buffer, length)) {
+        return;
+    }
+    if (length > 0) {
+        memcpy(buffer->data + buffer->length, data, length);
+    }
+    buffer->length += length;
+    buffer->data[buffer->length] = 0;
+}
+
+void buffer_append_text(Buffer *buffer, const char *text) {
+    buffer_append(buffer, text, strlen(text));
+}
+
+void buffer_append_byte(Buffer *buffer, uint8_t byte) {
+    buffer_append(buffer, &byte, 1);
+}
+
+void buffer_printf(Buffer *buffer, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    va_list again;
+    va_copy(again, arguments);
+    int length = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    if (length >= 0 && buffer_reserve(buffer, (size_t)length)) {
+        vsnprintf((char *)buffer->data + buffer->length, (size_t)length + 1, format, again);
+        buffer->length += (size_t)length;
+    }
+    va_end(again);
+}
+
+void buffer_clear(Buffer *buffer) {
+    buffer->length = 0;
+    buffer->failed = false;
+    if (buffer->data != NULL) {
+        buffer->data[0] = 0;
+    }
+}
+
+void buffer_free(Buffer *buffer) {
+    free(buffer->data);
+    *buffer = (Buffer){0};
+}

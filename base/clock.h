@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// The only door to the time. Pure code (scheduler/) never calls it: it is told the time.
+#ifndef BASE_CLOCK_H
+#define BASE_CLOCK_H
+
+#include <stdint.h>
+
+uint64_t clock_ns(void);           // monotonic
+void clock_utc_text(char out[32]); // "2026-11-24T20:15:03Z"
+
+#endif

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static Status file_open(const char *path, int *descriptor, size_t *length, Error *error) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        Status status = errno == ENOENT || errno == ENOTDIR ? E_NOT_FOUND : E_IO;
+        return error_set(error, status, "%s: cannot be opened: %s", path, strerror(errno));
+    }
+    struct stat info;
+    if (fstat(fd, &info) != 0) {
+        close(fd);
+        return error_set(error, E_IO, "%s: cannot be examined: %s", path, strerror(errno));
+    }
+    if (!S_ISREG(info.st_mode)) {
+        close(fd);
+        return error_set(error, E_IO, "%s: is not a regular file", path);
+    }
+    *descriptor = fd;
+    *length = (size_t)info.st_size;
+    return OK;
+}
+
+Status file_map_open(const char *path, FileMap *map, Error *error) {
+    *map = (FileMap){0};
+    int fd;
+    size_t length;
+    Status status = file_open(path, &fd, &length, error);
+    if (status != OK) {
+        return status;
+    }
+    if (length > 0) {
+        void *base = mmap(NULL, length, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (base == MAP_FAILED) {
+            status = error_set(error, E_IO, "%s: cannot be mapped: %s", path, strerror(errno));
+        } else {
+            map->base = base;
+            map->base_length = length;
+            map->bytes = (Bytes){base, length};
+        }
+    }
+    close(fd);
+    return status;
+}
+
+void file_map_close(FileMap *map) {
+    if (map->base != NULL) {
+        munmap(map->base, map->base_length);
+    }
+    *map = (FileMap){0};
+}
+
+Status file_read(const char *path, size_t bytes_max, Buffer *out, Error *error) {
+    int fd;
+    size_t length;
+    Status status = file_open(path, &fd, &length, error);
+    if (status != OK) {
+        return status;
+    }
+    if (length > bytes_max) {
+        close(fd);
+        return error_set(error, E_LIMIT, "%s: has %zu bytes; at most %zu are allowed", path, length,
+                         bytes_max);
+    }
+    uint8_t chunk[65536];
+    size_t total = 0;
+    for (;;) {
+        ssize_t count = read(fd, chunk, sizeof chunk);
+        if (count < 0 && errno == EINTR) {
+            continue;
+        }
+        if (count < 0) {
+            status = error_set(error, E_IO, "%s: cannot be read: %s", path, strerror(errno));
+            break;
+        }
+        if (count == 0) {
+            break;
+        }
+        total += (size_t)count;
+        if (total > bytes_max) {
+            status = error_set(error, E_LIMIT, "%s: grew beyond %zu bytes while being read", path,
+                               bytes_max);
+            break;
+        }
+        buffer_append(out, chunk, (size_t)count);
+        if (out->failed) {
+            status = error_set(error, E_MEMORY, "%s: no memory for its %zu bytes", path, length);
+            break;
+        }
+    }
+    close(fd);
+    return status;
+}
+
+static bool file_write_all(int fd, Bytes bytes) {
+    while (bytes.length > 0) {
+        ssize_t count = write(fd, bytes.data, bytes.length);
+        if (count < 0 && errno == EINTR) {
+            continue;
+        }
+        if (count <= 0) {
+            return false;
+        }
+        bytes.data += count;
+        bytes.length -= (size_t)count;
+    }
+    return true;
+}
+
+Status file_write_whole(const char *path, Bytes bytes, Error *error) {
+    Buffer name = {0};
+    buffer_printf(&name, "%s.tmp-%ld", path, (long)getpid());
+    if (name.failed) {
+        return error_set(error, E_MEMORY, "%s: no memory for a file name", path);
+    }
+    const char *temporary = (const char *)name.data;
+    Status status = OK;
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        status = error_set(error, E_IO, "%s: cannot be created: %s", temporary, strerror(errno));
+    } else {
+        bool good = file_write_all(fd, bytes);
+        good = close(fd) == 0 && good;
+        if (!good || rename(temporary, path) != 0) {
+            status = error_set(error, E_IO, "%s: cannot be written: %s", path, strerror(errno));
+            unlink(temporary);
+        }
+    }
+    buffer_free(&name);
+    return status;
+}
+
+bool file_exists(const char *path) {
+    return access(path, F_OK) == 0;
+}
+
+bool file_is_folder(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files: a read-only map of a whole file, a bounded read, and a write that is never seen half done
+// (temporary name in the same folder, then rename). Every error text names the path.
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+#include "base/bytes.h"
+#include "base/status.h"
+
+typedef struct FileMap {
+    Bytes bytes; // data NULL and length 0 for an empty file
+    void *base;
+    size_t base_length;
+} FileMap;
+
+// Maps `path` read-only. E_NOT_FOUND, E_IO. The map lives until file_map_close; touching it after
+// the file was truncated by someone else raises SIGBUS, as with every mmap.
+Status file_map_open(const char *path, FileMap *map, Error *error);
+void file_map_close(FileMap *map);
+
+// Reads a whole regular file of at most `bytes_max` bytes and appends it to `out` (the caller
+// frees). E_NOT_FOUND, E_IO, E_LIMIT (the text names the size and the limit), E_MEMORY.
+Status file_read(const char *path, size_t bytes_max, Buffer *out, Error *error);
+
+// Writes `bytes` to `path` by way of a temporary file and rename.
+Status file_write_whole(const char *path, Bytes bytes, Error *error);
+
+bool file_exists(const char *path);
+bool file_is_folder(const char *path);
+
+#endif

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one error idiom. A function that can fail because of the world returns a Status: 0 is OK, a
+// negative number is a row of status.def. Where a person should learn more, the function also takes
+// an `Error *` (NULL allowed) and writes one sentence there that names the input, the rule and what
+// to do. Our own mistakes are not statuses: they are REQUIRE (check.h).
+#ifndef BASE_STATUS_H
+#define BASE_STATUS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef int32_t Status;
+
+enum {
+    OK = 0,
+#define STATUS(name, number, class, retryable, text, hint) name = number,
+#include "base/status.def"
+#undef STATUS
+};
+
+typedef enum StatusClass {
+    STATUS_CALLER,
+    STATUS_BUSY,
+    STATUS_SERVER,
+    STATUS_DEVICE,
+    STATUS_BUG
+} StatusClass;
+
+enum { ERROR_TEXT_MAX = 1024 };
+
+typedef struct Error {
+    Status status;
+    char text[ERROR_TEXT_MAX]; // one or more full sentences, zero-terminated, never empty after
+                               // error_set
+} Error;
+
+// Fills `error` (when not NULL) and returns `status`, so that a failing function ends in
+// `return error_set(error, E_IO, "...")`. Text longer than the buffer is cut.
+Status error_set(Error *error, Status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// Puts "prefix: " before the text already there, so that outer layers can add the file name.
+// Returns error->status, or `status` when error is NULL.
+Status error_prefix(Error *error, Status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+const char *status_name(Status status);  // "E_IO"; "OK"; "E_UNKNOWN"
+const char *status_text(Status status);  // the catalogue's client text
+const char *status_hint(Status status);  // the catalogue's operator hint
+StatusClass status_class(Status status); // STATUS_BUG for unknown numbers
+bool status_retryable(Status status);
+
+#endif

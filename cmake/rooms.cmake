@@ -1,0 +1,35 @@
+# room(folder LINK libs...): every .c file of the folder (not of its subfolders, not main.c) becomes
+# the static library tessera_<last part of folder>. A file whose name ends in _avx512.c or _avx2.c is
+# compiled for that instruction set; only code chosen at run time may live there.
+# program(name main.c LINK libs...): an executable.
+function(room folder)
+  cmake_parse_arguments(ARG "" "" "LINK" ${ARGN})
+  get_filename_component(name ${folder} NAME)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.c)
+  list(FILTER sources EXCLUDE REGEX "/main\\.c$")
+  if(NOT sources)
+    add_library(tessera_${name} INTERFACE)
+    target_link_libraries(tessera_${name} INTERFACE ${ARG_LINK})
+    target_include_directories(tessera_${name} INTERFACE ${PROJECT_SOURCE_DIR})
+    return()
+  endif()
+  foreach(source ${sources})
+    if(source MATCHES "_avx512\\.c$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
+        "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-mavx512bf16;-mfma;-mf16c;-mprefer-vector-width=512")
+    elseif(source MATCHES "_avx2\\.c$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
+    endif()
+  endforeach()
+  add_library(tessera_${name} STATIC ${sources})
+  target_include_directories(tessera_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(tessera_${name} PUBLIC ${ARG_LINK})
+endfunction()
+
+function(program name main)
+  cmake_parse_arguments(ARG "" "" "LINK" ${ARGN})
+  if(EXISTS ${PROJECT_SOURCE_DIR}/${main})
+    add_executable(${name} ${main})
+    target_link_libraries(${name} PRIVATE ${ARG_LINK})
+  endif()
+endfunction()
