@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The waist between the server side and the network: open, step, close. No device type in it.
+// One Engine belongs to one thread (the step thread); engine_step blocks until the step is done.
+//
+// The Engine owns the KV store behind the page numbers, the workspace and the device copy of the
+// weights. It trusts a Batch (the scheduler's promise) and never sees a socket, a clock or a queue.
+#ifndef MODEL_ENGINE_H
+#define MODEL_ENGINE_H
+
+#include "base/bytes.h"
+#include "base/status.h"
+#include "scheduler/batch.h"
+#include "weights/weights.h"
+
+typedef struct Engine Engine;
+struct Backend;
+
+typedef enum EngineActivation {
+    ENGINE_ACTIVATION_AUTO, // int8 for int8 and int4 weights, bf16 for bf16, f32 for f32
+    ENGINE_ACTIVATION_F32,
+    ENGINE_ACTIVATION_BF16,
+    ENGINE_ACTIVATION_INT8,
+} EngineActivation;
+
+typedef struct EngineOptions {
+    EngineActivation activation;
+    bool kv_f32;              // keep keys and values in f32 (truth); default bf16
+    uint32_t rows_max;        // rows of one step; at least the largest image, 1,122 for budget 1120
+    uint32_t sequences_max;   // sequences of one step
+    uint32_t logits_rows_max; // rows whose logits one step may ask for; 0 = sequences_max
+    uint32_t pages[PAGE_KIND_COUNT]; // pages of each kind in the KV store
+} EngineOptions;
+
+// Predicted bytes, line by line, before anything is taken.
+typedef struct MemoryPlan {
+    uint64_t weights, kv[PAGE_KIND_COUNT], workspace, total;
+    uint64_t page_bytes[PAGE_KIND_COUNT]; // of one page over all layers of its kind
+} MemoryPlan;
+
+MemoryPlan engine_plan(const Weights *weights, const struct Backend *backend,
+                       const EngineOptions *options);
+
+// `weights` and `backend` must outlive the engine and stay the caller's. E_MEMORY names the plan's
+// sum and what to lower; E_ARGUMENT names the option.
+Status engine_open(const Weights *weights, const struct Backend *backend,
+                   const EngineOptions *options, Engine **out, Error *error);
+void engine_close(Engine *engine);
+
+// Runs one step and fills `result` (result->samples is the caller's array). After a device fault
+// the engine stays failed and every further step returns the same Status.
+Status engine_step(Engine *engine, const Batch *batch, StepResult *result, Error *error);
+
+#endif

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+// The op table and the device table: all that a backend implements, and all of a backend that the
+// model sees. cpu/ is one implementation, cuda/ is another. The model (forward.c) is written once
+// over these structs.
+//
+// Conventions. Rows are tokens, row major, f32 unless said. All pointers are device memory except
+// those marked "host". Ops run in call order on one stream; a backend may return before the work is
+// done and report its failure at the next device->wait. Every op checks nothing the engine has
+// promised (shapes, ranges), and returns a Status for what only it can know (device faults).
+// Results of a row never depend on which other rows share the call: accumulation over k runs in a
+// fixed order, so a request gets the same tokens alone and in a crowd.
+#ifndef MODEL_OPS_H
+#define MODEL_OPS_H
+
+#include "base/status.h"
+#include "scheduler/batch.h"
+#include "weights/weights.h"
+
+#include <stddef.h>
+
+// What a linear reads. The kind is chosen per engine (docs/numerics.md): f32 for truth, bf16 for
+// W16A16 and W4A16, int8 (symmetric, one scale per row, absmax / 127, round to nearest even) for
+// W8A8 and W4A8.
+typedef enum ActivationKind {
+    ACTIVATION_F32,
+    ACTIVATION_BF16,
+    ACTIVATION_INT8,
+    ACTIVATION_KIND_COUNT
+} ActivationKind;
+
+enum { ACTIVATION_COLUMN_ALIGN = 128 }; // stride; columns beyond the matrix's are zero
+
+typedef struct Activation {
+    ActivationKind kind;
+    uint32_t columns;    // valid ones
+    uint32_t stride;     // columns rounded up to ACTIVATION_COLUMN_ALIGN
+    void *values;        // [rows][stride] of f32, bf16 or int8
+    float *scales;       // [rows], int8 only: x = value * scale
+    int32_t *block_sums; // [rows][stride / 32], int8 only: sum of 32 values, for offset codes
+} Activation;
+
+// KV cache of one layer: `pages` is an array of pages of `page_bytes`, whose inside is the
+// backend's own business. Values are kept in the store's kind.
+typedef enum KvKind { KV_F32, KV_BF16, KV_KIND_COUNT } KvKind;
+
+typedef struct KvLayer {
+    KvKind kind;
+    LayerShape shape;
+    size_t page_bytes; // device->kv_page_bytes(kind, shape): K and V of KV_PAGE_TOKENS tokens
+    void *pages;       // [page_count][page_bytes]
+} KvLayer;
+
+// Where the rows of a step live in the cache: a device copy of the arrays of Batch.
+typedef struct PagedRows {
+    uint32_t row_count;
+    const uint32_t *positions;    // [rows]
+    const uint32_t *sliding_end;  // [rows]
+    const uint32_t *row_sequence; // [rows]
+    uint32_t sequence_count;
+    const BatchSequence *sequences;
+    const uint32_t *pages[PAGE_KIND_COUNT];
+    // Host copies of the two numbers that size the work.
+    uint32_t kv_length_max;
+} PagedRows;
+
+typedef struct OpCopyPages {
+    const KvLayer *layers; // host array of all layers of the kind
+    uint32_t layer_count;
+    uint32_t count;
+    const uint32_t *from, *to; // host [count]
+} OpCopyPages;
+
+typedef struct OpEmbed {
+    uint32_t row_count;
+    const int32_t *tokens; // [rows]; negative: leave the row alone
+    Matrix table;          // [vocab][hidden]
+    float scale;
+    float *out; // [rows][hidden]
+} OpEmbed;
+
+// model.md 3.1: LN1 -> dense + bias -> LN2 -> + (P[x,0] + P[y,1]) -> LN3 -> rms -> projection.
+// Pixels enter as u8 / 255. LayerNorm eps is 1e-5.
+typedef struct OpPatchEmbed {
+    uint32_t patch_count;
+    const uint8_t *pixels;     // [patches][patch_values] u8
+    const uint16_t *positions; // [patches][2] column, row
+    const uint32_t *out_rows;  // [patches] row of `out` for each patch
+    const VisionWeights *weights;
+    const Gemma4Config *config;
+    Activation normed;   // scratch [patches][patch_values]
+    float *dense;        // scratch [patches][vision_hidden]
+    Activation finished; // scratch [patches][vision_hidden]
+    float *projected;    // scratch [patches][hidden]
+    float *out;          // [rows][hidden], no embed_scale
+} OpPatchEmbed;
+
+typedef struct OpRopeTable {
+    uint32_t row_count;
+    const uint32_t *positions;      // [rows]
+    uint32_t pair_count;            // head_dim / 2
+    const float *inverse_frequency; // [pairs] f32, zeros for pairs that do not turn
+    float *cosine, *sine; // [rows][pairs]: cos and sin of (float)position * inverse_frequency
+} OpRopeTable;
+
+typedef struct OpNorm {
+    uint32_t row_count;
+    const uint32_t *rows; // [row_count] gather of input rows, or NULL for 0, 1, 2, ...
+    const float *in;      // [..][columns]
+    uint32_t columns;
+    const float *weight; // [columns]
+    float eps;
+    Activation out; // [row_count]
+} OpNorm;
+
+typedef enum LinearEpilogue {
+    LINEAR_PLAIN,
+    LINEAR_GELU_MUL, // panels alternate gate and up: out = gelu_tanh(gate) * up, half as many
+                     // columns
+} LinearEpilogue;
+
+typedef struct OpLinear {
+    uint32_t row_count;
+    Activation in; // [rows][weight.columns]
+    Matrix weight;
+    LinearEpilogue epilogue;
+    const float *bias;    // [out columns] or NULL
+    float *out;           // [rows][out_stride]
+    uint32_t out_stride;  // at least the out columns
+    uint32_t out_columns; // weight.rows, or for GELU_MUL the intermediate size
+} OpLinear;
+
+// qkv rows [rows][qkv_stride]: q heads, k heads, v heads. q becomes rope(rms(q) * q_norm) in place;
+// k = rope(rms(k) * k_norm) and v = rms(v) (v = rms(raw k) when value_is_key) go to the cache.
+typedef struct OpRopeAppend {
+    float *qkv;
+    uint32_t qkv_stride;
+    const float *q_norm, *k_norm; // [head_dim]
+    float eps;
+    const float *cosine, *sine; // [rows][head_dim / 2]
+    KvLayer cache;
+    PagedRows rows;
+} OpRopeAppend;
+
+// o = softmax(q . k) v over the row's range, scale 1.0, fp32 softmax.
+typedef struct OpAttention {
+    const float *q; // [rows][q_stride], heads side by side
+    uint32_t q_stride;
+    KvLayer cache;
+    PagedRows rows;
+    uint32_t window; // sliding layers only
+    float *scratch;  // [rows][heads * head_dim]
+    Activation out;  // [rows][heads * head_dim]
+} OpAttention;
+
+typedef struct OpActivate {
+    uint32_t row_count;
+    const float *in; // [rows][in_stride]
+    uint32_t in_stride;
+    Activation out;
+} OpActivate;
+
+typedef struct OpResidualNorm {
+    uint32_t row_count;
+    uint32_t columns;
+    float *h;               // [rows][columns] residual stream, updated
+    const float *x;         // [rows][columns] branch output
+    const float *post_norm; // [columns]
+    float scalar;           // layer_scalar after the MLP, 1 after attention
+    const float *next_norm; // [columns], or NULL: h only
+    float eps;
+    Activation out;
+} OpResidualNorm;
+
+typedef struct OpLogits {
+    uint32_t row_count;
+    float *logits; // [rows][vocab], in place
+    uint32_t vocab_count;
+    float softcap; // 0 = none
+} OpLogits;
+
+typedef struct OpSample {
+    uint32_t count;
+    const BatchSequence *const *sequences; // host [count]
+    float *logits;                         // [count][vocab], destroyed
+    uint32_t vocab_count;
+    const int32_t *suppress_ids; // host
+    uint32_t suppress_count;
+    StepSample *out; // host [count]
+} OpSample;
+
+typedef struct OpTable {
+#define OP(name, arguments, text) Status (*name)(void *context, const arguments *op);
+#include "model/ops.def"
+#undef OP
+} OpTable;
+
+typedef struct DeviceTable {
+    const char *name; // "cpu avx512-vnni-bf16", "cuda sm_89 NVIDIA GeForce RTX 4090"
+    // Zeroed device memory, 64-byte aligned at least; NULL when there is none left.
+    void *(*take)(void *context, size_t bytes);
+    void (*give)(void *context, void *memory);
+    Status (*upload)(void *context, void *to, const void *host_from, size_t bytes);
+    Status (*download)(void *context, void *host_to, const void *from, size_t bytes);
+    Status (*wait)(void *context, Error *error); // all ops so far are done; their first failure
+    size_t (*kv_page_bytes)(KvKind kind, const LayerShape *shape);
+    // Weights to the device: returns a Matrix whose pointers are device memory. The cpu backend
+    // hands back what it got. Freed with the backend.
+    Status (*place_matrix)(void *context, const Matrix *host, Matrix *out);
+    Status (*place_floats)(void *context, const float *host, size_t count, const float **out);
+    uint64_t (*memory_bytes)(void *context); // free now, for the memory plan; 0 = unknown
+} DeviceTable;
+
+typedef struct Backend {
+    const OpTable *ops;
+    const DeviceTable *device;
+    void *context;
+    void (*close)(void *context);
+} Backend;
+
+#endif
