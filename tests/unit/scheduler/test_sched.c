@@ -275,8 +275,8 @@ static uint64_t random_run(uint64_t seed) {
                           .tokens_max = 32 + throw_below(&dice, 200),
                           .images_max = 2,
                           .window = 8 + throw_below(&dice, 80)};
-    o.pages[0] = 6 + throw_below(&dice, 30);
-    o.pages[1] = 6 + throw_below(&dice, 30);
+    o.pages[0] = 5 + throw_below(&dice, 20);
+    o.pages[1] = 5 + throw_below(&dice, 20);
     Scheduler *s = open_scheduler(&o);
     unsigned char owner0[64], owner1[64];
     unsigned char *owner[] = {owner0, owner1};
@@ -289,7 +289,7 @@ static uint64_t random_run(uint64_t seed) {
         if (added < TAGS && throw_below(&dice, 3) == 0) {
             Expectation *e = &expected[added];
             e->request = text_request(1 + throw_below(&dice, o.tokens_max - 1),
-                                      1 + throw_below(&dice, 20), added);
+                                      1 + throw_below(&dice, 80), added);
             if (throw_below(&dice, 2) && e->request.token_count > 12) {
                 e->images[0] = (SequenceImage){
                     .position_first = 1 + throw_below(&dice, 4),
