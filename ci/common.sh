@@ -1,0 +1,63 @@
+# Shared by ci/demo, ci/test and friends: install what is missing, configure, build.
+# Sourced, never run. Every step says what it does and why.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# What a build needs, and what each is for (docs/dependencies.md has the reasons for the choices).
+build_packages=(
+    gcc make cmake ninja-build pkg-config # compiler and build system
+    libjansson-dev                        # JSON: config.json, tokenizer.json
+    libxxhash-dev                         # checksums and content hashes
+    libjpeg62-turbo-dev libpng-dev libwebp-dev # picture decoders
+    libuv1-dev                            # threads and event loop of the host process
+)
+# What the tests need beyond that.
+test_packages=(
+    libcriterion-dev                      # test framework
+    clang libclang-rt-14-dev              # libFuzzer and the sanitizers for the fuzz targets
+    clang-format clang-tidy               # ci/lint
+    python3                               # live tests and checks, standard library only
+)
+
+say() { printf '\n== %s\n' "$*"; }
+
+install_packages() {
+    local missing=()
+    local package
+    for package in "$@"; do
+        if ! dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed'; then
+            missing+=("$package")
+        fi
+    done
+    if [ ${#missing[@]} -eq 0 ]; then
+        return
+    fi
+    say "installing Debian packages: ${missing[*]}"
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo >/dev/null; then
+            echo "These packages are missing and need root to install: ${missing[*]}" >&2
+            echo "Run as root, or install them by hand and call this again." >&2
+            exit 1
+        fi
+        as_root=(sudo)
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# build PRESET [TARGET...]
+build() {
+    local preset=$1
+    shift
+    say "building: preset $preset"
+    cmake --preset "$preset" >"/tmp/tessera-cmake-$preset.log" 2>&1 ||
+        { cat "/tmp/tessera-cmake-$preset.log" >&2; return 1; }
+    if [ $# -gt 0 ]; then
+        cmake --build --preset "$preset" --target "$@"
+    else
+        cmake --build --preset "$preset"
+    fi
+}

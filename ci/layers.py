@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""The arrows between rooms and a few habits, checked on the text of the sources.
+
+Rooms may include only what the table below allows (docs/architecture.md). Also: device headers only in
+cuda/ and tests/simt, uv.h only in host/, no banned calls, a head comment in every file, no unowned
+notes, and files over 800 lines must say why in their head comment ("Long because").
+"""
+import pathlib
+import re
+import subprocess
+import sys
+
+ALLOWED = {
+    "base": set(),
+    "weights": {"base"},
+    "scheduler": {"base"},
+    "model": {"base", "weights", "scheduler/batch.h"},
+    "cpu": {"base", "weights", "model/ops.h", "model/ops.def", "scheduler/batch.h"},
+    "cuda": {"base", "weights", "model/ops.h", "model/ops.def", "scheduler/batch.h"},
+    "rpc": {"base"},
+    "host/text": {"base", "weights"},
+    "host/media": {"base"},
+    "host": {"base", "rpc", "scheduler", "weights", "model/engine.h", "host/text", "host/media",
+             "cpu/cpu.h", "cuda/cuda_backend.h"},
+}
+FREE = ("tests", "bench", "tools")
+BANNED = r"\b(strcpy|strcat|sprintf|vsprintf|gets|alloca|strtok|atoi|atof|rand|srand)\s*\("
+CLOCK = r"\b(time|gettimeofday|clock_gettime)\s*\("
+# Written so that this file does not contain what it looks for.
+NOTES = r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|HA" + r"CK)\b"
+
+
+def room_of(path):
+    parts = path.split("/")
+    if parts[0] == "host" and len(parts) > 2:
+        return "/".join(parts[:2])
+    return parts[0]
+
+
+def check_file(path, text, faults):
+    room = room_of(path)
+    lines = text.split("\n")
+    if not lines[0].startswith("// SPDX-License-Identifier:"):
+        faults.append(f"{path}:1: the first line is not the SPDX line")
+    if path.endswith(".h") and (len(lines) < 2 or not lines[1].startswith("//")):
+        faults.append(f"{path}:2: the head comment is missing")
+    if len(lines) > 800 and "Long because" not in text:
+        faults.append(f"{path}: {len(lines)} lines; split it or say why it is long in the head comment")
+    for number, line in enumerate(lines, 1):
+        where = f"{path}:{number}"
+        include = re.match(r'\s*#\s*include\s+["<]([^">]+)[">]', line)
+        if include:
+            check_include(room, path, include.group(1), where, faults)
+        code = line.split("//")[0]
+        if re.search(BANNED, code):
+            faults.append(f"{where}: a banned call: {line.strip()}")
+        if re.search(CLOCK, code) and not path.startswith(("base/clock", "tests/")):
+            faults.append(f"{where}: the time comes from base/clock.h only")
+        if re.search(NOTES, line):
+            faults.append(f"{where}: an unfinished note: {line.strip()}")
+        if re.search(r"\basm\b", code) and room == "cuda" and "cuda/prim/" not in path:
+            faults.append(f"{where}: asm outside cuda/prim")
+        if "<<<" in code:
+            faults.append(f"{where}: a launch outside the LAUNCH macro")
+
+
+def check_include(room, path, name, where, faults):
+    if name.startswith("cuda_runtime") and room != "cuda" and not path.startswith("tests/simt"):
+        faults.append(f"{where}: cuda_runtime.h outside cuda/ and tests/simt")
+    if name == "uv.h" and not path.startswith(("host/", "tests/")):
+        faults.append(f"{where}: uv.h outside host/")
+    if "/" not in name or room in FREE:
+        return
+    target = room_of(name)
+    if target not in ALLOWED and target not in FREE:
+        return  # a system header with a folder
+    if target == room or target in ALLOWED.get(room, set()) or name in ALLOWED.get(room, set()):
+        return
+    faults.append(f"{where}: {room} may not include {name}")
+
+
+def main():
+    root = pathlib.Path(__file__).resolve().parent.parent
+    names = subprocess.run(["git", "ls-files", "*.c", "*.h", "*.cu", "*.cuh"], cwd=root, check=True,
+                           capture_output=True, text=True).stdout.split()
+    faults = []
+    for name in names:
+        check_file(name, (root / name).read_text(encoding="utf-8"), faults)
+    for fault in faults:
+        print(fault)
+    sys.exit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    main()
