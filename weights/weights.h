@@ -28,7 +28,7 @@ typedef struct LayerWeights {
     Matrix o;       // [hidden][heads * head_dim]
     Matrix gate_up; // [2 * intermediate padded to 16][hidden]: panels alternate, panel 2i holds
                     // gate rows 16i.., panel 2i + 1 the same rows of up
-    Matrix down; // [hidden][intermediate]
+    Matrix down;    // [hidden][intermediate]
 } LayerWeights;
 
 // Patch columns are in HWC order: (py * 48 + px) * 3 + channel. Kept at bf16 or f32 at every level.
