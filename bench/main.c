@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// tessera-bench: the program behind `tessera bench`. A table of benches and nothing else.
+#include "bench/bench.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct Bench {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *text;
+} Bench;
+
+static const Bench benches[] = {
+    {"ops", bench_ops,
+     "matrix products per weight level and rows, against the machine's measured peak"},
+    {"attention", bench_attention, "paged attention, decode and prefill"},
+    {"model", bench_model, "prefill and decode tokens/s of a model"},
+    {"media", bench_media, "pictures/s of decode, resize and patches on one thread"},
+    {"text", bench_text, "tokenizer MB/s on one thread"},
+};
+
+static int usage(FILE *out) {
+    fprintf(out,
+            "usage: tessera bench NAME [ARGUMENTS]   (--help after NAME for its arguments)\n\n");
+    for (size_t i = 0; i < sizeof benches / sizeof benches[0]; i++) {
+        fprintf(out, "  %-10s %s\n", benches[i].name, benches[i].text);
+    }
+    fprintf(out, "\nRows of JSON go to stdout, a table for people to stderr.\n");
+    return out == stdout ? 0 : 2;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        return usage(stderr);
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        return usage(stdout);
+    }
+    for (size_t i = 0; i < sizeof benches / sizeof benches[0]; i++) {
+        if (strcmp(argv[1], benches[i].name) == 0) {
+            return benches[i].run(argc - 1, argv + 1);
+        }
+    }
+    fprintf(stderr, "tessera bench: there is no bench named '%s'\n", argv[1]);
+    return usage(stderr);
+}
