@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+// The path of a picture: probe, limits, decoder, sink. There are two sinks: one that resizes the
+// rows as they come, and one that puts them upright into an Image. A picture that is stored upright
+// never exists whole in our memory unless its codec needs it so.
+#include "host/media/media.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/num.h"
+#include "host/media/media_buffer.h"
+#include "host/media/orient.h"
+#include "host/media/probe.h"
+#include "host/media/read.h"
+#include "host/media/resize.h"
+
+MediaLimits media_limits_default(void) {
+    return (MediaLimits){
+        .file_bytes_max = 64ull << 20, .pixels_max = 100 * 1000 * 1000, .side_max = 65535};
+}
+
+const char *media_format_name(ImageFormat format) {
+    static const char *const names[] = {"JPEG", "PNG", "WebP"};
+    REQUIRE((size_t)format < sizeof names / sizeof names[0]);
+    return names[format];
+}
+
+Status media_geometry(uint32_t width, uint32_t height, uint32_t budget, ImageGeometry *out,
+                      Error *error) {
+    if (budget != 70 && budget != 140 && budget != 280 && budget != 560 && budget != 1120) {
+        return error_set(error, E_ARGUMENT,
+                         "The image token budget is %u; it must be 70, 140, 280, 560 or 1120.",
+                         budget);
+    }
+    if (width == 0 || height == 0) {
+        return error_set(error, E_IMAGE_SHAPE, "A picture of %u x %u pixels has no content.", width,
+                         height);
+    }
+    // Not both sides round to 0: the ideal area is budget x 48 x 48, so one side is above 48.
+    double factor = sqrt((double)budget * PATCH_SIDE * PATCH_SIDE / ((double)width * height));
+    uint64_t columns = (uint64_t)(factor * width / PATCH_SIDE);
+    uint64_t rows = (uint64_t)(factor * height / PATCH_SIDE);
+    if (rows == 0) {
+        rows = 1;
+        columns = num_min(width / height, budget);
+    } else if (columns == 0) {
+        columns = 1;
+        rows = num_min(height / width, budget);
+    }
+    REQUIRE_MESSAGE(columns > 0 && rows > 0 && columns * rows <= budget, "%u x %u, budget %u",
+                    width, height, budget);
+    *out = (ImageGeometry){.target_width = (uint32_t)columns * PATCH_SIDE,
+                           .target_height = (uint32_t)rows * PATCH_SIDE,
+                           .token_count = (uint32_t)(columns * rows)};
+    return OK;
+}
+
+Status media_probe(Bytes file, const MediaLimits *limits, ImageInfo *info, Error *error) {
+    if (file.length > limits->file_bytes_max) {
+        return error_set(error, E_IMAGE_TOO_LARGE,
+                         "The picture file has %zu bytes; the limit is %" PRIu64 ".", file.length,
+                         limits->file_bytes_max);
+    }
+    TRY(probe_file(file, info, error));
+    uint64_t pixels = (uint64_t)info->width * info->height;
+    if (info->width > limits->side_max || info->height > limits->side_max) {
+        return error_set(
+            error, E_IMAGE_TOO_LARGE, "The %s is %u x %u pixels; the limit for a side is %u.",
+            media_format_name(info->format), info->width, info->height, limits->side_max);
+    }
+    if (pixels > limits->pixels_max) {
+        return error_set(error, E_IMAGE_TOO_LARGE,
+                         "The %s is %u x %u = %" PRIu64 " pixels; the limit is %" PRIu64 ".",
+                         media_format_name(info->format), info->width, info->height, pixels,
+                         limits->pixels_max);
+    }
+    return OK;
+}
+
+static Status read_rows(Bytes file, const ImageInfo *info, MediaBuffer *work, RowSink *sink,
+                        Error *error) {
+    switch (info->format) {
+    case IMAGE_JPEG:
+        return read_jpeg(file, info, work, sink, error);
+    case IMAGE_PNG:
+        return read_png(file, info, work, sink, error);
+    case IMAGE_WEBP:
+        return read_webp(file, info, work, sink, error);
+    }
+    REQUIRE(false);
+}
+
+typedef struct UprightSink {
+    RowSink sink;
+    const ImageInfo *info;
+    uint8_t *pixels;
+} UprightSink;
+
+static void push_upright(RowSink *sink, const uint8_t *rows, size_t stride, uint32_t first,
+                         uint32_t count) {
+    UprightSink *upright = (UprightSink *)sink;
+    orient_rows(upright->info, rows, stride, first, count, upright->pixels);
+}
+
+// Fills `pixels` with the upright picture.
+static Status read_upright(Bytes file, const ImageInfo *info, MediaBuffer *work,
+                           MediaBuffer *pixels, Error *error) {
+    TRY(media_buffer_reserve(pixels, (uint64_t)info->width * info->height * 3, error));
+    UprightSink sink = {.sink = {push_upright}, .info = info, .pixels = pixels->data};
+    return read_rows(file, info, work, &sink.sink, error);
+}
+
+Status media_decode(Bytes file, const MediaLimits *limits, Image *out, Error *error) {
+    ImageInfo info;
+    TRY(media_probe(file, limits, &info, error));
+    MediaBuffer work = {0};
+    Status status = read_upright(file, &info, &work, &out->pixels, error);
+    media_buffer_free(&work);
+    out->width = status == OK ? info.width : 0;
+    out->height = status == OK ? info.height : 0;
+    return status;
+}
+
+typedef struct ResizeSink {
+    RowSink sink;
+    Resize resize;
+} ResizeSink;
+
+static void push_resize(RowSink *sink, const uint8_t *rows, size_t stride, uint32_t first,
+                        uint32_t count) {
+    resize_push(&((ResizeSink *)sink)->resize, rows, stride, first, count);
+}
+
+static Status patches_reserve(Patches *out, uint32_t count, Error *error) {
+    if (count <= out->capacity) {
+        return OK;
+    }
+    patches_free(out);
+    out->pixels = malloc((size_t)count * PATCH_BYTES);
+    out->positions = malloc((size_t)count * 2 * sizeof(uint16_t));
+    if (out->pixels == NULL || out->positions == NULL) {
+        patches_free(out);
+        return error_set(error, E_MEMORY, "No memory for %u image patches.", count);
+    }
+    out->capacity = count;
+    return OK;
+}
+
+// Makes room in `out` and prepares the resize from a picture of this size.
+static Status begin_patches(uint32_t width, uint32_t height, uint32_t budget, Resize *resize,
+                            MediaScratch *scratch, ImageGeometry *geometry, Patches *out,
+                            Error *error) {
+    TRY(media_geometry(width, height, budget, geometry, error));
+    TRY(patches_reserve(out, geometry->token_count, error));
+    return resize_begin(resize, width, height, geometry->target_width, geometry->target_height,
+                        resize_path_best(), scratch, error);
+}
+
+static void finish_patches(Resize *resize, const ImageGeometry *geometry, Patches *out) {
+    out->columns = geometry->target_width / PATCH_SIDE;
+    out->rows = geometry->target_height / PATCH_SIDE;
+    out->count = geometry->token_count;
+    resize_finish(resize, out->pixels);
+    for (uint32_t i = 0; i < out->count; i++) {
+        out->positions[i * 2] = (uint16_t)(i % out->columns);
+        out->positions[i * 2 + 1] = (uint16_t)(i / out->columns);
+    }
+}
+
+Status media_load(Bytes file, const MediaLimits *limits, uint32_t budget, MediaScratch *scratch,
+                  Patches *out, Error *error) {
+    out->columns = out->rows = out->count = 0;
+    ImageInfo info;
+    TRY(media_probe(file, limits, &info, error));
+    ImageGeometry geometry;
+    ResizeSink sink = {.sink = {push_resize}};
+    TRY(begin_patches(info.width, info.height, budget, &sink.resize, scratch, &geometry, out,
+                      error));
+    if (info.orientation == 1) {
+        TRY(read_rows(file, &info, &scratch->rows, &sink.sink, error));
+    } else {
+        TRY(read_upright(file, &info, &scratch->rows, &scratch->upright, error));
+        resize_push(&sink.resize, scratch->upright.data, (size_t)info.width * 3, 0, info.height);
+    }
+    finish_patches(&sink.resize, &geometry, out);
+    return OK;
+}
+
+Status media_patches(const Image *image, uint32_t budget, MediaScratch *scratch, Patches *out,
+                     Error *error) {
+    out->columns = out->rows = out->count = 0;
+    ImageGeometry geometry;
+    Resize resize;
+    TRY(begin_patches(image->width, image->height, budget, &resize, scratch, &geometry, out,
+                      error));
+    resize_push(&resize, image->pixels.data, (size_t)image->width * 3, 0, image->height);
+    finish_patches(&resize, &geometry, out);
+    return OK;
+}
+
+void image_free(Image *image) {
+    media_buffer_free(&image->pixels);
+    *image = (Image){0};
+}
+
+void patches_free(Patches *patches) {
+    free(patches->pixels);
+    free(patches->positions);
+    *patches = (Patches){0};
+}
+
+void media_scratch_free(MediaScratch *scratch) {
+    media_buffer_free(&scratch->rows);
+    media_buffer_free(&scratch->upright);
+    media_buffer_free(&scratch->middle);
+    media_buffer_free(&scratch->weights);
+    media_buffer_free(&scratch->axis_x);
+    media_buffer_free(&scratch->axis_y);
+    media_buffer_free(&scratch->row);
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The three decoders behind one form: they push rows of 8-bit RGB, in the stored orientation, to a
+// sink. The caller has applied the limits to `info`, which came from probe_file of the same bytes.
+// A damaged file may have pushed some rows before the error comes back.
+#ifndef HOST_MEDIA_READ_H
+#define HOST_MEDIA_READ_H
+
+#include "host/media/media.h"
+
+typedef struct RowSink RowSink;
+struct RowSink {
+    // Rows [first, first + count) of the stored picture: [count][stored_width][3], `stride` bytes
+    // apart, MEDIA_BUFFER_SLACK readable bytes after the last. Each row comes once, in order.
+    void (*push)(RowSink *sink, const uint8_t *rows, size_t stride, uint32_t first, uint32_t count);
+};
+
+// Rows decoded at a time where a codec can stream: enough for the kernels to work on several rows
+// at once, few enough to stay in the second-level cache.
+enum { READ_STRIP_ROWS = 8 };
+
+// E_IMAGE_DAMAGED, E_UNSUPPORTED, E_MEMORY. `work` is grown as needed.
+Status read_jpeg(Bytes file, const ImageInfo *info, MediaBuffer *work, RowSink *sink, Error *error);
+Status read_png(Bytes file, const ImageInfo *info, MediaBuffer *work, RowSink *sink, Error *error);
+Status read_webp(Bytes file, const ImageInfo *info, MediaBuffer *work, RowSink *sink, Error *error);
+
+#endif
