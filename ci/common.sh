@@ -9,6 +9,7 @@ build_packages=(
     libjansson-dev                        # JSON: config.json, tokenizer.json
     libxxhash-dev                         # checksums and content hashes
     libjpeg62-turbo-dev libpng-dev libwebp-dev # picture decoders
+    libmsgpack-dev                        # MessagePack of the wire protocol
     libuv1-dev                            # threads and event loop of the host process
 )
 # What the tests need beyond that.
