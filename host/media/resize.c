@@ -134,10 +134,24 @@ static void vertical_scalar(const ResizeAxis *axis, uint32_t index, const uint8_
 
 static const ResizeKernels resize_kernels_scalar = {horizontal_scalar, vertical_scalar};
 
+// The files of the fast paths are compiled as a whole for their instruction sets
+// (cmake/rooms.cmake), so the processor must have all of those, not only what the kernels name.
 const ResizeKernels *resize_kernels(ResizePath path) {
     switch (path) {
     case RESIZE_SCALAR:
         return &resize_kernels_scalar;
+#ifdef __x86_64__
+    case RESIZE_AVX2:
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
+                   ? &resize_kernels_avx2
+                   : NULL;
+    case RESIZE_AVX512:
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                       __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16")
+                   ? &resize_kernels_avx512
+                   : NULL;
+#endif
     default:
         return NULL;
     }
