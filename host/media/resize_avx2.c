@@ -28,6 +28,7 @@ static void horizontal(const ResizeAxis *axis, const uint8_t *rows, size_t sourc
     for (uint32_t row = 0; row < row_count; row += ROWS) {
         // A last group of fewer rows works on its last row several times.
         size_t at[ROWS];
+#pragma GCC unroll 4
         for (uint32_t i = 0; i < ROWS; i++) {
             at[i] = row + i < row_count ? row + i : row_count - 1;
         }
@@ -39,6 +40,7 @@ static void horizontal(const ResizeAxis *axis, const uint8_t *rows, size_t sourc
                 int64_t four;
                 memcpy(&four, weights + tap, sizeof four);
                 __m256i weight = _mm256_shuffle_epi8(_mm256_set1_epi64x(four), repeat);
+#pragma GCC unroll 4
                 for (uint32_t i = 0; i < ROWS; i++) {
                     const void *from = source + at[i] * source_stride + (size_t)tap * 3;
                     __m256i pixels = _mm256_broadcastsi128_si256(_mm_loadu_si128(from));
@@ -57,6 +59,7 @@ static void horizontal(const ResizeAxis *axis, const uint8_t *rows, size_t sourc
             uint64_t odd = (uint64_t)_mm256_extract_epi64(bytes, 2);
             const uint32_t pixel[ROWS] = {(uint32_t)even, (uint32_t)odd, (uint32_t)(even >> 32),
                                           (uint32_t)(odd >> 32)};
+#pragma GCC unroll 4
             for (uint32_t i = 0; i < ROWS; i++) {
                 memcpy(out + at[i] * out_stride + (size_t)x * 3, &pixel[i], 4);
             }
@@ -87,10 +90,12 @@ static void vertical(const ResizeAxis *axis, uint32_t index, const uint8_t *rows
             __m256i high = _mm256_unpackhi_epi8(row_a, row_b);
             __m256i pairs[4] = {_mm256_unpacklo_epi8(low, zero), _mm256_unpackhi_epi8(low, zero),
                                 _mm256_unpacklo_epi8(high, zero), _mm256_unpackhi_epi8(high, zero)};
+#pragma GCC unroll 4
             for (int k = 0; k < 4; k++) {
                 sum[k] = _mm256_add_epi32(sum[k], _mm256_madd_epi16(pairs[k], weight));
             }
         }
+#pragma GCC unroll 4
         for (int k = 0; k < 4; k++) {
             sum[k] = _mm256_sra_epi32(sum[k], precision);
         }

@@ -25,6 +25,7 @@ static void horizontal(const ResizeAxis *axis, const uint8_t *rows, size_t sourc
     for (uint32_t row = 0; row < row_count; row += ROWS) {
         // A last group of fewer rows works on its last row several times.
         size_t at[ROWS];
+#pragma GCC unroll 4
         for (uint32_t i = 0; i < ROWS; i++) {
             at[i] = row + i < row_count ? row + i : row_count - 1;
         }
@@ -35,6 +36,7 @@ static void horizontal(const ResizeAxis *axis, const uint8_t *rows, size_t sourc
             for (uint32_t tap = 0; tap < axis->count[x]; tap += TAPS) {
                 __m512i weight = _mm512_permutexvar_epi32(
                     repeat, _mm512_castsi128_si512(_mm_loadu_si128((const void *)(weights + tap))));
+#pragma GCC unroll 4
                 for (uint32_t i = 0; i < ROWS; i++) {
                     const void *from = source + at[i] * source_stride + (size_t)tap * 3;
                     __m512i pixels = _mm512_castsi256_si512(_mm256_loadu_si256(from));
@@ -55,6 +57,7 @@ static void horizontal(const ResizeAxis *axis, const uint8_t *rows, size_t sourc
             const uint32_t pixel[ROWS] = {
                 (uint32_t)_mm_extract_epi32(bytes, 0), (uint32_t)_mm_extract_epi32(bytes, 1),
                 (uint32_t)_mm_extract_epi32(bytes, 2), (uint32_t)_mm_extract_epi32(bytes, 3)};
+#pragma GCC unroll 4
             for (uint32_t i = 0; i < ROWS; i++) {
                 memcpy(out + at[i] * out_stride + (size_t)x * 3, &pixel[i], 4);
             }
@@ -88,6 +91,7 @@ static void vertical(const ResizeAxis *axis, uint32_t index, const uint8_t *rows
             sum[2] = _mm512_dpwssd_epi32(sum[2], _mm512_unpacklo_epi8(high, zero), weight);
             sum[3] = _mm512_dpwssd_epi32(sum[3], _mm512_unpackhi_epi8(high, zero), weight);
         }
+#pragma GCC unroll 4
         for (int k = 0; k < 4; k++) {
             sum[k] = _mm512_sra_epi32(sum[k], precision);
         }
