@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// sample: from logits to a token, in the order and with the tie rules of transformers' logits
+// processors (generation/logits_process.py), the plain way: sort everything.
+//
+//   penalty      once per distinct id of the history: x < 0 ? x * penalty : x / penalty
+//   suppression  x = -inf
+//   logprobs     log softmax of what stands now
+//   temperature  weights w = exp((x - highest) / temperature); 0 means the highest x, lowest id
+//   top_k        keeps x >= the k-th highest x, so ties with it stay
+//   top_p        in order (x descending, id ascending) keeps a token while the sum of those before
+//                it is below top_p of the whole; the first always stays
+//   min_p        keeps w >= min_p, since the highest w is 1
+//   draw         the first token of that order whose running sum exceeds uniform * sum kept
+//
+// A NaN logit counts as suppressed and +inf as the largest float, so a damaged row still yields its
+// best token; a row with nothing left is E_INTERNAL.
+#include "base/prng.h"
+#include "cpu/context.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct Candidate {
+    float x;
+    int32_t token;
+} Candidate;
+
+static int by_rank(const void *left, const void *right) {
+    const Candidate *a = left;
+    const Candidate *b = right;
+    if (a->x != b->x) {
+        return a->x > b->x ? -1 : 1;
+    }
+    return (a->token > b->token) - (a->token < b->token);
+}
+
+static void apply_penalty(float *logits, uint32_t vocab_count, const BatchSequence *sequence,
+                          bool *seen) {
+    float penalty = sequence->sampling.repetition_penalty;
+    for (uint32_t i = 0; i < sequence->history_count; i++) {
+        int32_t id = sequence->history[i];
+        if (id < 0 || (uint32_t)id >= vocab_count || seen[id]) {
+            continue;
+        }
+        seen[id] = true;
+        logits[id] = logits[id] < 0.0f ? logits[id] * penalty : logits[id] / penalty;
+    }
+}
+
+static Candidate draw(const Candidate *ranked, uint32_t count, double total,
+                      const BatchSequence *sequence) {
+    const Sampling *sampling = &sequence->sampling;
+    double temperature = (double)sampling->temperature;
+    uint32_t kept = 0;
+    double kept_total = 0.0;
+    bool cut = false;
+    while (kept < count) {
+        double weight = exp(((double)ranked[kept].x - (double)ranked[0].x) / temperature);
+        bool past_p = sampling->top_p < 1.0f && kept_total >= (double)sampling->top_p * total;
+        cut = kept > 0 && (past_p || weight < (double)sampling->min_p);
+        if (cut) {
+            break;
+        }
+        kept_total += weight;
+        kept++;
+    }
+    double target =
+        prng_uniform(sequence->sampling.seed, 0, sequence->draw) * (cut ? kept_total : total);
+    double sum = 0.0;
+    for (uint32_t i = 0; i + 1 < kept; i++) {
+        sum += exp(((double)ranked[i].x - (double)ranked[0].x) / temperature);
+        if (sum > target) {
+            return ranked[i];
+        }
+    }
+    return ranked[kept - 1];
+}
+
+static Status sample_row(float *logits, const OpSample *op, const BatchSequence *sequence,
+                         Candidate *ranked, bool *seen, StepSample *out) {
+    const Sampling *sampling = &sequence->sampling;
+    apply_penalty(logits, op->vocab_count, sequence, seen);
+    for (uint32_t i = 0; i < op->suppress_count; i++) {
+        if (op->suppress_ids[i] >= 0 && (uint32_t)op->suppress_ids[i] < op->vocab_count) {
+            logits[op->suppress_ids[i]] = -INFINITY;
+        }
+    }
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < op->vocab_count; i++) {
+        if (logits[i] > -INFINITY) { // false for NaN
+            ranked[count++] = (Candidate){fminf(logits[i], FLT_MAX), (int32_t)i};
+        }
+    }
+    if (count == 0) {
+        return E_INTERNAL;
+    }
+    float highest = ranked[0].x;
+    for (uint32_t i = 1; i < count; i++) {
+        highest = fmaxf(highest, ranked[i].x);
+    }
+    double mass = 0.0;
+    for (uint32_t i = 0; i < count; i++) {
+        mass += exp((double)ranked[i].x - (double)highest);
+    }
+    double log_mass = (double)highest + log(mass);
+    // Sums run over ascending ids, so ranking and summing are independent of each other.
+    uint32_t kept = count;
+    float lowest = -INFINITY;
+    double total = 0.0;
+    if (sampling->temperature > 0.0f && sampling->top_k > 0 && sampling->top_k < count) {
+        Candidate *sorted = ranked + count;
+        for (uint32_t i = 0; i < count; i++) {
+            sorted[i] = ranked[i];
+        }
+        qsort(sorted, count, sizeof *sorted, by_rank);
+        lowest = sorted[sampling->top_k - 1].x;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (sampling->temperature > 0.0f && ranked[i].x >= lowest) {
+            total += exp(((double)ranked[i].x - (double)highest) / (double)sampling->temperature);
+        }
+    }
+    qsort(ranked, count, sizeof *ranked, by_rank);
+    while (ranked[kept - 1].x < lowest) {
+        kept--;
+    }
+    Candidate chosen =
+        sampling->temperature > 0.0f ? draw(ranked, kept, total, sequence) : ranked[0];
+    *out = (StepSample){.tag = sequence->tag,
+                        .chosen = {chosen.token, (float)((double)chosen.x - log_mass)}};
+    for (; out->top_count < sampling->logprobs && out->top_count < count; out->top_count++) {
+        const Candidate *top = &ranked[out->top_count];
+        out->top[out->top_count] = (TokenChoice){top->token, (float)((double)top->x - log_mass)};
+    }
+    return OK;
+}
+
+Status sample_ref(void *context, const OpSample *op) {
+    (void)context;
+    Candidate *ranked = malloc((size_t)op->vocab_count * 2 * sizeof *ranked);
+    Status status = ranked == NULL ? E_MEMORY : OK;
+    for (uint32_t i = 0; i < op->count && status == OK; i++) {
+        bool *seen = calloc(op->vocab_count, sizeof *seen);
+        status = seen == NULL ? E_MEMORY
+                              : sample_row(op->logits + (size_t)i * op->vocab_count, op,
+                                           op->sequences[i], ranked, seen, &op->out[i]);
+        free(seen);
+    }
+    free(ranked);
+    return status;
+}
