@@ -303,7 +303,15 @@ static const char *looks_like(Bytes file) {
             return kinds[i].name;
         }
     }
-    return file.length == 0 ? "an empty file" : "something else";
+    size_t printable = 0, looked_at = num_min(file.length, 64);
+    for (size_t i = 0; i < looked_at; i++) {
+        uint8_t byte = file.data[i];
+        printable += byte >= 0x20 || byte == '\t' || byte == '\n' || byte == '\r';
+    }
+    if (file.length == 0) {
+        return "an empty file";
+    }
+    return printable == looked_at && looked_at >= 8 ? "text" : "something else";
 }
 
 Status probe_file(Bytes file, ImageInfo *info, Error *error) {
