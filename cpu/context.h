@@ -24,4 +24,12 @@ typedef struct CpuContext {
 #include "model/ops.def"
 #undef OP
 
+// The twins that twins.def names (the references once more, where an op has no twin yet).
+#define TWINS(name, arguments, scalar, avx2, avx512)                                               \
+    Status name##_##scalar(void *context, const arguments *op);                                    \
+    Status name##_##avx2(void *context, const arguments *op);                                      \
+    Status name##_##avx512(void *context, const arguments *op);
+#include "cpu/twins.def"
+#undef TWINS
+
 #endif
