@@ -69,6 +69,9 @@ uint32_t exif_orientation(Bytes data) {
 
 uint32_t exif_orientation_xmp(Bytes data) {
     static const char name[] = "tiff:Orientation";
+    if (data.length == 0) {
+        return 0;
+    }
     const uint8_t *at = data.data, *end = data.data + data.length;
     while ((at = memmem(at, (size_t)(end - at), name, sizeof name - 1)) != NULL) {
         at += sizeof name - 1;

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pictures per second of media_load on one thread: decode, resize and patches of every picture of a
+// folder, from memory that was read once. bench/media_peers.py measures the peers on the same
+// folder; run both in one sitting and compare rows.
+#include "bench/bench.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/num.h"
+#include "bench/row.h"
+#include "host/media/media.h"
+#include "host/media/resize.h"
+
+typedef struct Picture {
+    char name[256];
+    Buffer file;
+} Picture;
+
+typedef struct Pictures {
+    Picture *items;
+    size_t count;
+} Pictures;
+
+typedef struct Options {
+    const char *folder;
+    uint32_t budget;
+    double seconds;
+    bool each;
+} Options;
+
+static int usage(FILE *out) {
+    fprintf(out,
+            "usage: tessera bench media FOLDER [--budget 280] [--seconds 5] [--each]\n\n"
+            "Loads every picture of FOLDER again and again on one thread. --each adds one row\n"
+            "per picture. bench/media_peers.py FOLDER measures the Python peers.\n");
+    return out == stdout ? 0 : 2;
+}
+
+static bool read_options(int argc, char **argv, Options *options) {
+    *options = (Options){.budget = IMAGE_TOKEN_BUDGET_DEFAULT, .seconds = 5};
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--each") == 0) {
+            options->each = true;
+        } else if (strcmp(argv[i], "--budget") == 0 && i + 1 < argc) {
+            options->budget = (uint32_t)strtoul(argv[++i], NULL, 10);
+        } else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) {
+            options->seconds = strtod(argv[++i], NULL);
+        } else if (argv[i][0] != '-' && options->folder == NULL) {
+            options->folder = argv[i];
+        } else {
+            return false;
+        }
+    }
+    return options->folder != NULL;
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const Picture *)a)->name, ((const Picture *)b)->name);
+}
+
+// Keeps the files that probe as pictures.
+static Pictures read_folder(const char *folder) {
+    Pictures out = {0};
+    MediaLimits limits = media_limits_default();
+    DIR *directory = opendir(folder);
+    for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        Picture picture = {0};
+        snprintf(picture.name, sizeof picture.name, "%s", entry->d_name);
+        ImageInfo info;
+        if (entry->d_name[0] == '.' ||
+            file_read(path, limits.file_bytes_max, &picture.file, NULL) != OK ||
+            media_probe((Bytes){picture.file.data, picture.file.length}, &limits, &info, NULL) !=
+                OK) {
+            buffer_free(&picture.file);
+            continue;
+        }
+        Picture *items = realloc(out.items, (out.count + 1) * sizeof *items);
+        if (items == NULL) {
+            buffer_free(&picture.file);
+            break;
+        }
+        out.items = items;
+        out.items[out.count++] = picture;
+    }
+    if (directory != NULL) {
+        closedir(directory);
+    }
+    qsort(out.items, out.count, sizeof *out.items, by_name);
+    return out;
+}
+
+static void pictures_free(Pictures *pictures) {
+    for (size_t i = 0; i < pictures->count; i++) {
+        buffer_free(&pictures->items[i].file);
+    }
+    free(pictures->items);
+}
+
+// The patches must be those of the plain reference before anything is timed.
+static bool check(const Picture *picture, uint32_t budget, MediaScratch *scratch, Error *error) {
+    MediaLimits limits = media_limits_default();
+    Bytes file = {picture->file.data, picture->file.length};
+    Patches fast = {0};
+    Image image = {0};
+    ImageGeometry geometry;
+    Resize resize;
+    bool same = false;
+    uint8_t *plain = malloc((size_t)budget * PATCH_BYTES);
+    if (plain != NULL && media_load(file, &limits, budget, scratch, &fast, error) == OK &&
+        media_decode(file, &limits, &image, error) == OK &&
+        media_geometry(image.width, image.height, budget, &geometry, error) == OK &&
+        resize_begin(&resize, image.width, image.height, geometry.target_width,
+                     geometry.target_height, RESIZE_SCALAR, scratch, error) == OK) {
+        resize_push(&resize, image.pixels.data, (size_t)image.width * 3, 0, image.height);
+        resize_finish(&resize, plain);
+        same = memcmp(plain, fast.pixels, (size_t)fast.count * PATCH_BYTES) == 0;
+        if (!same) {
+            error_set(error, E_INTERNAL, "the patches are not those of the plain reference");
+        }
+    }
+    free(plain);
+    patches_free(&fast);
+    image_free(&image);
+    return same;
+}
+
+// Whole rounds over the pictures until the time is up.
+static void measure(const char *what, const Picture *items, size_t count, const Options *options,
+                    MediaScratch *scratch, Patches *patches) {
+    MediaLimits limits = media_limits_default();
+    uint64_t pixels = 0, rounds = 0, begin = clock_ns(), now = begin;
+    do {
+        for (size_t i = 0; i < count; i++) {
+            Bytes file = {items[i].file.data, items[i].file.length};
+            media_load(file, &limits, options->budget, scratch, patches, NULL);
+        }
+        rounds++;
+        now = clock_ns();
+    } while ((double)(now - begin) < options->seconds * 1e9);
+    for (size_t i = 0; i < count; i++) {
+        ImageInfo info;
+        Bytes file = {items[i].file.data, items[i].file.length};
+        media_probe(file, &limits, &info, NULL);
+        pixels += (uint64_t)info.width * info.height;
+    }
+    double seconds = (double)(now - begin) * 1e-9;
+    double pictures_per_s = (double)(rounds * count) / seconds;
+    double megapixels_per_s = (double)(rounds * pixels) * 1e-6 / seconds;
+    fprintf(stderr, "%-40s %10.1f pictures/s %10.1f megapixels/s\n", what, pictures_per_s,
+            megapixels_per_s);
+    Row row = row_begin("media", what);
+    row_text(&row, "peer", "tessera");
+    row_number(&row, "budget", options->budget);
+    row_number(&row, "threads", 1);
+    row_number(&row, "pictures", (double)count);
+    row_number(&row, "pictures_per_s", pictures_per_s);
+    row_number(&row, "megapixels_per_s", megapixels_per_s);
+    row_end(&row);
+}
+
+int bench_media(int argc, char **argv) {
+    Options options;
+    if (argc > 1 && strcmp(argv[1], "--help") == 0) {
+        return usage(stdout);
+    }
+    if (!read_options(argc, argv, &options)) {
+        return usage(stderr);
+    }
+    Pictures pictures = read_folder(options.folder);
+    MediaScratch scratch = {0};
+    Patches patches = {0};
+    int status = 0;
+    if (pictures.count == 0) {
+        fprintf(stderr, "tessera bench media: %s holds no pictures\n", options.folder);
+        status = 1;
+    }
+    for (size_t i = 0; i < pictures.count && status == 0; i++) {
+        Error error = {0};
+        if (!check(&pictures.items[i], options.budget, &scratch, &error)) {
+            fprintf(stderr, "tessera bench media: %s: %s\n", pictures.items[i].name, error.text);
+            status = 1;
+        }
+    }
+    if (status == 0) {
+        measure(options.folder, pictures.items, pictures.count, &options, &scratch, &patches);
+        for (size_t i = 0; options.each && i < pictures.count; i++) {
+            measure(pictures.items[i].name, &pictures.items[i], 1, &options, &scratch, &patches);
+        }
+    }
+    patches_free(&patches);
+    media_scratch_free(&scratch);
+    pictures_free(&pictures);
+    return status;
+}
