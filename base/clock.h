@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 uint64_t clock_ns(void);           // monotonic
+uint64_t clock_thread_ns(void);    // processor time that the calling thread has used
 void clock_utc_text(char out[32]); // "2026-11-24T20:15:03Z"
 
 #endif
