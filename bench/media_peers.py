@@ -56,12 +56,13 @@ def rate(peer, processor, paths, budget, seconds):
     """Whole rounds over the paths until the time is up; the first round is not counted."""
     for path in paths:
         peer(processor, path, budget)
-    rounds, begin = 0, time.perf_counter()
+    rounds, begin, cpu_begin = 0, time.perf_counter(), time.process_time()
     while rounds == 0 or time.perf_counter() - begin < seconds:
         for path in paths:
             peer(processor, path, budget)
         rounds += 1
-    return rounds * len(paths) / (time.perf_counter() - begin)
+    loads = rounds * len(paths)
+    return loads / (time.perf_counter() - begin), loads / (time.process_time() - cpu_begin)
 
 
 def main():
@@ -82,13 +83,15 @@ def main():
         groups += [(path.name, [path]) for path in paths]
     for name, group in groups:
         for peer in (transformers_path, transformers_pillow, pillow_numpy):
+            per_s, per_cpu_s = rate(peer, processor, group, arguments.budget, arguments.seconds)
             row = {
                 "bench": "media",
                 "peer": peer.__name__,
-                "pictures": name,
+                "what": name,
                 "budget": arguments.budget,
                 "threads": 1,
-                "pictures_per_s": round(rate(peer, processor, group, arguments.budget, arguments.seconds), 2),
+                "pictures_per_s": round(per_s, 2),
+                "pictures_per_cpu_s": round(per_cpu_s, 2),
                 "versions": versions,
             }
             print(json.dumps(row), flush=True)
