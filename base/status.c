@@ -51,8 +51,13 @@ Status error_prefix(Error *error, Status status, const char *format, ...) {
     va_start(arguments, format);
     int length = vsnprintf(error->text, sizeof error->text, format, arguments);
     va_end(arguments);
-    if (length >= 0 && (size_t)length < sizeof error->text) {
-        snprintf(error->text + length, sizeof error->text - (size_t)length, ": %s", old);
+    if (length >= 0 && (size_t)length + 2 < sizeof error->text) {
+        size_t start = (size_t)length + 2;
+        size_t fits = sizeof error->text - start - 1; // what does not fit is cut
+        size_t copied = strlen(old) < fits ? strlen(old) : fits;
+        memcpy(error->text + length, ": ", 2);
+        memcpy(error->text + start, old, copied);
+        error->text[start + copied] = '\0';
     }
     error->status = status;
     return status;
