@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine: opens the network on a backend and runs steps. All memory is taken at open. A step is
+//
+//     copy pages -> upload -> forward_decoder -> forward_logits -> sample -> wait
+//
+// A step that fails leaves the cache in doubt, so the engine stays failed: every later step returns
+// the first failure again.
+#include "model/engine.h"
+
+#include "base/check.h"
+#include "base/num.h"
+#include "model/forward.h"
+#include "model/mem_plan.h"
+#include "model/placed.h"
+#include "model/rope.h"
+
+#include <stdlib.h>
+
+struct Engine {
+    Model model;
+    uint32_t sequences_max;
+    void *workspace_memory;               // device
+    unsigned char *staging;               // host, workspace.step_bytes
+    const BatchSequence **sampled;        // host [sequences_max]
+    float *frequencies[LAYER_KIND_COUNT]; // host, what inverse_frequency was placed from
+    Status failed;                        // OK, or the first failure
+    Error failure;
+};
+
+MemoryPlan engine_plan(const Weights *weights, const Backend *backend,
+                       const EngineOptions *options) {
+    return mem_plan_sum(weights, backend, options);
+}
+
+static Status check_options(const Weights *weights, const EngineOptions *options, Error *error) {
+    const Gemma4Config *config = &weights->config;
+    if (options->rows_max == 0 || options->sequences_max == 0) {
+        return error_set(error, E_ARGUMENT,
+                         "rows_max is %u and sequences_max is %u; both must be at least 1.",
+                         options->rows_max, options->sequences_max);
+    }
+    uint32_t head_dim[LAYER_KIND_COUNT] = {0};
+    for (uint32_t l = 0; l < config->layer_count; l++) {
+        const LayerShape *shape = &config->layers[l];
+        if (options->pages[shape->kind] == 0) {
+            return error_set(error, E_ARGUMENT, "pages of the %s layers must be at least 1.",
+                             shape->kind == LAYER_SLIDING ? "sliding" : "full");
+        }
+        if (head_dim[shape->kind] != 0 && head_dim[shape->kind] != shape->head_dim) {
+            return error_set(error, E_UNSUPPORTED,
+                             "Layer %u has a head size of %u where others of its kind have %u; "
+                             "one size per kind is supported.",
+                             l, shape->head_dim, head_dim[shape->kind]);
+        }
+        head_dim[shape->kind] = shape->head_dim;
+    }
+    return precision_check(options->activation, weights->level, error);
+}
+
+static Status place_frequencies(Engine *engine) {
+    Model *model = &engine->model;
+    const Backend *backend = model->backend;
+    for (int kind = 0; kind < LAYER_KIND_COUNT; kind++) {
+        uint32_t head_dim = model->shape.head_dim[kind];
+        if (head_dim == 0) {
+            continue;
+        }
+        engine->frequencies[kind] = malloc(head_dim / 2 * sizeof(float));
+        if (engine->frequencies[kind] == NULL) {
+            return E_MEMORY;
+        }
+        rope_inverse_frequency(&model->weights.config.rope[kind], head_dim,
+                               engine->frequencies[kind]);
+        TRY(backend->device->place_floats(backend->context, engine->frequencies[kind], head_dim / 2,
+                                          &model->inverse_frequency[kind]));
+    }
+    return OK;
+}
+
+static Status take_memory(Engine *engine, const EngineOptions *options, size_t workspace_bytes) {
+    Model *model = &engine->model;
+    const Gemma4Config *config = &model->weights.config;
+    const Backend *backend = model->backend;
+    TRY(place_frequencies(engine));
+    TRY(kv_store_open(&model->kv, config, options->kv_f32 ? KV_F32 : KV_BF16, options->pages,
+                      backend));
+    engine->workspace_memory = backend->device->take(backend->context, workspace_bytes);
+    if (engine->workspace_memory == NULL) {
+        return E_MEMORY;
+    }
+    model->workspace = workspace_lay_out(&model->shape, config, engine->workspace_memory);
+    engine->staging = malloc(model->workspace.step_bytes);
+    engine->sampled = malloc(options->sequences_max * sizeof(BatchSequence *));
+    return engine->staging == NULL || engine->sampled == NULL ? E_MEMORY : OK;
+}
+
+Status engine_open(const Weights *weights, const Backend *backend, const EngineOptions *options,
+                   Engine **out, Error *error) {
+    *out = NULL;
+    TRY(check_options(weights, options, error));
+    MemoryPlan plan = mem_plan_sum(weights, backend, options);
+    Engine *engine = calloc(1, sizeof *engine);
+    if (engine == NULL) {
+        return mem_plan_check(&plan, options, backend, true, error);
+    }
+    Model *model = &engine->model;
+    engine->sequences_max = options->sequences_max;
+    model->backend = backend;
+    model->activation = options->activation;
+    model->shape = workspace_shape(weights, options);
+    Status status = placed_weights(weights, backend, &model->weights);
+    if (status == OK) {
+        status = mem_plan_check(&plan, options, backend, false, error);
+        if (status != OK) {
+            engine_close(engine);
+            return status;
+        }
+        status = take_memory(engine, options, plan.workspace);
+    }
+    if (status != OK) {
+        engine_close(engine);
+        return status == E_MEMORY ? mem_plan_check(&plan, options, backend, true, error)
+                                  : error_set(error, status, "The device refused the weights: %s.",
+                                              status_text(status));
+    }
+    *out = engine;
+    return OK;
+}
+
+void engine_close(Engine *engine) {
+    if (engine == NULL) {
+        return;
+    }
+    const Backend *backend = engine->model.backend;
+    kv_store_close(&engine->model.kv, backend);
+    if (engine->workspace_memory != NULL) {
+        backend->device->give(backend->context, engine->workspace_memory);
+    }
+    for (int kind = 0; kind < LAYER_KIND_COUNT; kind++) {
+        free(engine->frequencies[kind]);
+    }
+    free(engine->staging);
+    free(engine->sampled);
+    free(engine);
+}
+
+// Raw logits of every row to the host, a few rows at a time.
+static Status all_logits(const Model *model, uint32_t row_count, float *out) {
+    const Backend *backend = model->backend;
+    size_t vocab = model->weights.config.vocab_count;
+    for (uint32_t first = 0; first < row_count; first += model->shape.logits_rows) {
+        uint32_t count = (uint32_t)num_min(model->shape.logits_rows, row_count - first);
+        TRY(forward_logits(model, NULL, first, count));
+        TRY(backend->device->download(backend->context, out + first * vocab,
+                                      model->workspace.logits, count * vocab * sizeof(float)));
+    }
+    return OK;
+}
+
+static Status sample(Engine *engine, const Batch *batch, const Step *step, StepResult *result) {
+    const Model *model = &engine->model;
+    const GenerationDefaults *generation = &model->weights.config.generation;
+    uint32_t sampled = 0;
+    for (uint32_t s = 0; s < batch->sequence_count; s++) {
+        if (batch->sequences[s].sample) {
+            engine->sampled[sampled++] = &batch->sequences[s];
+        }
+    }
+    result->sample_count = sampled;
+    for (uint32_t first = 0; first < sampled; first += model->shape.logits_rows) {
+        uint32_t count = (uint32_t)num_min(model->shape.logits_rows, sampled - first);
+        TRY(forward_logits(model, step->sample_rows + first, 0, count));
+        TRY(model->backend->ops->sample(
+            model->backend->context, &(OpSample){.count = count,
+                                                 .sequences = engine->sampled + first,
+                                                 .logits = model->workspace.logits,
+                                                 .vocab_count = model->weights.config.vocab_count,
+                                                 .suppress_ids = generation->suppress_ids,
+                                                 .suppress_count = generation->suppress_count,
+                                                 .out = result->samples + first}));
+    }
+    return OK;
+}
+
+static Status run_step(Engine *engine, const Batch *batch, StepResult *result) {
+    Model *model = &engine->model;
+    Step step;
+    TRY(kv_store_copy(&model->kv, batch, model->backend));
+    TRY(step_upload(batch, &model->weights.config, &model->workspace, engine->staging,
+                    model->backend, &step));
+    TRY(forward_decoder(model, &step));
+    if (batch->all_logits != NULL) {
+        TRY(all_logits(model, batch->row_count, batch->all_logits));
+    }
+    return sample(engine, batch, &step, result);
+}
+
+Status engine_step(Engine *engine, const Batch *batch, StepResult *result, Error *error) {
+    const Model *model = &engine->model;
+    REQUIRE_MESSAGE(batch->row_count > 0 && batch->row_count <= model->shape.rows,
+                    "%u rows in a step of at most %u", batch->row_count, model->shape.rows);
+    REQUIRE_MESSAGE(batch->sequence_count <= engine->sequences_max,
+                    "%u sequences in a step of at most %u", batch->sequence_count,
+                    engine->sequences_max);
+    REQUIRE(batch->image_count == 0 || model->weights.config.has_vision);
+    result->sample_count = 0;
+    if (engine->failed == OK) {
+        Status status = run_step(engine, batch, result);
+        Status waited = model->backend->device->wait(model->backend->context, &engine->failure);
+        engine->failed = status != OK ? status : waited;
+        if (status != OK) {
+            error_set(&engine->failure, status, "A step of the engine failed: %s.",
+                      status_text(status));
+        }
+    }
+    if (engine->failed != OK) {
+        result->sample_count = 0;
+        return error_set(error, engine->failed, "%s", engine->failure.text);
+    }
+    return OK;
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// The weights as the device has them: the same struct, every pointer device memory. The backend
+// owns what it placed and frees it when it closes; the cpu backend places nothing.
+#ifndef MODEL_PLACED_H
+#define MODEL_PLACED_H
+
+#include "model/ops.h"
+
+// `out` has the host's scalars and the device's pointers. Never pass it to weights_close.
+Status placed_weights(const Weights *host, const Backend *backend, Weights *out);
+
+#endif

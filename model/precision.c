@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/precision.h"
+
+#include "base/num.h"
+
+ActivationKind precision_kind(EngineActivation setting, WeightLevel level) {
+    if (setting == ENGINE_ACTIVATION_F32 || level == LEVEL_F32) {
+        return ACTIVATION_F32;
+    }
+    if (setting == ENGINE_ACTIVATION_BF16 || level == LEVEL_BF16) {
+        return ACTIVATION_BF16;
+    }
+    return ACTIVATION_INT8;
+}
+
+Status precision_check(EngineActivation setting, WeightLevel decoder_level, Error *error) {
+    bool quantized = decoder_level == LEVEL_INT8 || decoder_level == LEVEL_INT4;
+    if (setting == ENGINE_ACTIVATION_INT8 && !quantized) {
+        return error_set(error, E_ARGUMENT,
+                         "Activations of int8 need weights of int8 or int4, and these are %s. "
+                         "Choose auto, or load the model with int8 or int4 weights.",
+                         weight_level_name(decoder_level));
+    }
+    if (setting == ENGINE_ACTIVATION_BF16 && decoder_level == LEVEL_F32) {
+        return error_set(error, E_ARGUMENT,
+                         "Activations of bf16 need weights of bf16, int8 or int4, and these are "
+                         "f32. Choose auto or f32.");
+    }
+    return OK;
+}
+
+uint32_t precision_stride(uint32_t columns) {
+    return (uint32_t)num_round_up(columns, ACTIVATION_COLUMN_ALIGN);
+}
+
+size_t precision_value_bytes(ActivationKind kind) {
+    static const size_t bytes[ACTIVATION_KIND_COUNT] = {4, 2, 1};
+    return bytes[kind];
+}
+
+Activation precision_view(const ActivationArea *area, ActivationKind kind, uint32_t columns) {
+    return (Activation){.kind = kind,
+                        .columns = columns,
+                        .stride = precision_stride(columns),
+                        .values = area->values,
+                        .scales = area->scales,
+                        .block_sums = area->block_sums};
+}

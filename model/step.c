@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/step.h"
+
+#include "base/check.h"
+#include "base/num.h"
+
+#include <string.h>
+
+enum { STEP_ALIGN = 64 };
+
+static size_t padded(size_t bytes) {
+    return num_round_up(bytes, STEP_ALIGN);
+}
+
+size_t step_bytes_max(const WorkspaceShape *shape) {
+    size_t row_words = padded(shape->rows * sizeof(uint32_t));
+    size_t bytes = 4 * row_words   // tokens, positions, sliding ends, sequence indices
+                   + 2 * row_words // positions and rows of patches
+                   + padded(shape->sequences * sizeof(BatchSequence)) +
+                   padded(shape->sequences * sizeof(uint32_t)); // rows to sample
+    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+        bytes += padded((size_t)shape->page_entries[kind] * sizeof(uint32_t));
+    }
+    return bytes;
+}
+
+// The next array in staging and its address on the device.
+typedef struct Packer {
+    unsigned char *staging;
+    unsigned char *device;
+    size_t used, limit;
+} Packer;
+
+static void *pack_room(Packer *packer, size_t bytes, const void **device) {
+    REQUIRE_MESSAGE(num_in_range(packer->used, padded(bytes), packer->limit),
+                    "a batch needs %zu bytes more than the %zu of a step", bytes, packer->limit);
+    void *room = packer->staging + packer->used;
+    *device = packer->device + packer->used;
+    packer->used += padded(bytes);
+    return room;
+}
+
+static const void *pack(Packer *packer, const void *data, size_t bytes) {
+    const void *device;
+    void *room = pack_room(packer, bytes, &device);
+    if (bytes > 0) {
+        memcpy(room, data, bytes);
+    }
+    return device;
+}
+
+static void pack_images(Packer *packer, const Batch *batch, Step *step) {
+    for (uint32_t i = 0; i < batch->image_count; i++) {
+        step->patch_count += batch->images[i].patch_count;
+    }
+    const void *positions, *rows;
+    uint16_t *to_positions =
+        pack_room(packer, (size_t)step->patch_count * 2 * sizeof(uint16_t), &positions);
+    uint32_t *to_rows = pack_room(packer, (size_t)step->patch_count * sizeof(uint32_t), &rows);
+    for (uint32_t i = 0; i < batch->image_count; i++) {
+        const BatchImage *image = &batch->images[i];
+        memcpy(to_positions, image->positions, (size_t)image->patch_count * 2 * sizeof(uint16_t));
+        to_positions += (size_t)image->patch_count * 2;
+        for (uint32_t p = 0; p < image->patch_count; p++) {
+            *to_rows++ = image->row_first + p;
+        }
+    }
+    step->patch_positions = positions;
+    step->patch_rows = rows;
+}
+
+static void pack_samples(Packer *packer, const Batch *batch, Step *step) {
+    const void *rows;
+    uint32_t *to = pack_room(packer, batch->sequence_count * sizeof(uint32_t), &rows);
+    for (uint32_t s = 0; s < batch->sequence_count; s++) {
+        const BatchSequence *sequence = &batch->sequences[s];
+        if (sequence->sample) {
+            to[step->sample_count++] = sequence->row_first + sequence->row_count - 1;
+        }
+    }
+    step->sample_rows = rows;
+}
+
+static uint32_t kv_length_max(const Batch *batch) {
+    uint32_t longest = 0;
+    for (uint32_t s = 0; s < batch->sequence_count; s++) {
+        const BatchSequence *sequence = &batch->sequences[s];
+        longest =
+            (uint32_t)num_max(longest, (size_t)sequence->position_first + sequence->row_count);
+    }
+    return longest;
+}
+
+Status step_upload(const Batch *batch, const Gemma4Config *config, const Workspace *workspace,
+                   unsigned char *staging, const Backend *backend, Step *out) {
+    size_t words = batch->row_count * sizeof(uint32_t);
+    Packer packer = {.staging = staging, .device = workspace->step, .limit = workspace->step_bytes};
+    Step step = {0};
+    step.tokens = pack(&packer, batch->tokens, words);
+    step.rows = (PagedRows){
+        .row_count = batch->row_count,
+        .positions = pack(&packer, batch->positions, words),
+        .sliding_end = pack(&packer, batch->sliding_end, words),
+        .row_sequence = pack(&packer, batch->row_sequence, words),
+        .sequence_count = batch->sequence_count,
+        .sequences = pack(&packer, batch->sequences, batch->sequence_count * sizeof(BatchSequence)),
+        .kv_length_max = kv_length_max(batch),
+    };
+    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+        step.rows.pages[kind] = pack(&packer, batch->pages[kind],
+                                     (size_t)batch->page_table_count[kind] * sizeof(uint32_t));
+    }
+    pack_images(&packer, batch, &step);
+    pack_samples(&packer, batch, &step);
+
+    const DeviceTable *device = backend->device;
+    TRY(device->upload(backend->context, workspace->step, staging, packer.used));
+    uint8_t *pixels = workspace->pixels;
+    for (uint32_t i = 0; i < batch->image_count; i++) {
+        size_t bytes = (size_t)batch->images[i].patch_count * config->patch_values;
+        TRY(device->upload(backend->context, pixels, batch->images[i].pixels, bytes));
+        pixels += bytes;
+    }
+    *out = step;
+    return OK;
+}
