@@ -1,26 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arithmetic of page numbers for one page kind: which are free, how many holders the others have.
-// Numbers only; the bytes behind them belong to the engine. A page taken has one holder; sharing
-// adds holders; the page is free again when the last one gives it back. Step thread only.
+// Arithmetic of page numbers for one page kind. Numbers only; the bytes behind them belong to the
+// engine.
+//
+//   free -> held (one or more holders) -> free
+//             ^   |  the last holder leaves and the page is kept
+//             |   v
+//            cached, oldest first out: taken again by share (a prefix hit) or by take (then
+//            `evicted`)
+//
+// Step thread only; nothing allocates after kv_pool_open.
 #ifndef SCHEDULER_KV_POOL_H
 #define SCHEDULER_KV_POOL_H
 
 #include "base/status.h"
 
+#define KV_NO_PAGE UINT32_MAX
+
 typedef struct KvPool {
     uint32_t total;
     uint32_t free_count;
+    uint32_t cached_count;
     uint32_t
         *free_stack; // [total], the first free_count are free; last in, first out keeps pages warm
-    uint16_t *holders; // [total], 0 = free
+    uint16_t *holders;       // [total]
+    bool *kept;              // [total] the prefix cache knows this page
+    bool *in_cache;          // [total] no holders, but kept: in the list below
+    uint32_t *older, *newer; // [total] list of cached pages
+    uint32_t oldest, newest;
 } KvPool;
 
 Status kv_pool_open(uint32_t total, KvPool *pool, Error *error); // E_MEMORY
 void kv_pool_close(KvPool *pool);
 
-// Takes one page with one holder. False when none is free: *page is then unchanged.
-bool kv_pool_take(KvPool *pool, uint32_t *page);
-void kv_pool_share(KvPool *pool, uint32_t page); // one more holder of a taken page
+// Pages that take can hand out: free ones and cached ones.
+static inline uint32_t kv_pool_available(const KvPool *pool) {
+    return pool->free_count + pool->cached_count;
+}
+
+// Takes one page with one holder, a free one if there is one, else the oldest cached one: *evicted
+// then tells the prefix cache to forget it. False when there is neither.
+bool kv_pool_take(KvPool *pool, uint32_t *page, bool *evicted);
+void kv_pool_share(KvPool *pool, uint32_t page); // one more holder of a held or cached page
 void kv_pool_give(KvPool *pool, uint32_t page);  // one holder less
+void kv_pool_keep(KvPool *pool, uint32_t page);  // the prefix cache has learnt a held page
 
 #endif

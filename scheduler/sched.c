@@ -1,82 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plan and commit (see sched.h). The running list is kept oldest first, the waiting list is a queue
-// in arrival order into whose front a preempted sequence returns. Both are arrays of slot numbers
-// with room for every slot, so nothing is allocated after sched_open.
+// What comes in: open, users, add, cancel, time; and the one way a sequence ends. plan.c has the
+// step.
 #include "scheduler/sched.h"
 
-#include "base/arena.h"
 #include "base/check.h"
 #include "base/num.h"
-#include "scheduler/sequence.h"
+#include "scheduler/state.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct SlotList {
-    uint32_t *slots; // [slot_count]
-    uint32_t count;
-} SlotList;
-
-struct Scheduler {
-    // Set by sched_open.
-    SchedulerOptions options;
-    uint32_t slot_count;
-    Arena arena;
-    Sequence *slots;
-    // The step's arrays, filled by plan.
-    Batch batch;
-    int32_t *tokens;
-    uint32_t *positions, *sliding_end, *row_sequence;
-    BatchSequence *sequences;
-    BatchImage *images;
-    uint32_t *pages[PAGE_KIND_COUNT];
-    uint32_t *planned; // [sequences_max] slot of each batch sequence
-    bool plan_open;
-    // Changed by add, plan and commit.
-    KvPool pools[PAGE_KIND_COUNT];
-    SlotList free, waiting, running;
-    uint64_t next_order;
-    SchedulerStats stats;
+enum {
+    EXPIRE_EVERY_MS = 10,
+    RETRY_DEFAULT_MS = 1000,
+    AGE_DEFAULT_MS = 10000,
+    WATERMARK_DEFAULT = 10
 };
 
-static void list_insert(SlotList *list, uint32_t at, uint32_t slot) {
-    memmove(list->slots + at + 1, list->slots + at, (list->count - at) * sizeof *list->slots);
-    list->slots[at] = slot;
-    list->count++;
-}
-
-static uint32_t list_remove(SlotList *list, uint32_t at) {
-    REQUIRE(at < list->count);
-    uint32_t slot = list->slots[at];
-    list->count--;
-    memmove(list->slots + at, list->slots + at + 1, (list->count - at) * sizeof *list->slots);
-    return slot;
-}
-
-// Puts a slot where its age belongs; both lists are ordered oldest first.
-static void list_insert_by_age(SlotList *list, const Sequence *slots, uint32_t slot) {
-    uint32_t at = list->count;
-    while (at > 0 && slots[list->slots[at - 1]].order > slots[slot].order) {
-        at--;
-    }
-    list_insert(list, at, slot);
-}
-
-// Most pages of a kind that one sequence can hold: all of its tokens, or for the sliding kind what
-// the window and one step's rows span, plus one page for the misaligned start.
-static uint32_t sched_pages_needed(const SchedulerOptions *options, int kind,
-                                   uint32_t token_count) {
+uint32_t sched_pages_needed(const SchedulerOptions *options, int kind, uint32_t token_count) {
     uint64_t span = token_count;
     if (kind == PAGE_SLIDING) {
+        // The window, one step's rows, and a page each for the misaligned start and end.
         span = num_min(span, (uint64_t)options->window + options->rows_max + 2 * KV_PAGE_TOKENS);
     }
     return (uint32_t)num_ceil_div(span, KV_PAGE_TOKENS);
 }
 
-static bool sched_take_memory(Scheduler *s) {
+// ---- Opening ------------------------------------------------------------------------------------
+
+static void sched_defaults(SchedulerOptions *o, uint32_t slot_count) {
+    if (o->users_max == 0) {
+        o->users_max = 1;
+    }
+    if (o->queued_tokens_max == 0) {
+        o->queued_tokens_max = UINT64_MAX;
+    }
+    if (o->stored_tokens_max == 0) {
+        o->stored_tokens_max = (uint64_t)slot_count * o->tokens_max;
+    }
+    if (o->watermark_permille == 0) {
+        o->watermark_permille = WATERMARK_DEFAULT;
+    }
+    if (o->age_ms == 0) {
+        o->age_ms = AGE_DEFAULT_MS;
+    }
+}
+
+static bool take_step_arrays(Scheduler *s) {
     const SchedulerOptions *o = &s->options;
     Arena *a = &s->arena;
-    s->slots = arena_take_array(a, s->slot_count, sizeof *s->slots);
     s->tokens = arena_take_array(a, o->rows_max, sizeof *s->tokens);
     s->positions = arena_take_array(a, o->rows_max, sizeof *s->positions);
     s->sliding_end = arena_take_array(a, o->rows_max, sizeof *s->sliding_end);
@@ -84,29 +56,40 @@ static bool sched_take_memory(Scheduler *s) {
     s->sequences = arena_take_array(a, o->sequences_max, sizeof *s->sequences);
     s->planned = arena_take_array(a, o->sequences_max, sizeof *s->planned);
     s->images = arena_take_array(a, (size_t)o->sequences_max * o->images_max, sizeof *s->images);
-    SlotList *lists[] = {&s->free, &s->waiting, &s->running};
+    s->keys = arena_take_array(a, o->tokens_max / KV_PAGE_TOKENS + 2, sizeof *s->keys);
+    bool good = s->tokens != NULL && s->positions != NULL && s->sliding_end != NULL &&
+                s->row_sequence != NULL && s->sequences != NULL && s->planned != NULL &&
+                s->images != NULL && s->keys != NULL;
+    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+        // Shared pages stand in several tables, so the bound is by sequence, not by pool.
+        size_t per_sequence = sched_pages_needed(o, kind, o->tokens_max) + 1;
+        s->pages_out[kind] =
+            arena_take_array(a, o->sequences_max * per_sequence, sizeof *s->pages_out[kind]);
+        s->copy_from[kind] = arena_take_array(a, o->sequences_max, sizeof *s->copy_from[kind]);
+        s->copy_to[kind] = arena_take_array(a, o->sequences_max, sizeof *s->copy_to[kind]);
+        good = good && s->pages_out[kind] != NULL && s->copy_from[kind] != NULL &&
+               s->copy_to[kind] != NULL;
+    }
+    return good;
+}
+
+// Page tables belong to places, not to slots: only a running sequence holds pages. To keep a
+// sequence one struct, every slot has tables; they are small next to the tokens.
+static bool take_slots(Scheduler *s) {
+    const SchedulerOptions *o = &s->options;
+    Arena *a = &s->arena;
+    s->slots = arena_take_array(a, s->slot_count, sizeof *s->slots);
+    SlotList *lists[] = {&s->free, &s->running, &s->ending};
     for (size_t i = 0; i < 3; i++) {
         lists[i]->slots = arena_take_array(a, s->slot_count, sizeof *lists[i]->slots);
         if (lists[i]->slots == NULL) {
             return false;
         }
     }
-    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        s->pages[kind] = arena_take_array(a, o->pages[kind], sizeof *s->pages[kind]);
-        if (s->pages[kind] == NULL) {
-            return false;
-        }
-    }
-    if (s->slots == NULL || s->tokens == NULL || s->positions == NULL || s->sliding_end == NULL ||
-        s->row_sequence == NULL || s->sequences == NULL || s->planned == NULL ||
-        s->images == NULL) {
-        return false;
-    }
-    for (uint32_t i = 0; i < s->slot_count; i++) {
+    for (uint32_t i = 0; s->slots != NULL && i < s->slot_count; i++) {
         Sequence *q = &s->slots[i];
-        q->tokens = arena_take_array(a, o->tokens_max, sizeof *q->tokens);
         q->images = arena_take_array(a, o->images_max, sizeof *q->images);
-        if (q->tokens == NULL || q->images == NULL) {
+        if (q->images == NULL) {
             return false;
         }
         for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
@@ -119,14 +102,32 @@ static bool sched_take_memory(Scheduler *s) {
         }
         s->free.slots[s->free.count++] = s->slot_count - 1 - i;
     }
-    return true;
+    return s->slots != NULL;
+}
+
+static Status sched_take_memory(Scheduler *s, Error *error) {
+    const SchedulerOptions *o = &s->options;
+    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+        TRY(kv_pool_open(o->pages[kind], &s->pages.pools[kind], error));
+        TRY(prefix_open(o->pages[kind], &s->pages.prefixes[kind], error));
+    }
+    TRY(policy_open(o->users_max, o->age_ms, &s->policy, error));
+    TRY(token_store_open(o->stored_tokens_max, &s->store, error));
+    if (!take_slots(s) || !take_step_arrays(s)) {
+        return error_set(
+            error, E_MEMORY,
+            "no memory for %u sequences of %u tokens; lower the batch, the queue or the "
+            "context",
+            s->slot_count, o->tokens_max);
+    }
+    return OK;
 }
 
 Status sched_open(const SchedulerOptions *options, Scheduler **out, Error *error) {
     *out = NULL;
     const SchedulerOptions *o = options;
     if (o->rows_max == 0 || o->sequences_max == 0 || o->tokens_max < 2 || o->window == 0 ||
-        o->rows_max < o->sequences_max || o->waiting_max > UINT32_MAX - o->sequences_max) {
+        o->rows_max < o->sequences_max || o->waiting_max > UINT32_MAX / 2 - o->sequences_max) {
         return error_set(error, E_ARGUMENT,
                          "scheduler: rows %u, sequences %u, tokens %u, window %u: each must be at "
                          "least 1 (tokens 2) and rows at least sequences",
@@ -138,16 +139,8 @@ Status sched_open(const SchedulerOptions *options, Scheduler **out, Error *error
     }
     s->options = *options;
     s->slot_count = o->sequences_max + o->waiting_max;
-    Status status = OK;
-    for (int kind = 0; kind < PAGE_KIND_COUNT && status == OK; kind++) {
-        status = kv_pool_open(o->pages[kind], &s->pools[kind], error);
-    }
-    if (status == OK && !sched_take_memory(s)) {
-        status = error_set(error, E_MEMORY,
-                           "no memory for %u sequences of %u tokens; lower the batch, the queue or "
-                           "the context",
-                           s->slot_count, o->tokens_max);
-    }
+    sched_defaults(&s->options, s->slot_count);
+    Status status = sched_take_memory(s, error);
     if (status != OK) {
         sched_close(s);
         return status;
@@ -161,29 +154,35 @@ void sched_close(Scheduler *s) {
         return;
     }
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        kv_pool_close(&s->pools[kind]);
+        kv_pool_close(&s->pages.pools[kind]);
+        prefix_close(&s->pages.prefixes[kind]);
     }
+    policy_close(&s->policy);
+    token_store_close(&s->store);
     arena_free(&s->arena);
     free(s);
 }
 
-static Status sched_check(const SchedulerOptions *o, const SequenceRequest *r, Error *error) {
-    if (r->token_count == 0 || r->new_tokens_max == 0 || r->stop_count > SCHED_STOP_MAX ||
-        r->sampling.logprobs > BATCH_LOGPROBS_MAX) {
-        return error_set(
-            error, E_ARGUMENT,
-            "a request needs a prompt, at least one new token, at most %d stop ids and "
-            "at most %d logprobs",
-            SCHED_STOP_MAX, BATCH_LOGPROBS_MAX);
+void sched_tick(Scheduler *s, uint64_t now_ms) {
+    REQUIRE_MESSAGE(now_ms >= s->now_ms, "time went back from %llu to %llu",
+                    (unsigned long long)s->now_ms, (unsigned long long)now_ms);
+    s->now_ms = now_ms;
+}
+
+void sched_user_set(Scheduler *s, uint32_t user, const UserLimits *limits) {
+    REQUIRE(user < s->options.users_max);
+    User *u = &s->policy.users[user];
+    u->limits = *limits;
+    if (!(u->limits.weight > 0)) {
+        u->limits.weight = 1.0;
     }
-    uint64_t total = (uint64_t)r->token_count + r->new_tokens_max;
-    if (total > o->tokens_max) {
-        return error_set(
-            error, E_CONTEXT,
-            "%u prompt tokens and %u new ones do not fit the context of %u; shorten the "
-            "prompt, ask for fewer tokens or raise the context",
-            r->token_count, r->new_tokens_max, o->tokens_max);
-    }
+    u->allowance = limits->tokens_per_minute;
+    u->allowance_ms = s->now_ms;
+}
+
+// ---- Adding -------------------------------------------------------------------------------------
+
+static Status check_images(const SchedulerOptions *o, const SequenceRequest *r, Error *error) {
     if (r->image_count > o->images_max) {
         return error_set(error, E_CONTEXT, "%u images in one request; at most %u are allowed",
                          r->image_count, o->images_max);
@@ -208,6 +207,28 @@ static Status sched_check(const SchedulerOptions *o, const SequenceRequest *r, E
         }
         previous_end = end;
     }
+    return OK;
+}
+
+static Status check_request(const SchedulerOptions *o, const SequenceRequest *r, Error *error) {
+    if (r->token_count == 0 || r->new_tokens_max == 0 || r->stop_count > SCHED_STOP_MAX ||
+        r->sampling.logprobs > BATCH_LOGPROBS_MAX || r->user >= o->users_max ||
+        r->class >= CLASS_COUNT) {
+        return error_set(
+            error, E_ARGUMENT,
+            "a request needs a prompt, at least one new token, at most %d stop ids, at "
+            "most %d logprobs, a known user and class",
+            SCHED_STOP_MAX, BATCH_LOGPROBS_MAX);
+    }
+    uint64_t total = (uint64_t)r->token_count + r->new_tokens_max;
+    if (total > o->tokens_max) {
+        return error_set(
+            error, E_CONTEXT,
+            "%u prompt tokens and %u new ones do not fit the context of %u; shorten the "
+            "prompt, ask for fewer tokens or raise the context",
+            r->token_count, r->new_tokens_max, o->tokens_max);
+    }
+    TRY(check_images(o, r, error));
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         uint32_t need = sched_pages_needed(o, kind, (uint32_t)total);
         if (need > o->pages[kind]) {
@@ -219,29 +240,93 @@ static Status sched_check(const SchedulerOptions *o, const SequenceRequest *r, E
     return OK;
 }
 
-Status sched_add(Scheduler *s, const SequenceRequest *r, uint64_t *handle, Error *error) {
-    TRY(sched_check(&s->options, r, error));
-    if (s->free.count == 0 ||
-        s->waiting.count >= s->options.waiting_max + s->options.sequences_max) {
-        return error_set(error, E_BUSY,
-                         "%u sequences are running or waiting; try again when one ends",
-                         s->slot_count);
+static uint32_t retry_estimate(const Scheduler *s) {
+    if (s->rows_per_ms <= 0) {
+        return RETRY_DEFAULT_MS;
     }
+    double wait = (double)(s->queued_tokens + 1) / s->rows_per_ms;
+    return wait < 1 ? 1 : wait > 60000 ? 60000 : (uint32_t)wait;
+}
+
+// Everything that may refuse now and accept later. On OK the user's minute is charged and the
+// tokens have a place.
+static Status check_room(Scheduler *s, const SequenceRequest *r, int32_t **tokens, Error *error) {
+    const User *user = &s->policy.users[r->user];
+    uint32_t total = r->token_count + r->new_tokens_max;
+    s->retry_ms = retry_estimate(s);
+    if (user->limits.in_flight_max > 0 &&
+        user->busy[CLASS_INTERACTIVE] + user->busy[CLASS_BATCH] >= user->limits.in_flight_max) {
+        return error_set(error, E_USER_BUSY, "%u requests of this user are in flight, its limit",
+                         user->limits.in_flight_max);
+    }
+    if (s->free.count == 0) {
+        return error_set(error, E_BUSY, "%u sequences are running or waiting", s->slot_count);
+    }
+    if (s->queued_tokens + r->token_count > s->options.queued_tokens_max) {
+        return error_set(error, E_BUSY, "%llu prompt tokens are waiting, at most %llu may",
+                         (unsigned long long)s->queued_tokens,
+                         (unsigned long long)s->options.queued_tokens_max);
+    }
+    *tokens = token_store_take(&s->store, total);
+    if (*tokens == NULL) {
+        return error_set(error, E_BUSY, "no room to keep %u more tokens", total);
+    }
+    uint32_t wait_ms;
+    if (!policy_allow(&s->policy, r->user, total, s->now_ms, &wait_ms)) {
+        token_store_give(&s->store, *tokens, total);
+        s->retry_ms = wait_ms;
+        return error_set(error, E_RATE, "this user's %u tokens per minute are used up",
+                         user->limits.tokens_per_minute);
+    }
+    return OK;
+}
+
+static bool handle_is_live(const Scheduler *s, uint64_t handle) {
+    uint32_t slot = (uint32_t)handle;
+    return slot < s->slot_count && s->slots[slot].state != SEQUENCE_FREE &&
+           s->slots[slot].generation == (uint32_t)(handle >> 32);
+}
+
+// A zero hash marks an image that must not be shared: nothing from it on has a key.
+static uint32_t shareable_end(const SchedulerOptions *o, const SequenceRequest *r) {
+    for (uint32_t i = 0; i < r->image_count && !o->no_prefix_cache; i++) {
+        if (r->images[i].content.high == 0 && r->images[i].content.low == 0) {
+            return r->images[i].position_first;
+        }
+    }
+    return o->no_prefix_cache ? 0 : UINT32_MAX;
+}
+
+Status sched_add(Scheduler *s, const SequenceRequest *r, uint64_t *handle, Error *error) {
+    TRY(check_request(&s->options, r, error));
+    int32_t *tokens = NULL;
+    TRY(check_room(s, r, &tokens, error));
     uint32_t slot = s->free.slots[--s->free.count];
     Sequence *q = &s->slots[slot];
-    q->state = SEQUENCE_WAITING;
-    q->generation++;
-    q->tag = r->tag;
-    q->order = s->next_order++;
-    q->prompt_count = r->token_count;
-    q->new_tokens_max = r->new_tokens_max;
-    q->image_count = r->image_count;
-    q->stop_count = r->stop_count;
-    q->sampling = r->sampling;
-    q->token_count = r->token_count;
-    q->cached_count = 0;
-    q->planned_rows = 0;
-    q->cancelled = false;
+    SequenceImage *images = q->images;
+    PageTable tables[PAGE_KIND_COUNT];
+    memcpy(tables, q->tables, sizeof tables);
+    *q = (Sequence){
+        .state = SEQUENCE_WAITING,
+        .generation = q->generation + 1,
+        .tag = r->tag,
+        .order = s->next_order++,
+        .added_ms = s->now_ms,
+        .deadline_ms = r->deadline_ms,
+        .after = r->after,
+        .user = r->user,
+        .class = r->class,
+        .prompt_count = r->token_count,
+        .new_tokens_max = r->new_tokens_max,
+        .image_count = r->image_count,
+        .stop_count = r->stop_count,
+        .shareable_end = shareable_end(&s->options, r),
+        .images = images,
+        .sampling = r->sampling,
+        .tokens = tokens,
+        .token_count = r->token_count,
+    };
+    memcpy(q->tables, tables, sizeof tables);
     memcpy(q->tokens, r->tokens, r->token_count * sizeof *q->tokens);
     if (r->image_count > 0) {
         memcpy(q->images, r->images, r->image_count * sizeof *q->images);
@@ -249,284 +334,190 @@ Status sched_add(Scheduler *s, const SequenceRequest *r, uint64_t *handle, Error
     if (r->stop_count > 0) {
         memcpy(q->stop_ids, r->stop_ids, r->stop_count * sizeof *q->stop_ids);
     }
-    list_insert_by_age(&s->waiting, s->slots, slot);
-    *handle = (uint64_t)q->generation << 32 | slot;
+    if (r->after != 0 && handle_is_live(s, r->after)) {
+        const Sequence *leader = &s->slots[(uint32_t)r->after];
+        q->held = leader->cached_count < leader->prompt_count;
+        s->held_count += q->held;
+    }
+    s->deadline_count += r->deadline_ms > 0;
+    s->waiting_count++;
+    s->queued_tokens += q->token_count;
+    policy_accept(&s->policy, q->user, q->class);
+    policy_queue_back(&s->policy, s->slots, slot);
+    *handle = sched_handle(s, slot);
     return OK;
 }
 
+uint32_t sched_retry_ms(const Scheduler *s) {
+    return s->retry_ms;
+}
+
+// ---- Ending -------------------------------------------------------------------------------------
+
+void sched_end(Scheduler *s, uint32_t slot, FinishReason reason) {
+    Sequence *q = &s->slots[slot];
+    if (!q->ending_listed) {
+        q->ending = reason;
+        q->ending_listed = true;
+        s->ending.slots[s->ending.count++] = slot;
+    }
+}
+
 void sched_cancel(Scheduler *s, uint64_t handle) {
-    uint32_t slot = (uint32_t)handle;
-    if (slot < s->slot_count && s->slots[slot].state != SEQUENCE_FREE &&
-        s->slots[slot].generation == (uint32_t)(handle >> 32)) {
-        s->slots[slot].cancelled = true;
+    if (handle_is_live(s, handle)) {
+        sched_end(s, (uint32_t)handle, FINISH_CANCEL);
     }
 }
 
-// Sends the youngest running sequence that is younger than `than` and not yet in this step back to
-// waiting. False when there is none.
-static bool sched_preempt_younger(Scheduler *s, const Sequence *than) {
-    for (uint32_t i = s->running.count; i > 0; i--) {
-        uint32_t slot = s->running.slots[i - 1];
-        Sequence *q = &s->slots[slot];
-        if (q->order <= than->order) {
-            return false;
-        }
-        if (q->planned_rows > 0 || q->cancelled) {
-            continue;
-        }
-        list_remove(&s->running, i - 1);
-        sequence_drop_pages(q, s->pools);
-        q->state = SEQUENCE_WAITING;
-        list_insert_by_age(&s->waiting, s->slots, slot);
-        s->stats.preemptions++;
-        return true;
+void sched_expire(Scheduler *s) {
+    if (s->deadline_count == 0 || s->now_ms < s->expire_checked_ms + EXPIRE_EVERY_MS) {
+        return;
     }
-    return false;
-}
-
-static bool sched_make_room(Scheduler *s, Sequence *q, uint32_t position_end) {
-    while (!sequence_grow(q, s->pools, position_end)) {
-        if (!sched_preempt_younger(s, q)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-// Adds rows [cached_count, cached_count + row_count) of a sequence to the step.
-static void sched_put_rows(Scheduler *s, uint32_t slot, uint32_t row_count) {
-    Sequence *q = &s->slots[slot];
-    Batch *b = &s->batch;
-    uint32_t first = q->cached_count;
-    uint32_t end = first + row_count;
-    BatchSequence *out = &s->sequences[b->sequence_count];
-    *out = (BatchSequence){
-        .row_first = b->row_count,
-        .row_count = row_count,
-        .position_first = first,
-        .sample = end == q->token_count,
-        .sampling = q->sampling,
-        .draw = q->token_count - q->prompt_count,
-        .history = q->tokens,
-        .history_count = q->token_count,
-        .tag = (uint64_t)q->generation << 32 | slot,
-    };
-    for (uint32_t i = 0; i < row_count; i++) {
-        uint32_t row = b->row_count + i;
-        s->tokens[row] = q->tokens[first + i];
-        s->positions[row] = first + i;
-        s->sliding_end[row] = first + i + 1;
-        s->row_sequence[row] = b->sequence_count;
-    }
-    for (uint32_t i = 0; i < q->image_count; i++) {
-        const SequenceImage *image = &q->images[i];
-        if (image->position_first < first || image->position_first >= end) {
-            continue;
-        }
-        uint32_t row_first = b->row_count + (image->position_first - first);
-        uint32_t image_end = image->position_first + image->patch_count;
-        REQUIRE(image_end <= end);
-        for (uint32_t row = row_first; row < row_first + image->patch_count; row++) {
-            s->tokens[row] = -1;
-            s->sliding_end[row] = image_end;
-        }
-        s->images[b->image_count++] =
-            (BatchImage){row_first, image->patch_count, image->pixels, image->positions};
-    }
-    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        const PageTable *table = &q->tables[kind];
-        out->page_first[kind] = b->page_table_count[kind];
-        out->page_count[kind] = table->count;
-        out->page_skip[kind] = table->skip;
-        memcpy(s->pages[kind] + b->page_table_count[kind], table->pages,
-               table->count * sizeof *table->pages);
-        b->page_table_count[kind] += table->count;
-    }
-    s->planned[b->sequence_count++] = slot;
-    b->row_count += row_count;
-    q->planned_rows = row_count;
-}
-
-static uint32_t sched_uncached(const Sequence *q) {
-    return q->token_count - q->cached_count;
-}
-
-static void sched_plan_decodes(Scheduler *s) {
-    for (uint32_t i = 0; i < s->running.count; i++) {
-        uint32_t slot = s->running.slots[i];
-        Sequence *q = &s->slots[slot];
-        if (!q->cancelled && sched_uncached(q) == 1 && sched_make_room(s, q, q->token_count)) {
-            sched_put_rows(s, slot, 1);
+    s->expire_checked_ms = s->now_ms;
+    for (uint32_t slot = 0; slot < s->slot_count; slot++) {
+        const Sequence *q = &s->slots[slot];
+        if (q->state != SEQUENCE_FREE && q->deadline_ms > 0 && q->deadline_ms <= s->now_ms) {
+            sched_end(s, slot, FINISH_DEADLINE);
         }
     }
 }
 
-static void sched_plan_prefill(Scheduler *s, uint32_t slot) {
-    Sequence *q = &s->slots[slot];
-    uint32_t budget = s->options.rows_max - s->batch.row_count;
-    uint32_t chunk = sequence_chunk(q, (uint32_t)num_min(sched_uncached(q), budget));
-    if (chunk > 0 && sched_make_room(s, q, q->cached_count + chunk)) {
-        sched_put_rows(s, slot, chunk);
-    }
-}
-
-// Oldest first, while sequences and pages for the whole prompt and one page more are free.
-static void sched_admit(Scheduler *s) {
+void sched_list_remove(SlotList *list, uint32_t slot) {
     uint32_t at = 0;
-    while (at < s->waiting.count && s->running.count < s->options.sequences_max &&
-           s->batch.row_count < s->options.rows_max) {
-        uint32_t slot = s->waiting.slots[at];
+    while (at < list->count && list->slots[at] != slot) {
+        at++;
+    }
+    REQUIRE(at < list->count);
+    list->count--;
+    memmove(list->slots + at, list->slots + at + 1, (list->count - at) * sizeof *list->slots);
+}
+
+static bool ranks_before(const Sequence *a, const Sequence *b) {
+    return a->class != b->class ? a->class < b->class : a->order < b->order;
+}
+
+void sched_list_insert_by_rank(Scheduler *s, uint32_t slot) {
+    SlotList *list = &s->running;
+    uint32_t at = list->count;
+    while (at > 0 && ranks_before(&s->slots[slot], &s->slots[list->slots[at - 1]])) {
+        at--;
+    }
+    memmove(list->slots + at + 1, list->slots + at, (list->count - at) * sizeof *list->slots);
+    list->slots[at] = slot;
+    list->count++;
+}
+
+void sched_release_held(Scheduler *s, uint32_t leader) {
+    uint64_t handle = sched_handle(s, leader);
+    for (uint32_t slot = 0; slot < s->slot_count && s->held_count > 0; slot++) {
         Sequence *q = &s->slots[slot];
-        if (q->cancelled) {
-            at++;
-            continue;
+        if (q->state == SEQUENCE_WAITING && q->held && q->after == handle) {
+            q->held = false;
+            s->held_count--;
         }
-        for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-            uint32_t need = sched_pages_needed(&s->options, kind, q->token_count);
-            bool last_page = need == s->pools[kind].total;
-            if (need + (last_page ? 0 : 1) > s->pools[kind].free_count) {
-                return;
-            }
-        }
-        list_remove(&s->waiting, at);
-        q->state = SEQUENCE_RUNNING;
-        list_insert_by_age(&s->running, s->slots, slot);
-        sched_plan_prefill(s, slot);
     }
 }
 
-const Batch *sched_plan(Scheduler *s) {
-    REQUIRE(!s->plan_open);
-    Batch *b = &s->batch;
-    *b = (Batch){
-        .tokens = s->tokens,
-        .positions = s->positions,
-        .sliding_end = s->sliding_end,
-        .row_sequence = s->row_sequence,
-        .sequences = s->sequences,
-        .pages = {s->pages[0], s->pages[1]},
-        .images = s->images,
-    };
-    sched_plan_decodes(s);
-    for (uint32_t i = 0; i < s->running.count; i++) {
-        Sequence *q = &s->slots[s->running.slots[i]];
-        if (!q->cancelled && q->planned_rows == 0 && sched_uncached(q) > 1) {
-            sched_plan_prefill(s, s->running.slots[i]);
-        }
-    }
-    sched_admit(s);
-    if (b->row_count == 0) {
-        return NULL;
-    }
-    s->plan_open = true;
-    s->stats.steps++;
-    return b;
-}
-
-static void sched_release(Scheduler *s, uint32_t slot) {
+void sched_release(Scheduler *s, uint32_t slot) {
     Sequence *q = &s->slots[slot];
-    SlotList *list = q->state == SEQUENCE_RUNNING ? &s->running : &s->waiting;
-    for (uint32_t i = 0; i < list->count; i++) {
-        if (list->slots[i] == slot) {
-            list_remove(list, i);
-            break;
-        }
+    if (q->state == SEQUENCE_RUNNING) {
+        sched_list_remove(&s->running, slot);
+    } else {
+        policy_queue_remove(&s->policy, s->slots, slot);
+        s->waiting_count--;
+        s->queued_tokens -= q->token_count;
+        s->held_count -= q->held;
     }
-    sequence_drop_pages(q, s->pools);
+    s->deadline_count -= q->deadline_ms > 0;
+    s->reserved_count -= q->reserved;
+    policy_end(&s->policy, q->user, q->class);
+    sequence_drop_pages(q, &s->pages);
+    token_store_give(&s->store, q->tokens, q->prompt_count + q->new_tokens_max);
+    sched_release_held(s, slot);
     q->state = SEQUENCE_FREE;
+    q->ending_listed = false;
+    q->reserved = false;
     s->free.slots[s->free.count++] = slot;
 }
 
-static FinishReason sched_finish_reason(const Scheduler *s, const Sequence *q, int32_t token) {
-    for (uint32_t i = 0; i < q->stop_count; i++) {
-        if (q->stop_ids[i] == token) {
-            return FINISH_STOP;
-        }
-    }
-    bool full = q->token_count - q->prompt_count == q->new_tokens_max ||
-                q->token_count == s->options.tokens_max;
-    return full ? FINISH_LENGTH : FINISH_NONE;
-}
-
-// Takes one sequence of the step over the line; returns whether an event was written.
-static bool sched_commit_sequence(Scheduler *s, uint32_t index, const StepSample *sample,
-                                  bool failed, SchedulerEvent *event) {
-    const BatchSequence *row = &s->sequences[index];
-    uint32_t slot = s->planned[index];
-    Sequence *q = &s->slots[slot];
-    q->planned_rows = 0;
-    q->cached_count += row->row_count;
-    REQUIRE(q->cached_count <= q->token_count);
-    if (failed || q->cancelled) {
-        q->cancelled = true;
-        return false; // swept by sched_sweep
-    }
-    sequence_slide(q, s->pools, s->options.window, q->cached_count);
-    *(row->row_count == 1 ? &s->stats.decode_rows : &s->stats.prefill_rows) += row->row_count;
-    if (!row->sample) {
-        return false;
-    }
-    REQUIRE(sample != NULL && sample->tag == row->tag);
-    q->tokens[q->token_count++] = sample->chosen.token;
-    *event = (SchedulerEvent){
-        .tag = q->tag,
-        .handle = row->tag,
-        .finish = sched_finish_reason(s, q, sample->chosen.token),
-        .has_token = true,
-        .chosen = sample->chosen,
-        .top_count = sample->top_count,
-    };
-    memcpy(event->top, sample->top, sample->top_count * sizeof *event->top);
-    if (event->finish != FINISH_NONE) {
-        sched_release(s, slot);
-    }
-    return true;
-}
-
-static size_t sched_sweep_cancelled(Scheduler *s, SchedulerEvent *events, size_t events_max) {
-    size_t count = 0;
-    for (uint32_t slot = 0; slot < s->slot_count && count < events_max; slot++) {
-        Sequence *q = &s->slots[slot];
-        if (q->state != SEQUENCE_FREE && q->cancelled) {
-            events[count++] = (SchedulerEvent){
-                .tag = q->tag,
-                .handle = (uint64_t)q->generation << 32 | slot,
-                .finish = FINISH_CANCEL,
-            };
-            sched_release(s, slot);
-        }
-    }
-    return count;
-}
-
-size_t sched_commit(Scheduler *s, const StepResult *result, SchedulerEvent *events,
-                    size_t events_max) {
-    size_t count = 0;
-    if (s->plan_open) {
-        REQUIRE(events_max >= s->batch.sequence_count);
-        uint32_t sample = 0;
-        for (uint32_t i = 0; i < s->batch.sequence_count; i++) {
-            const StepSample *drawn = NULL;
-            if (result != NULL && s->sequences[i].sample) {
-                REQUIRE(sample < result->sample_count);
-                drawn = &result->samples[sample++];
-            }
-            if (sched_commit_sequence(s, i, drawn, result == NULL, &events[count])) {
-                count++;
-            }
-        }
-        s->plan_open = false;
-    }
-    return count + sched_sweep_cancelled(s, events + count, events_max - count);
-}
+// ---- Looking ------------------------------------------------------------------------------------
 
 SchedulerStats sched_stats(const Scheduler *s) {
     SchedulerStats stats = s->stats;
     stats.running = s->running.count;
-    stats.waiting = s->waiting.count;
+    stats.waiting = s->waiting_count;
+    stats.queued_tokens = s->queued_tokens;
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        stats.pages_total[kind] = s->pools[kind].total;
-        stats.pages_used[kind] = s->pools[kind].total - s->pools[kind].free_count;
+        const KvPool *pool = &s->pages.pools[kind];
+        stats.pages_total[kind] = pool->total;
+        stats.pages_cached[kind] = pool->cached_count;
+        stats.pages_used[kind] = pool->total - kv_pool_available(pool);
     }
     return stats;
+}
+
+UserStats sched_user_stats(const Scheduler *s, uint32_t user) {
+    REQUIRE(user < s->options.users_max);
+    const User *u = &s->policy.users[user];
+    return (UserStats){
+        .in_flight = u->busy[CLASS_INTERACTIVE] + u->busy[CLASS_BATCH],
+        .prompt_tokens = u->prompt_tokens,
+        .output_tokens = u->output_tokens,
+        .service = u->counters[CLASS_INTERACTIVE] + u->counters[CLASS_BATCH],
+    };
+}
+
+static void check_pool(const Scheduler *s, int kind) {
+    const KvPool *pool = &s->pages.pools[kind];
+    uint32_t held = 0, cached = 0;
+    for (uint32_t page = 0; page < pool->total; page++) {
+        uint32_t holders = 0;
+        for (uint32_t slot = 0; slot < s->slot_count; slot++) {
+            const PageTable *table = &s->slots[slot].tables[kind];
+            for (uint32_t i = 0; i < table->count; i++) {
+                holders += table->pages[i] == page;
+            }
+        }
+        for (uint32_t i = 0; s->plan_open && i < s->batch.copy_count[kind]; i++) {
+            holders += s->copy_from[kind][i] == page;
+        }
+        REQUIRE_MESSAGE(holders == pool->holders[page], "kind %d page %u: %u holders, counted %u",
+                        kind, page, pool->holders[page], holders);
+        held += holders > 0;
+        cached += pool->in_cache[page];
+        REQUIRE(!(holders > 0 && pool->in_cache[page]));
+    }
+    REQUIRE(cached == pool->cached_count);
+    REQUIRE(held + cached + pool->free_count == pool->total);
+}
+
+void sched_check_all(const Scheduler *s) {
+    uint32_t running = 0, waiting = 0, unused = 0;
+    uint64_t queued = 0;
+    for (uint32_t slot = 0; slot < s->slot_count; slot++) {
+        const Sequence *q = &s->slots[slot];
+        running += q->state == SEQUENCE_RUNNING;
+        waiting += q->state == SEQUENCE_WAITING;
+        unused += q->state == SEQUENCE_FREE;
+        queued += q->state == SEQUENCE_WAITING ? q->token_count : 0;
+        uint32_t held_pages = q->tables[PAGE_FULL].count + q->tables[PAGE_SLIDING].count;
+        REQUIRE(q->state == SEQUENCE_RUNNING || held_pages == 0);
+        if (q->state != SEQUENCE_RUNNING) {
+            continue;
+        }
+        REQUIRE(q->cached_count < q->token_count);
+        REQUIRE(q->token_count <= q->prompt_count + q->new_tokens_max);
+        for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+            const PageTable *table = &q->tables[kind];
+            REQUIRE((table->skip + table->count) * KV_PAGE_TOKENS >= q->cached_count);
+        }
+    }
+    REQUIRE(running == s->running.count && waiting == s->waiting_count && unused == s->free.count);
+    REQUIRE(queued == s->queued_tokens);
+    for (uint32_t i = 1; i < s->running.count; i++) {
+        REQUIRE(ranks_before(&s->slots[s->running.slots[i - 1]], &s->slots[s->running.slots[i]]));
+    }
+    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+        check_pool(s, kind);
+    }
 }

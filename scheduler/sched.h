@@ -1,17 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // The scheduler: which rows of which sequences the next step computes, and in which pages they
-// live. A pure state machine: no device, clock, thread or socket, and no allocation after
-// sched_open. The caller's loop is
+// live. A pure state machine: no device, no thread, no socket, no allocation after sched_open, and
+// no clock but sched_tick. The caller's loop is
 //
-//     sched_add ... ; while ((batch = sched_plan(s, now)) != NULL) { engine_step; sched_commit; }
+//     sched_tick(s, now); sched_add ...; while ((batch = sched_plan(s)) != NULL) { engine_step;
+//     sched_commit; }
 //
-// Every sequence is decoded in every step (decode rows first), prefill chunks fill the rest of the
-// token budget, an image is never cut between two chunks. A sequence is admitted when the pages of
-// its whole prompt and of one more page per kind are free; when decoding runs out of pages, the
-// youngest sequence is put back to waiting and computed again later (its tokens are kept).
+// What it decides, in this order, in every plan:
+//   1. Every running sequence with one uncached token is decoded.
+//   2. Running sequences with more get a prefill chunk from what is left of the token budget,
+//   interactive
+//      ones first, then by arrival. A chunk never ends inside an image.
+//   3. Waiting sequences are admitted while a place, budget and pages for the whole prompt (and a
+//      watermark beyond it) are free. Whose turn it is: policy.h.
+// When decoding runs out of pages, the running sequence of least rank (batch before interactive,
+// then the youngest) goes back to waiting and is computed again later, its tokens kept. After
+// SCHED_PREEMPTIONS_MAX times it comes back only when pages for all it may ever need are set aside.
+//
+// A prompt that begins like one computed before (same tokens, same pictures) shares its pages:
+// prefix.h.
 #ifndef SCHEDULER_SCHED_H
 #define SCHEDULER_SCHED_H
 
+#include "base/hash.h"
 #include "base/status.h"
 #include "scheduler/batch.h"
 
@@ -19,6 +30,12 @@
 
 typedef struct Scheduler Scheduler;
 
+// Batch waits while interactive does not, but ages: see policy.h.
+typedef enum SequenceClass { CLASS_INTERACTIVE, CLASS_BATCH, CLASS_COUNT } SequenceClass;
+
+enum { SCHED_STOP_MAX = 16, SCHED_PREEMPTIONS_MAX = 3 };
+
+// Zero in a field marked (0 = ...) takes the default.
 typedef struct SchedulerOptions {
     uint32_t rows_max;      // token budget of one step
     uint32_t sequences_max; // running at once
@@ -27,6 +44,12 @@ typedef struct SchedulerOptions {
     uint32_t images_max;    // of one sequence
     uint32_t window;        // sliding window of the model
     uint32_t pages[PAGE_KIND_COUNT];
+    uint32_t users_max;          // (0 = 1)
+    uint64_t queued_tokens_max;  // prompt tokens waiting, all users (0 = no bound but the store)
+    uint64_t stored_tokens_max;  // prompt + output of everything accepted (0 = room for every slot)
+    uint32_t watermark_permille; // of each pool, kept free at admission (0 = 10)
+    uint32_t age_ms; // a batch request this old competes with interactive ones (0 = 10,000)
+    bool no_prefix_cache;
 } SchedulerOptions;
 
 // Position range of one image in a prompt and its pixels. The pixels are borrowed until the event
@@ -36,6 +59,7 @@ typedef struct SequenceImage {
     uint32_t patch_count;
     const uint8_t *pixels;     // [patch_count][patch_values]
     const uint16_t *positions; // [patch_count][2]
+    Hash128 content;           // of pixels and shape, for the prefix cache; zero = never shared
 } SequenceImage;
 
 typedef struct SequenceRequest {
@@ -48,43 +72,77 @@ typedef struct SequenceRequest {
     const int32_t *stop_ids; // copied, at most SCHED_STOP_MAX
     uint32_t stop_count;
     Sampling sampling;
-    uint64_t tag; // the caller's name for it, handed back in events
+    uint64_t tag;  // the caller's name for it, handed back in events
+    uint32_t user; // below users_max
+    SequenceClass class;
+    uint64_t deadline_ms; // of sched_tick's clock; 0 = none
+    uint64_t after; // handle of a sequence whose prompt should be cached first (n samples of one
+                    // prompt: the first computes, the others share); stale or 0 = no wait
 } SequenceRequest;
-
-enum { SCHED_STOP_MAX = 16 };
 
 typedef enum FinishReason {
     FINISH_NONE,   // not finished: one more token
     FINISH_STOP,   // a stop id was drawn (it is in the event and not part of the text)
     FINISH_LENGTH, // new_tokens_max or tokens_max reached
     FINISH_CANCEL,
+    FINISH_DEADLINE,
+    FINISH_FAILED, // its step failed
 } FinishReason;
 
 typedef struct SchedulerEvent {
     uint64_t tag;
     uint64_t handle;
     FinishReason finish;
-    bool has_token; // false only for FINISH_CANCEL
+    bool has_token; // true for FINISH_NONE, FINISH_STOP and FINISH_LENGTH
     TokenChoice chosen;
+    uint32_t cached_tokens; // prompt tokens that came from the prefix cache, at the last admission
     uint32_t top_count;
     TokenChoice top[BATCH_LOGPROBS_MAX];
 } SchedulerEvent;
 
+// What one user may do. Zero = no limit (weight: 1).
+typedef struct UserLimits {
+    double weight;              // share against other users of the class
+    uint32_t in_flight_max;     // accepted and not finished
+    uint32_t tokens_per_minute; // prompt + output asked for
+} UserLimits;
+
+typedef struct UserStats {
+    uint32_t in_flight;
+    uint64_t prompt_tokens, output_tokens; // computed, image tokens among them
+    double service;                        // the virtual counter, both classes
+} UserStats;
+
 typedef struct SchedulerStats {
     uint32_t running, waiting;
-    uint32_t pages_used[PAGE_KIND_COUNT], pages_total[PAGE_KIND_COUNT];
-    uint64_t steps, prefill_rows, decode_rows, preemptions;
+    uint64_t queued_tokens;
+    uint32_t pages_used[PAGE_KIND_COUNT], pages_cached[PAGE_KIND_COUNT],
+        pages_total[PAGE_KIND_COUNT];
+    uint64_t steps, prefill_rows, decode_rows, preemptions, recomputed_tokens;
+    uint64_t prefix_hit_tokens, prefix_asked_tokens;
 } SchedulerStats;
 
 // All memory is taken here. E_MEMORY, E_ARGUMENT.
 Status sched_open(const SchedulerOptions *options, Scheduler **out, Error *error);
 void sched_close(Scheduler *scheduler);
 
-// Accepts or refuses at once. E_BUSY: waiting_max reached, try after an event. E_CONTEXT: can never
-// fit (tokens_max, rows_max for an image, or the page pools); the text says which and by how much.
-// E_ARGUMENT: images out of order or out of range.
+// Tells the time, in milliseconds of any clock that never goes back. Deadlines, ageing and rates
+// use it.
+void sched_tick(Scheduler *scheduler, uint64_t now_ms);
+
+void sched_user_set(Scheduler *scheduler, uint32_t user, const UserLimits *limits);
+
+// Accepts or refuses at once.
+//   E_BUSY      places or queued tokens are exhausted     } sched_retry_ms says when
+//   E_RATE      this user's tokens per minute             } to try again
+//   E_USER_BUSY this user's requests in flight
+//   E_CONTEXT   can never fit: tokens_max, rows_max for an image, or the page pools
+//   E_ARGUMENT  images out of order, unknown user, ...
 Status sched_add(Scheduler *scheduler, const SequenceRequest *request, uint64_t *handle,
                  Error *error);
+
+// After a refusal: milliseconds until another try makes sense (an estimate from the recent rate).
+uint32_t sched_retry_ms(const Scheduler *scheduler);
 
 // Ends a sequence: one FINISH_CANCEL event at the next commit. A stale handle does nothing.
 void sched_cancel(Scheduler *scheduler, uint64_t handle);
@@ -93,12 +151,17 @@ void sched_cancel(Scheduler *scheduler, uint64_t handle);
 // before the next one.
 const Batch *sched_plan(Scheduler *scheduler);
 
-// Takes the engine's samples and writes at most sequences_max + cancelled events. When the step
-// failed pass result NULL: every sequence of the step is finished with FINISH_CANCEL. Returns the
-// number of events, in events[0 .. events_max).
+// Takes the engine's samples and writes events: one per sampled token, one per cancelled, expired
+// or failed sequence. When the step failed pass result NULL: its sequences end with FINISH_FAILED.
+// Without an open plan it only reports cancelled and expired sequences. events_max is at least
+// sequences_max; what does not fit comes with the next commit. Returns the number of events.
 size_t sched_commit(Scheduler *scheduler, const StepResult *result, SchedulerEvent *events,
                     size_t events_max);
 
 SchedulerStats sched_stats(const Scheduler *scheduler);
+UserStats sched_user_stats(const Scheduler *scheduler, uint32_t user);
+
+// Walks everything and checks every invariant with REQUIRE; for tests and the simulator. Slow.
+void sched_check_all(const Scheduler *scheduler);
 
 #endif

@@ -6,13 +6,24 @@
 
 #include <string.h>
 
-bool sequence_grow(Sequence *sequence, KvPool pools[PAGE_KIND_COUNT], uint32_t position_end) {
+bool pages_take(Pages *pages, int kind, uint32_t *page) {
+    bool evicted;
+    if (!kv_pool_take(&pages->pools[kind], page, &evicted)) {
+        return false;
+    }
+    if (evicted) {
+        prefix_forget(&pages->prefixes[kind], *page);
+    }
+    return true;
+}
+
+bool sequence_grow(Sequence *sequence, Pages *pages, uint32_t position_end) {
     uint32_t pages_end = (uint32_t)num_ceil_div(position_end, KV_PAGE_TOKENS);
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         PageTable *table = &sequence->tables[kind];
         while (table->skip + table->count < pages_end) {
             REQUIRE(table->count < table->capacity);
-            if (!kv_pool_take(&pools[kind], &table->pages[table->count])) {
+            if (!pages_take(pages, kind, &table->pages[table->count])) {
                 return false;
             }
             table->count++;
@@ -21,45 +32,126 @@ bool sequence_grow(Sequence *sequence, KvPool pools[PAGE_KIND_COUNT], uint32_t p
     return true;
 }
 
-void sequence_slide(Sequence *sequence, KvPool pools[PAGE_KIND_COUNT], uint32_t window,
-                    uint32_t position) {
+void sequence_slide(Sequence *sequence, Pages *pages, uint32_t window, uint32_t position) {
     if (position + 1 <= window) {
         return;
     }
     PageTable *table = &sequence->tables[PAGE_SLIDING];
-    uint32_t first_seen = position + 1 - window;
-    uint32_t skip = first_seen / KV_PAGE_TOKENS; // whole pages before the first seen position
+    uint32_t skip = (position + 1 - window) / KV_PAGE_TOKENS; // whole pages before the first seen
     if (skip <= table->skip) {
         return;
     }
     uint32_t gone = (uint32_t)num_min(skip - table->skip, table->count);
     for (uint32_t i = 0; i < gone; i++) {
-        kv_pool_give(&pools[PAGE_SLIDING], table->pages[i]);
+        kv_pool_give(&pages->pools[PAGE_SLIDING], table->pages[i]);
     }
     memmove(table->pages, table->pages + gone, (table->count - gone) * sizeof *table->pages);
     table->count -= gone;
     table->skip += gone;
 }
 
-void sequence_drop_pages(Sequence *sequence, KvPool pools[PAGE_KIND_COUNT]) {
+void sequence_drop_pages(Sequence *sequence, Pages *pages) {
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         PageTable *table = &sequence->tables[kind];
-        for (uint32_t i = 0; i < table->count; i++) {
-            kv_pool_give(&pools[kind], table->pages[i]);
+        for (uint32_t i = table->count; i > 0; i--) {
+            kv_pool_give(&pages->pools[kind], table->pages[i - 1]);
         }
         table->count = 0;
         table->skip = 0;
     }
     sequence->cached_count = 0;
+    sequence->chain = (Hash128){0};
+    sequence->chain_pages = 0;
+}
+
+const SequenceImage *sequence_image_around(const Sequence *sequence, uint32_t position) {
+    for (uint32_t i = 0; i < sequence->image_count; i++) {
+        const SequenceImage *image = &sequence->images[i];
+        if (image->position_first < position &&
+            position < image->position_first + image->patch_count) {
+            return image;
+        }
+    }
+    return NULL;
 }
 
 uint32_t sequence_chunk(const Sequence *sequence, uint32_t want) {
     uint32_t end = sequence->cached_count + want;
-    for (uint32_t i = 0; i < sequence->image_count; i++) {
-        const SequenceImage *image = &sequence->images[i];
-        if (image->position_first < end && end < image->position_first + image->patch_count) {
-            end = image->position_first;
-        }
+    const SequenceImage *image = sequence_image_around(sequence, end);
+    if (image != NULL) {
+        end = image->position_first;
     }
     return end > sequence->cached_count ? end - sequence->cached_count : 0;
+}
+
+// What distinguishes a position: its token, or the picture and the patch.
+static uint64_t sequence_word(const Sequence *sequence, uint32_t position) {
+    for (uint32_t i = 0; i < sequence->image_count; i++) {
+        const SequenceImage *image = &sequence->images[i];
+        if (position >= image->position_first &&
+            position < image->position_first + image->patch_count) {
+            uint64_t patch[] = {image->content.high, image->content.low,
+                                position - image->position_first};
+            return hash64((Bytes){(const uint8_t *)patch, sizeof patch}, 1);
+        }
+    }
+    return (uint32_t)sequence->tokens[position];
+}
+
+Hash128 sequence_key(const Sequence *sequence, Hash128 key, uint32_t done, uint32_t count) {
+    uint64_t words[KV_PAGE_TOKENS];
+    REQUIRE(count >= done && count - done <= KV_PAGE_TOKENS && count <= sequence->token_count);
+    for (uint32_t i = done; i < count; i++) {
+        words[i - done] = sequence_word(sequence, i);
+    }
+    return prefix_extend(key, words, count - done);
+}
+
+static void learn_page(Sequence *sequence, Pages *pages, uint32_t logical, Hash128 key,
+                       PrefixForm form) {
+    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+        const PageTable *table = &sequence->tables[kind];
+        if (logical < table->skip || logical - table->skip >= table->count) {
+            continue;
+        }
+        uint32_t page = table->pages[logical - table->skip];
+        if (prefix_learn(&pages->prefixes[kind], key, page, form)) {
+            kv_pool_keep(&pages->pools[kind], page);
+        }
+    }
+}
+
+// A tail that ends at `end`, when that is inside a page and was reached by the step just committed.
+static void learn_tail(Sequence *sequence, Pages *pages, uint32_t cached_before, uint32_t end) {
+    uint32_t first = end / KV_PAGE_TOKENS * KV_PAGE_TOKENS;
+    if (end % KV_PAGE_TOKENS == 0 || end <= cached_before || end > sequence->cached_count ||
+        end > sequence->shareable_end || first / KV_PAGE_TOKENS != sequence->chain_pages) {
+        return;
+    }
+    learn_page(sequence, pages, first / KV_PAGE_TOKENS,
+               sequence_key(sequence, sequence->chain, first, end), PREFIX_TAIL);
+}
+
+void sequence_learn(Sequence *sequence, Pages *pages, uint32_t cached_before) {
+    uint32_t next_image = 0;
+    for (;;) {
+        uint32_t page_end = (sequence->chain_pages + 1) * KV_PAGE_TOKENS;
+        for (; next_image < sequence->image_count; next_image++) {
+            const SequenceImage *image = &sequence->images[next_image];
+            if (image->position_first + image->patch_count >= page_end) {
+                break;
+            }
+            learn_tail(sequence, pages, cached_before, image->position_first + image->patch_count);
+        }
+        if (sequence->prompt_count < page_end) {
+            learn_tail(sequence, pages, cached_before, sequence->prompt_count);
+        }
+        if (page_end > sequence->cached_count || page_end > sequence->shareable_end) {
+            return;
+        }
+        sequence->chain =
+            sequence_key(sequence, sequence->chain, page_end - KV_PAGE_TOKENS, page_end);
+        learn_page(sequence, pages, sequence->chain_pages, sequence->chain, PREFIX_FULL);
+        sequence->chain_pages++;
+    }
 }

@@ -5,14 +5,15 @@
 //              ^          |
 //              +----------+   preempted: pages given back, tokens kept, computed again later
 //
-// Invariants (asserted in sched.c, tested in tests/unit/scheduler):
+// Invariants (asserted by sched_check_all, which the tests call after every step):
 //   cached_count <= token_count; while RUNNING after a commit token_count - cached_count >= 1
-//   page tables cover exactly [page_skip * KV_PAGE_TOKENS, cached_count) rounded up to pages
+//   page tables cover [page_skip * KV_PAGE_TOKENS, cached_count) at least
 //   a WAITING sequence holds no page
 #ifndef SCHEDULER_SEQUENCE_H
 #define SCHEDULER_SEQUENCE_H
 
 #include "scheduler/kv_pool.h"
+#include "scheduler/prefix.h"
 #include "scheduler/sched.h"
 
 typedef enum SequenceState { SEQUENCE_FREE, SEQUENCE_WAITING, SEQUENCE_RUNNING } SequenceState;
@@ -30,35 +31,69 @@ typedef struct Sequence {
     uint32_t generation; // of the slot; part of the handle
     uint64_t tag;
     uint64_t order; // arrival; smaller is older
+    uint64_t added_ms;
+    uint64_t deadline_ms;
+    uint64_t after; // handle of the sequence whose prompt this one waits for, or 0
+    uint32_t user;
+    SequenceClass class;
     uint32_t prompt_count;
     uint32_t new_tokens_max;
     uint32_t image_count;
     uint32_t stop_count;
+    uint32_t
+        shareable_end; // positions from here on are never shared (an image without content hash)
     SequenceImage *images; // [images_max]
     int32_t stop_ids[SCHED_STOP_MAX];
     Sampling sampling;
+    int32_t *tokens; // prompt, then output; room for prompt_count + new_tokens_max
     // Changed by plan and commit.
-    int32_t *tokens; // [tokens_max] prompt, then output
+    uint32_t next, previous; // in its user's queue, while WAITING
+    bool held;               // WAITING for `after`
+    FinishReason ending;     // cancelled, expired or failed: swept at the next commit
+    bool ending_listed;
     uint32_t token_count;
     uint32_t cached_count; // positions whose keys and values are in pages
     uint32_t planned_rows; // rows of the step being run, 0 between steps
-    bool cancelled;
+    uint32_t preemptions;
+    uint32_t charged_count; // prompt positions charged to the user: recomputing is on the house
+    uint32_t hit_tokens;    // from the prefix cache at the last admission
+    bool reserved;          // pages for all it may need are set aside
+    Hash128 chain;          // prefix key of the first chain_pages pages
+    uint32_t chain_pages;
     PageTable tables[PAGE_KIND_COUNT];
 } Sequence;
 
-// Makes the tables cover positions [.., position_end). False when a pool has too few free pages;
-// what was taken stays with the sequence and counts for the next try.
-bool sequence_grow(Sequence *sequence, KvPool pools[PAGE_KIND_COUNT], uint32_t position_end);
+// The two pools and what the prefix cache knows of their pages.
+typedef struct Pages {
+    KvPool pools[PAGE_KIND_COUNT];
+    PrefixTable prefixes[PAGE_KIND_COUNT];
+} Pages;
+
+bool pages_take(Pages *pages, int kind, uint32_t *page);
+
+// Makes the tables cover positions [.., position_end). False when a pool has too few pages; what
+// was taken stays with the sequence and counts for the next try.
+bool sequence_grow(Sequence *sequence, Pages *pages, uint32_t position_end);
 
 // Gives back sliding pages that no row at `position` or later can see.
-void sequence_slide(Sequence *sequence, KvPool pools[PAGE_KIND_COUNT], uint32_t window,
-                    uint32_t position);
+void sequence_slide(Sequence *sequence, Pages *pages, uint32_t window, uint32_t position);
 
-// Gives every page back; the sequence then has nothing cached.
-void sequence_drop_pages(Sequence *sequence, KvPool pools[PAGE_KIND_COUNT]);
+// Gives every page back, last first, so that the beginnings of prompts stay cached longest.
+void sequence_drop_pages(Sequence *sequence, Pages *pages);
 
 // Largest n <= want such that rows [cached_count, cached_count + n) end at no place inside an
 // image.
 uint32_t sequence_chunk(const Sequence *sequence, uint32_t want);
+
+// The image that contains `position` but does not start there, or NULL.
+const SequenceImage *sequence_image_around(const Sequence *sequence, uint32_t position);
+
+// Prefix key of the first `count` positions given the key of the `done` before them; count - done
+// <= 16.
+Hash128 sequence_key(const Sequence *sequence, Hash128 key, uint32_t done, uint32_t count);
+
+// Tells the prefix cache about pages that have become whole, and about tails that end at an image's
+// or the prompt's end inside the last page.
+void sequence_learn(Sequence *sequence, Pages *pages, uint32_t cached_before);
 
 #endif

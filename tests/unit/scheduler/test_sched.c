@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the scheduler promises, shown on small cases and on thousands of random steps in which every
-// invariant of sched.h and sequence.h is checked from outside, on the batch alone.
-#include "scheduler/kv_pool.h"
+// What the scheduler promises, one small case each. test_random.c has the thousands of random ones.
 #include "scheduler/sched.h"
-
-#include "base/prng.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -187,170 +183,264 @@ Test(sched, a_failed_step_cancels_its_sequences) {
     sched_add(s, &request, &handle, NULL);
     sched_plan(s);
     cr_assert_eq(sched_commit(s, NULL, events, 16), 1);
-    cr_assert_eq(events[0].finish, FINISH_CANCEL);
+    cr_assert_eq(events[0].finish, FINISH_FAILED);
     sched_close(s);
 }
 
-Test(kv_pool, shared_pages_are_free_after_the_last_holder) {
-    KvPool pool;
-    cr_assert_eq(kv_pool_open(2, &pool, NULL), OK);
-    uint32_t a, b, c;
-    cr_assert(kv_pool_take(&pool, &a));
-    cr_assert(kv_pool_take(&pool, &b));
-    cr_assert_not(kv_pool_take(&pool, &c));
-    kv_pool_share(&pool, a);
-    kv_pool_give(&pool, a);
-    cr_assert_eq(pool.free_count, 0);
-    kv_pool_give(&pool, a);
-    cr_assert_eq(pool.free_count, 1);
-    kv_pool_give(&pool, b);
-    kv_pool_close(&pool);
-}
+// ---- Users and classes --------------------------------------------------------------------------
 
-// ---- Random runs --------------------------------------------------------------------------------
-
-typedef struct Expectation {
-    bool live;
-    SequenceRequest request;
-    SequenceImage images[2];
-    uint32_t drawn, drawn_max;
-} Expectation;
-
-// The token a sequence draws depends on its tag and the index only, as with the counter PRNG.
-static int32_t token_of(uint64_t tag, uint64_t draw) {
-    return (int32_t)(prng_u64(99, tag, draw) % 50);
-}
-
-static void check_batch(const SchedulerOptions *o, const Batch *b,
-                        unsigned char *owner[PAGE_KIND_COUNT]) {
-    cr_assert_leq(b->row_count, o->rows_max);
-    cr_assert_leq(b->sequence_count, o->sequences_max);
-    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        memset(owner[kind], 0, o->pages[kind]);
+// Runs `steps` steps with everybody's queue kept full; returns nothing, users' stats tell.
+static void keep_busy(Scheduler *s, const SequenceRequest *requests, uint32_t count,
+                      uint32_t steps) {
+    SchedulerEvent events[64];
+    uint64_t handle;
+    for (uint32_t step = 0; step < steps; step++) {
+        for (uint32_t i = 0; i < count; i++) {
+            while (sched_user_stats(s, requests[i].user).in_flight < 6) {
+                cr_assert_eq(sched_add(s, &requests[i], &handle, NULL), OK);
+            }
+        }
+        const Batch *batch = sched_plan(s);
+        cr_assert_not_null(batch);
+        answer(s, batch, 3, events, 64);
+        sched_check_all(s);
     }
-    uint32_t row = 0;
-    for (uint32_t i = 0; i < b->sequence_count; i++) {
-        const BatchSequence *q = &b->sequences[i];
-        cr_assert_eq(q->row_first, row);
-        cr_assert_gt(q->row_count, 0);
-        uint32_t end = q->position_first + q->row_count;
-        for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-            uint32_t covered = (q->page_skip[kind] + q->page_count[kind]) * KV_PAGE_TOKENS;
-            cr_assert_geq(covered, end);
-            uint32_t first_seen = 0;
-            if (kind == PAGE_SLIDING && q->position_first + 1 > o->window) {
-                first_seen = q->position_first + 1 - o->window;
-            }
-            cr_assert_leq(q->page_skip[kind] * KV_PAGE_TOKENS, first_seen);
-            for (uint32_t p = 0; p < q->page_count[kind]; p++) {
-                uint32_t page = b->pages[kind][q->page_first[kind] + p];
-                cr_assert_lt(page, o->pages[kind]);
-                cr_assert_eq(owner[kind][page], 0, "page %u has two owners", page);
-                owner[kind][page] = 1;
-            }
-        }
-        for (uint32_t r = 0; r < q->row_count; r++, row++) {
-            cr_assert_eq(b->positions[row], q->position_first + r);
-            cr_assert_eq(b->row_sequence[row], i);
-        }
-        cr_assert_eq(q->sample, end == q->history_count);
+}
+
+Test(policy, backlogged_users_get_equal_service_whatever_they_ask_for) {
+    SchedulerOptions options = small_options();
+    options.users_max = 3;
+    options.waiting_max = 20;
+    options.no_prefix_cache = true;
+    Scheduler *s = open_scheduler(&options);
+    // Long prompts, long answers, short everything: all always have six requests in flight.
+    SequenceRequest requests[] = {text_request(100, 4, 0), text_request(6, 40, 1),
+                                  text_request(8, 6, 2)};
+    for (uint32_t i = 0; i < 3; i++) {
+        requests[i].user = i;
     }
-    cr_assert_eq(row, b->row_count);
+    keep_busy(s, requests, 3, 3000);
+    double low = 1e18, high = 0;
+    for (uint32_t i = 0; i < 3; i++) {
+        double service = sched_user_stats(s, i).service;
+        low = service < low ? service : low;
+        high = service > high ? service : high;
+    }
+    // The paper's bound: twice the larger of one prompt and what the running places can take
+    // meanwhile (4 sequences of at most 104 tokens).
+    cr_assert_leq(high - low, 2 * 4 * 104, "services %g to %g", low, high);
+    cr_assert_gt(low, 5000);
+    sched_close(s);
 }
 
-typedef struct Dice {
-    uint64_t seed, thrown;
-} Dice;
-
-static uint32_t throw_below(Dice *dice, uint32_t n) {
-    return (uint32_t)(prng_u64(dice->seed, 0, dice->thrown++) % n);
+Test(policy, weights_divide_the_service) {
+    SchedulerOptions options = small_options();
+    options.users_max = 2;
+    options.waiting_max = 20;
+    options.no_prefix_cache = true;
+    Scheduler *s = open_scheduler(&options);
+    sched_user_set(s, 1, &(UserLimits){.weight = 3.0});
+    SequenceRequest requests[] = {text_request(20, 10, 0), text_request(20, 10, 1)};
+    requests[1].user = 1;
+    keep_busy(s, requests, 2, 4000);
+    UserStats a = sched_user_stats(s, 0), b = sched_user_stats(s, 1);
+    double ratio =
+        (double)(b.prompt_tokens + b.output_tokens) / (double)(a.prompt_tokens + a.output_tokens);
+    cr_assert_float_eq(ratio, 3.0, 0.1, "ratio %g", ratio);
+    sched_close(s);
 }
 
-// Returns the number of preemptions, so that the caller can see that they happen at all.
-static uint64_t random_run(uint64_t seed) {
-    Dice dice = {.seed = seed};
-    SchedulerOptions o = {.rows_max = 24 + throw_below(&dice, 60),
-                          .sequences_max = 1 + throw_below(&dice, 6),
-                          .waiting_max = throw_below(&dice, 6),
-                          .tokens_max = 32 + throw_below(&dice, 200),
-                          .images_max = 2,
-                          .window = 8 + throw_below(&dice, 80)};
-    o.pages[0] = 5 + throw_below(&dice, 20);
-    o.pages[1] = 5 + throw_below(&dice, 20);
-    Scheduler *s = open_scheduler(&o);
-    unsigned char owner0[64], owner1[64];
-    unsigned char *owner[] = {owner0, owner1};
-    enum { TAGS = 40 };
-    static Expectation expected[TAGS];
-    memset(expected, 0, sizeof expected);
-    uint32_t added = 0, finished = 0;
-    SchedulerEvent events[32];
-    for (uint32_t step = 0; step < 4000 && (added < TAGS || finished < added); step++) {
-        if (added < TAGS && throw_below(&dice, 3) == 0) {
-            Expectation *e = &expected[added];
-            e->request = text_request(1 + throw_below(&dice, o.tokens_max - 1),
-                                      1 + throw_below(&dice, 80), added);
-            if (throw_below(&dice, 2) && e->request.token_count > 12) {
-                e->images[0] = (SequenceImage){
-                    .position_first = 1 + throw_below(&dice, 4),
-                    .patch_count = 1 + throw_below(&dice, e->request.token_count / 3)};
-                e->request.images = e->images;
-                e->request.image_count = 1;
-            }
-            uint64_t handle;
-            Status status = sched_add(s, &e->request, &handle, NULL);
-            cr_assert(status == OK || status == E_BUSY || status == E_CONTEXT);
-            if (status != E_BUSY) {
-                e->live = status == OK;
-                e->drawn_max = e->request.new_tokens_max;
-                finished += status == E_CONTEXT;
-                added++;
-                if (status == OK && throw_below(&dice, 15) == 0) {
-                    sched_cancel(s, handle);
-                }
-            }
+Test(policy, a_user_who_was_away_has_earned_no_credit) {
+    SchedulerOptions options = small_options();
+    options.users_max = 2;
+    options.waiting_max = 20;
+    options.no_prefix_cache = true;
+    Scheduler *s = open_scheduler(&options);
+    SequenceRequest requests[] = {text_request(20, 10, 0), text_request(20, 10, 1)};
+    requests[1].user = 1;
+    keep_busy(s, requests, 1, 2000); // user 0 alone
+    uint64_t before = sched_user_stats(s, 0).prompt_tokens;
+    keep_busy(s, requests, 2, 1000); // user 1 joins
+    uint64_t mine = sched_user_stats(s, 0).prompt_tokens - before;
+    uint64_t theirs = sched_user_stats(s, 1).prompt_tokens;
+    cr_assert_float_eq((double)theirs / (double)mine, 1.0, 0.1, "%llu and %llu",
+                       (unsigned long long)mine, (unsigned long long)theirs);
+    sched_close(s);
+}
+
+Test(policy, interactive_takes_the_place_of_batch_and_aged_batch_still_runs) {
+    SchedulerOptions options = small_options();
+    options.sequences_max = 2;
+    options.waiting_max = 30;
+    options.age_ms = 100;
+    Scheduler *s = open_scheduler(&options);
+    SequenceRequest batch_request = text_request(20, 200, 1), chat = text_request(10, 5, 2);
+    batch_request.class = CLASS_BATCH;
+    uint64_t handle;
+    SchedulerEvent events[64];
+    for (int i = 0; i < 3; i++) {
+        sched_add(s, &batch_request, &handle, NULL);
+    }
+    answer(s, sched_plan(s), 3, events, 64);
+    sched_add(s, &chat, &handle, NULL);
+    const Batch *batch = sched_plan(s);
+    bool chat_runs = false;
+    for (uint32_t i = 0; i < batch->sequence_count; i++) {
+        chat_runs |= batch->sequences[i].tag == handle;
+    }
+    cr_assert(chat_runs);
+    cr_assert_eq(sched_stats(s).preemptions, 1);
+    answer(s, batch, 3, events, 64);
+    // Interactive requests never stop coming; the batch ones still advance once they have aged.
+    uint32_t batch_tokens = 0;
+    for (uint64_t now = 0; now < 3000; now += 10) {
+        sched_tick(s, now);
+        while (sched_stats(s).waiting < 8) {
+            sched_add(s, &chat, &handle, NULL);
         }
-        const Batch *b = sched_plan(s);
-        StepSample samples[8];
-        StepResult result = {.samples = samples};
-        if (b != NULL) {
-            check_batch(&o, b, owner);
-            for (uint32_t i = 0; i < b->sequence_count; i++) {
-                const BatchSequence *q = &b->sequences[i];
-                if (q->sample) {
-                    samples[result.sample_count++] = (StepSample){
-                        .tag = q->tag, .chosen = {.token = token_of(q->history_count, q->draw)}};
-                }
-            }
-        }
-        size_t count = sched_commit(s, b != NULL ? &result : NULL, events, 32);
+        size_t count = answer(s, sched_plan(s), 3, events, 64);
         for (size_t i = 0; i < count; i++) {
-            Expectation *e = &expected[events[i].tag];
-            cr_assert(e->live, "seed %llu: an event after the end", (unsigned long long)seed);
-            e->drawn += events[i].has_token;
-            cr_assert_leq(e->drawn, e->drawn_max);
-            if (events[i].finish != FINISH_NONE) {
-                e->live = false;
-                finished++;
-                cr_assert(events[i].finish != FINISH_LENGTH || e->drawn == e->drawn_max);
-            }
+            batch_tokens += events[i].tag == 1;
         }
+        sched_check_all(s);
     }
-    cr_assert_eq(finished, added, "seed %llu: %u of %u sequences ended", (unsigned long long)seed,
-                 finished, added);
-    cr_assert_eq(added, TAGS, "seed %llu", (unsigned long long)seed);
-    SchedulerStats stats = sched_stats(s);
-    cr_assert_eq(stats.pages_used[0] + stats.pages_used[1], 0, "seed %llu leaks pages",
-                 (unsigned long long)seed);
+    cr_assert_gt(batch_tokens, 50);
     sched_close(s);
-    return stats.preemptions;
 }
 
-Test(sched, every_sequence_ends_and_no_page_is_lost_or_shared_in_2000_random_runs) {
-    uint64_t preemptions = 0;
-    for (uint64_t seed = 1; seed <= 2000; seed++) {
-        preemptions += random_run(seed);
+Test(policy, limits_of_one_user_refuse_that_user_only) {
+    SchedulerOptions options = small_options();
+    options.users_max = 2;
+    Scheduler *s = open_scheduler(&options);
+    sched_user_set(s, 0, &(UserLimits){.in_flight_max = 2});
+    sched_user_set(s, 1, &(UserLimits){.tokens_per_minute = 600});
+    SequenceRequest a = text_request(10, 10, 0), b = text_request(400, 100, 1);
+    b.token_count = 200;
+    b.new_tokens_max = 50;
+    b.user = 1;
+    uint64_t handle;
+    Error error;
+    cr_assert_eq(sched_add(s, &a, &handle, NULL), OK);
+    cr_assert_eq(sched_add(s, &a, &handle, NULL), OK);
+    cr_assert_eq(sched_add(s, &a, &handle, &error), E_USER_BUSY);
+    cr_assert_eq(sched_add(s, &b, &handle, NULL), OK);
+    cr_assert_eq(sched_add(s, &b, &handle, NULL), OK); // 500 of 600
+    cr_assert_eq(sched_add(s, &b, &handle, &error), E_RATE);
+    cr_assert_eq(sched_retry_ms(s), 15001); // 150 tokens at 10 a second
+    sched_tick(s, 15001);
+    cr_assert_eq(sched_add(s, &b, &handle, NULL), OK);
+    sched_close(s);
+}
+
+Test(sched, queued_prompt_tokens_are_bounded_with_a_retry_hint) {
+    SchedulerOptions options = small_options();
+    options.queued_tokens_max = 100;
+    Scheduler *s = open_scheduler(&options);
+    SequenceRequest request = text_request(40, 5, 1);
+    uint64_t handle;
+    Error error;
+    cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
+    cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
+    cr_assert_eq(sched_add(s, &request, &handle, &error), E_BUSY);
+    cr_assert_gt(sched_retry_ms(s), 0);
+    sched_close(s);
+}
+
+Test(sched, a_deadline_ends_a_sequence_wherever_it_is) {
+    SchedulerOptions options = small_options();
+    options.sequences_max = 1;
+    Scheduler *s = open_scheduler(&options);
+    SequenceRequest request = text_request(8, 50, 1);
+    request.deadline_ms = 100;
+    uint64_t handle;
+    SchedulerEvent events[16];
+    sched_add(s, &request, &handle, NULL);
+    request.tag = 2;
+    sched_add(s, &request, &handle, NULL);
+    answer(s, sched_plan(s), 3, events, 16);
+    sched_tick(s, 100);
+    const Batch *batch = sched_plan(s);
+    cr_assert_null(batch);
+    cr_assert_eq(sched_commit(s, NULL, events, 16), 2);
+    cr_assert_eq(events[0].finish, FINISH_DEADLINE);
+    cr_assert_eq(events[1].finish, FINISH_DEADLINE);
+    sched_check_all(s);
+    sched_close(s);
+}
+
+// ---- Prefix cache -------------------------------------------------------------------------------
+
+Test(prefix, ten_questions_about_one_picture_cost_one_picture) {
+    SchedulerOptions options = small_options();
+    options.rows_max = 100;
+    Scheduler *s = open_scheduler(&options);
+    SequenceImage image = {.position_first = 5, .patch_count = 70, .content = {1, 2}};
+    uint64_t handle;
+    SchedulerEvent events[16];
+    uint64_t rows = 0;
+    for (int i = 0; i < 10; i++) {
+        int32_t tokens[90] = {0};
+        for (int j = 0; j < 90; j++) {
+            tokens[j] = j < 76 ? j : 1000 * i + j; // the question differs from 76 on
+        }
+        SequenceRequest request = text_request(90, 1, 1);
+        request.tokens = tokens;
+        request.images = &image;
+        request.image_count = 1;
+        sched_add(s, &request, &handle, NULL);
+        const Batch *batch = sched_plan(s);
+        rows += batch->row_count;
+        cr_assert_eq(batch->image_count, i == 0);
+        cr_assert_eq(batch->copy_count[PAGE_FULL], i > 0); // the page in which the picture ends
+        cr_assert_eq(answer(s, batch, 3, events, 16), 1);
+        cr_assert_eq(events[0].cached_tokens, i == 0 ? 0 : 75);
+        sched_check_all(s);
     }
-    cr_assert_gt(preemptions, 1000, "only %llu preemptions: the runs are too easy",
-                 (unsigned long long)preemptions);
+    cr_assert_eq(rows, 90 + 9 * 15);
+    sched_close(s);
+}
+
+Test(prefix, other_content_or_other_budget_shares_nothing) {
+    SchedulerOptions options = small_options();
+    Scheduler *s = open_scheduler(&options);
+    const Hash128 contents[] = {{1, 2}, {1, 3}, {2, 2}, {0, 0}, {0, 0}};
+    uint64_t handle;
+    SchedulerEvent events[16];
+    for (int i = 0; i < 5; i++) {
+        SequenceImage image = {.position_first = 0, .patch_count = 40, .content = contents[i]};
+        SequenceRequest request = text_request(50, 1, 1);
+        request.images = &image;
+        request.image_count = 1;
+        sched_add(s, &request, &handle, NULL);
+        const Batch *batch = sched_plan(s);
+        cr_assert_eq(batch->row_count, 50, "content %d", i);
+        answer(s, batch, 3, events, 16);
+    }
+    sched_close(s);
+}
+
+Test(prefix, samples_of_one_prompt_wait_for_it_and_share_its_pages) {
+    SchedulerOptions options = small_options();
+    options.rows_max = 30;
+    Scheduler *s = open_scheduler(&options);
+    SequenceRequest request = text_request(100, 8, 1);
+    uint64_t leader, handle;
+    SchedulerEvent events[16];
+    sched_add(s, &request, &leader, NULL);
+    request.after = leader;
+    for (int i = 0; i < 3; i++) {
+        sched_add(s, &request, &handle, NULL);
+    }
+    for (int step = 0; step < 4; step++) { // four chunks of the leader, nobody else
+        const Batch *batch = sched_plan(s);
+        cr_assert_eq(batch->sequence_count, 1);
+        answer(s, batch, 3, events, 16);
+    }
+    const Batch *batch = sched_plan(s);
+    cr_assert_eq(batch->sequence_count, 4);
+    cr_assert_eq(batch->row_count, 4); // one row each: all the others came from the cache
+    cr_assert_eq(batch->copy_count[PAGE_FULL], 3);
+    answer(s, batch, 3, events, 16);
+    sched_check_all(s);
+    sched_close(s);
 }

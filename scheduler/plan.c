@@ -1,0 +1,528 @@
+// SPDX-License-Identifier: Apache-2.0
+// The step: plan fills a Batch, commit takes the result. sched.h has the rules, in the order in
+// which sched_plan below follows them.
+#include "base/check.h"
+#include "base/num.h"
+#include "scheduler/state.h"
+
+#include <string.h>
+
+static uint32_t uncached(const Sequence *q) {
+    return q->token_count - q->cached_count;
+}
+
+// ---- Pages --------------------------------------------------------------------------------------
+
+// Pages of a kind that sequences with a reservation have not taken yet.
+static uint32_t set_aside(const Scheduler *s, int kind) {
+    uint32_t total = 0;
+    for (uint32_t i = 0; s->reserved_count > 0 && i < s->running.count; i++) {
+        const Sequence *q = &s->slots[s->running.slots[i]];
+        if (q->reserved) {
+            uint32_t need =
+                sched_pages_needed(&s->options, kind, q->prompt_count + q->new_tokens_max);
+            total += need > q->tables[kind].count ? need - q->tables[kind].count : 0;
+        }
+    }
+    return total;
+}
+
+static uint32_t pages_open(const Scheduler *s, int kind) {
+    uint32_t available = kv_pool_available(&s->pages.pools[kind]);
+    uint32_t aside = set_aside(s, kind);
+    return available > aside ? available - aside : 0;
+}
+
+static bool can_grow(const Scheduler *s, const Sequence *q, uint32_t position_end) {
+    uint32_t pages_end = (uint32_t)num_ceil_div(position_end, KV_PAGE_TOKENS);
+    for (int kind = 0; kind < PAGE_KIND_COUNT && !q->reserved; kind++) {
+        uint32_t have = q->tables[kind].skip + q->tables[kind].count;
+        if (pages_end > have && pages_end - have > pages_open(s, kind)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void preempt(Scheduler *s, uint32_t slot) {
+    Sequence *q = &s->slots[slot];
+    REQUIRE(q->planned_rows == 0 && !q->reserved);
+    sched_list_remove(&s->running, slot);
+    s->stats.recomputed_tokens += q->cached_count;
+    sequence_drop_pages(q, &s->pages);
+    q->state = SEQUENCE_WAITING;
+    q->preemptions++;
+    s->waiting_count++;
+    s->queued_tokens += q->token_count;
+    policy_queue_front(&s->policy, s->slots, slot);
+    s->stats.preemptions++;
+}
+
+// The running sequence of least rank that may be sent back, or NO_SLOT. With `than`, only one of
+// less rank than that.
+static uint32_t find_victim(const Scheduler *s, const Sequence *than, bool batch_only) {
+    for (uint32_t i = s->running.count; i > 0; i--) {
+        const Sequence *q = &s->slots[s->running.slots[i - 1]];
+        if (q == than || (batch_only && q->class != CLASS_BATCH)) {
+            return NO_SLOT;
+        }
+        if (q->planned_rows == 0 && !q->reserved && q->ending == FINISH_NONE) {
+            return s->running.slots[i - 1];
+        }
+    }
+    return NO_SLOT;
+}
+
+static bool make_room(Scheduler *s, Sequence *q, uint32_t position_end) {
+    while (!can_grow(s, q, position_end) || !sequence_grow(q, &s->pages, position_end)) {
+        uint32_t victim = find_victim(s, q, false);
+        if (victim == NO_SLOT) {
+            return false;
+        }
+        preempt(s, victim);
+    }
+    return true;
+}
+
+// ---- Rows ---------------------------------------------------------------------------------------
+
+static void put_images(Scheduler *s, const Sequence *q, uint32_t first, uint32_t end) {
+    Batch *b = &s->batch;
+    for (uint32_t i = 0; i < q->image_count; i++) {
+        const SequenceImage *image = &q->images[i];
+        if (image->position_first < first || image->position_first >= end) {
+            continue;
+        }
+        uint32_t row_first = b->row_count + (image->position_first - first);
+        uint32_t image_end = image->position_first + image->patch_count;
+        REQUIRE(image_end <= end);
+        for (uint32_t row = row_first; row < row_first + image->patch_count; row++) {
+            s->tokens[row] = -1;
+            s->sliding_end[row] = image_end;
+        }
+        s->images[b->image_count++] =
+            (BatchImage){row_first, image->patch_count, image->pixels, image->positions};
+    }
+}
+
+// Adds rows [cached_count, cached_count + row_count) of a sequence to the step.
+static void put_rows(Scheduler *s, uint32_t slot, uint32_t row_count) {
+    Sequence *q = &s->slots[slot];
+    Batch *b = &s->batch;
+    uint32_t first = q->cached_count;
+    uint32_t end = first + row_count;
+    BatchSequence *out = &s->sequences[b->sequence_count];
+    *out = (BatchSequence){
+        .row_first = b->row_count,
+        .row_count = row_count,
+        .position_first = first,
+        .sample = end == q->token_count,
+        .sampling = q->sampling,
+        .draw = q->token_count - q->prompt_count,
+        .history = q->tokens,
+        .history_count = q->token_count,
+        .tag = sched_handle(s, slot),
+    };
+    for (uint32_t i = 0; i < row_count; i++) {
+        uint32_t row = b->row_count + i;
+        s->tokens[row] = q->tokens[first + i];
+        s->positions[row] = first + i;
+        s->sliding_end[row] = first + i + 1;
+        s->row_sequence[row] = b->sequence_count;
+    }
+    put_images(s, q, first, end);
+    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+        const PageTable *table = &q->tables[kind];
+        out->page_first[kind] = b->page_table_count[kind];
+        out->page_count[kind] = table->count;
+        out->page_skip[kind] = table->skip;
+        memcpy(s->pages_out[kind] + b->page_table_count[kind], table->pages,
+               table->count * sizeof *table->pages);
+        b->page_table_count[kind] += table->count;
+    }
+    s->planned[b->sequence_count++] = slot;
+    b->row_count += row_count;
+    q->planned_rows = row_count;
+}
+
+static void plan_decodes(Scheduler *s) {
+    for (uint32_t i = 0; i < s->running.count; i++) {
+        uint32_t slot = s->running.slots[i];
+        Sequence *q = &s->slots[slot];
+        if (q->ending == FINISH_NONE && uncached(q) == 1 && make_room(s, q, q->token_count)) {
+            put_rows(s, slot, 1);
+        }
+    }
+}
+
+static void plan_prefill(Scheduler *s, uint32_t slot) {
+    Sequence *q = &s->slots[slot];
+    uint32_t budget = s->options.rows_max - s->batch.row_count;
+    uint32_t chunk = sequence_chunk(q, (uint32_t)num_min(uncached(q), budget));
+    if (chunk > 0 && make_room(s, q, q->cached_count + chunk)) {
+        put_rows(s, slot, chunk);
+    }
+}
+
+// ---- Prefix cache -------------------------------------------------------------------------------
+
+typedef struct PrefixHit {
+    uint32_t tokens;                        // positions that need not be computed
+    uint32_t skip;                          // first sliding page that rows after them can see
+    uint32_t pages;                         // whole pages shared; then one to copy when tokens % 16
+    uint32_t cached_pages[PAGE_KIND_COUNT]; // of the shared ones, those that count as available now
+} PrefixHit;
+
+static uint32_t first_sliding_page(const Scheduler *s, uint32_t position) {
+    uint32_t window = s->options.window;
+    return position + 1 > window ? (position + 1 - window) / KV_PAGE_TOKENS : 0;
+}
+
+// Is the page that holds positions up to `tokens` known for both kinds by this key?
+static bool both_kinds_know(const Scheduler *s, Hash128 key) {
+    uint32_t page;
+    return prefix_find(&s->pages.prefixes[PAGE_FULL], key, &page) &&
+           prefix_find(&s->pages.prefixes[PAGE_SLIDING], key, &page);
+}
+
+// Greatest number of tokens <= limit that the known pages cover: `pages` whole pages and, when a
+// tail that ends inside the next page is known, that. s->keys[i] is the key of the first i + 1
+// pages; the key of a tail goes to s->keys[pages].
+static uint32_t longest_match(Scheduler *s, const Sequence *q, uint32_t limit, bool *tail) {
+    Hash128 key = {0};
+    uint32_t pages = 0, best_pages = 0, sliding_run = 0;
+    while ((pages + 1) * KV_PAGE_TOKENS <= limit) {
+        uint32_t end = (pages + 1) * KV_PAGE_TOKENS, page;
+        key = sequence_key(q, key, end - KV_PAGE_TOKENS, end);
+        if (!prefix_find(&s->pages.prefixes[PAGE_FULL], key, &page)) {
+            break;
+        }
+        bool sliding = prefix_find(&s->pages.prefixes[PAGE_SLIDING], key, &page);
+        sliding_run = sliding ? sliding_run + 1 : 0;
+        s->keys[pages++] = key;
+        if (sliding_run >= pages - first_sliding_page(s, end)) {
+            best_pages = pages;
+        }
+    }
+    *tail = false;
+    uint32_t best = best_pages * KV_PAGE_TOKENS;
+    if (best_pages == 0 || best_pages == pages) { // a tail continues the longest run only
+        Hash128 base = best_pages == 0 ? (Hash128){0} : s->keys[best_pages - 1];
+        uint32_t first = best, tails[2] = {q->prompt_count, 0};
+        for (uint32_t i = 0; i < q->image_count; i++) {
+            uint32_t end = q->images[i].position_first + q->images[i].patch_count;
+            tails[1] = end > first && end < first + KV_PAGE_TOKENS ? end : tails[1];
+        }
+        for (int i = 0; i < 2; i++) {
+            bool inside = tails[i] > best && tails[i] < first + KV_PAGE_TOKENS && tails[i] <= limit;
+            if (inside && both_kinds_know(s, sequence_key(q, base, first, tails[i]))) {
+                s->keys[best_pages] = sequence_key(q, base, first, tails[i]);
+                best = tails[i];
+                *tail = true;
+            }
+        }
+    }
+    return best;
+}
+
+// The page known by the key of logical page `logical` (or of the tail in it).
+static uint32_t known_page(const Scheduler *s, int kind, uint32_t logical) {
+    uint32_t page = KV_NO_PAGE;
+    REQUIRE(prefix_find(&s->pages.prefixes[kind], s->keys[logical], &page));
+    return page;
+}
+
+static PrefixHit find_prefix(Scheduler *s, const Sequence *q) {
+    PrefixHit hit = {0};
+    bool tail;
+    uint32_t limit = (uint32_t)num_min(q->token_count, q->shareable_end);
+    uint32_t matched = longest_match(s, q, limit, &tail);
+    // At least the last token is computed, for its logits; an image is computed whole or not at
+    // all.
+    uint32_t tokens = (uint32_t)num_min(matched, q->token_count - 1);
+    const SequenceImage *image = sequence_image_around(q, tokens);
+    if (image != NULL) {
+        tokens = image->position_first;
+    }
+    hit.tokens = tokens;
+    hit.pages = tokens / KV_PAGE_TOKENS;
+    hit.skip = (uint32_t)num_min(first_sliding_page(s, tokens), hit.pages);
+    // A shorter hit sees sliding pages that the longer match did not need; they may be gone.
+    for (uint32_t i = hit.skip; i < num_ceil_div(tokens, KV_PAGE_TOKENS); i++) {
+        uint32_t page;
+        if (!prefix_find(&s->pages.prefixes[PAGE_SLIDING], s->keys[i], &page)) {
+            return (PrefixHit){0};
+        }
+    }
+    for (uint32_t i = 0; i < num_ceil_div(tokens, KV_PAGE_TOKENS); i++) {
+        hit.cached_pages[PAGE_FULL] +=
+            s->pages.pools[PAGE_FULL].in_cache[known_page(s, PAGE_FULL, i)];
+        if (i >= hit.skip) {
+            hit.cached_pages[PAGE_SLIDING] +=
+                s->pages.pools[PAGE_SLIDING].in_cache[known_page(s, PAGE_SLIDING, i)];
+        }
+    }
+    return hit;
+}
+
+// Gives an admitted sequence the pages of a hit. Pages were checked to be enough.
+static void take_prefix(Scheduler *s, Sequence *q, const PrefixHit *hit) {
+    uint32_t copies = hit->tokens % KV_PAGE_TOKENS > 0;
+    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+        PageTable *table = &q->tables[kind];
+        KvPool *pool = &s->pages.pools[kind];
+        table->skip = kind == PAGE_SLIDING ? hit->skip : 0;
+        for (uint32_t i = table->skip; i < hit->pages + copies; i++) {
+            uint32_t page = known_page(s, kind, i);
+            kv_pool_share(pool, page); // the source of the copy is held until commit
+            if (i < hit->pages) {
+                table->pages[table->count++] = page;
+            } else {
+                s->copy_from[kind][s->batch.copy_count[kind]] = page;
+            }
+        }
+    }
+    for (int kind = 0; kind < PAGE_KIND_COUNT && copies > 0; kind++) {
+        PageTable *table = &q->tables[kind];
+        REQUIRE(pages_take(&s->pages, kind, &table->pages[table->count]));
+        s->copy_to[kind][s->batch.copy_count[kind]++] = table->pages[table->count++];
+    }
+    q->cached_count = hit->tokens;
+    q->hit_tokens = (uint32_t)num_min(hit->tokens, q->prompt_count);
+    q->chain_pages = hit->pages;
+    q->chain = hit->pages > 0 ? s->keys[hit->pages - 1] : (Hash128){0};
+    s->stats.prefix_hit_tokens += hit->tokens;
+    s->stats.prefix_asked_tokens += q->token_count;
+}
+
+// ---- Admission ----------------------------------------------------------------------------------
+
+// Does the sequence fit beside what runs? One whose preemptions are used up needs room for all it
+// may ever want.
+static bool has_pages(const Scheduler *s, const Sequence *q, const PrefixHit *hit) {
+    bool reserve = q->preemptions >= SCHED_PREEMPTIONS_MAX;
+    uint32_t tokens = reserve ? q->prompt_count + q->new_tokens_max : q->token_count;
+    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+        const KvPool *pool = &s->pages.pools[kind];
+        uint32_t need = sched_pages_needed(&s->options, kind, tokens);
+        uint32_t shared = hit->pages - (kind == PAGE_SLIDING ? hit->skip : 0);
+        need = need > shared ? need - shared : 0;
+        need +=
+            hit->tokens % KV_PAGE_TOKENS > 0 && hit->cached_pages[kind] > 0; // the copy's source
+        uint64_t want = (uint64_t)need + hit->cached_pages[kind];
+        if (s->running.count > 0) {
+            want += (uint64_t)pool->total * s->options.watermark_permille / 1000;
+        }
+        if (want > pages_open(s, kind)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void admit_one(Scheduler *s, uint32_t slot, const PrefixHit *hit) {
+    Sequence *q = &s->slots[slot];
+    policy_queue_remove(&s->policy, s->slots, slot);
+    policy_admitted(&s->policy);
+    s->waiting_count--;
+    s->queued_tokens -= q->token_count;
+    q->state = SEQUENCE_RUNNING;
+    sched_list_insert_by_rank(s, slot);
+    take_prefix(s, q, hit);
+    if (q->preemptions >= SCHED_PREEMPTIONS_MAX) {
+        q->reserved = true;
+        s->reserved_count++;
+    }
+    plan_prefill(s, slot);
+}
+
+// `first` goes before whose turn it is, unless it is NO_SLOT.
+static void admit(Scheduler *s, uint32_t first) {
+    while (s->running.count < s->options.sequences_max &&
+           s->batch.row_count < s->options.rows_max) {
+        uint32_t slot = first != NO_SLOT ? first : policy_next(&s->policy, s->slots, s->now_ms);
+        if (slot == NO_SLOT) {
+            return;
+        }
+        first = NO_SLOT;
+        PrefixHit hit = find_prefix(s, &s->slots[slot]);
+        if (!has_pages(s, &s->slots[slot], &hit)) {
+            hit = (PrefixHit){0}; // sharing pins cached pages; without it all of them can be taken
+            if (!has_pages(s, &s->slots[slot], &hit)) {
+                return; // its turn stays its turn: nobody overtakes it
+            }
+        }
+        admit_one(s, slot, &hit);
+    }
+}
+
+// The next interactive request takes the place and the pages of batch ones when there is nothing
+// free for it. Returns it when places were made, for admission in this very step, else NO_SLOT.
+static uint32_t yield_to_interactive(Scheduler *s) {
+    uint32_t slot = policy_next_of(&s->policy, s->slots, CLASS_INTERACTIVE);
+    if (slot == NO_SLOT) {
+        return NO_SLOT;
+    }
+    PrefixHit none = {0};
+    uint32_t made_room_for = NO_SLOT;
+    while (s->running.count >= s->options.sequences_max || !has_pages(s, &s->slots[slot], &none)) {
+        uint32_t victim = find_victim(s, NULL, true);
+        if (victim == NO_SLOT) {
+            break;
+        }
+        preempt(s, victim);
+        made_room_for = slot;
+    }
+    return made_room_for;
+}
+
+const Batch *sched_plan(Scheduler *s) {
+    REQUIRE(!s->plan_open);
+    Batch *b = &s->batch;
+    *b = (Batch){
+        .tokens = s->tokens,
+        .positions = s->positions,
+        .sliding_end = s->sliding_end,
+        .row_sequence = s->row_sequence,
+        .sequences = s->sequences,
+        .pages = {s->pages_out[0], s->pages_out[1]},
+        .images = s->images,
+        .copy_from = {s->copy_from[0], s->copy_from[1]},
+        .copy_to = {s->copy_to[0], s->copy_to[1]},
+    };
+    sched_expire(s);
+    uint32_t first = yield_to_interactive(s);
+    plan_decodes(s);
+    for (uint32_t i = 0; i < s->running.count; i++) {
+        const Sequence *q = &s->slots[s->running.slots[i]];
+        if (q->planned_rows == 0 && q->ending == FINISH_NONE && uncached(q) > 1) {
+            plan_prefill(s, s->running.slots[i]);
+        }
+    }
+    admit(s, first);
+    if (b->row_count == 0) {
+        REQUIRE(b->copy_count[PAGE_FULL] == 0);
+        return NULL;
+    }
+    s->plan_open = true;
+    s->stats.steps++;
+    return b;
+}
+
+// ---- Commit -------------------------------------------------------------------------------------
+
+static FinishReason finish_reason(const Sequence *q, int32_t token) {
+    for (uint32_t i = 0; i < q->stop_count; i++) {
+        if (q->stop_ids[i] == token) {
+            return FINISH_STOP;
+        }
+    }
+    return q->token_count == q->prompt_count + q->new_tokens_max ? FINISH_LENGTH : FINISH_NONE;
+}
+
+static void charge_rows(Scheduler *s, Sequence *q, uint32_t before) {
+    // What was charged once is not charged again after a preemption; shared positions cost nothing.
+    uint32_t from = (uint32_t)num_max(before, q->charged_count);
+    uint32_t to = (uint32_t)num_min(q->cached_count, q->prompt_count);
+    if (to > from) {
+        policy_charge_prompt(&s->policy, q->user, q->class, to - from);
+        q->charged_count = to;
+    }
+}
+
+// Takes one sequence of the step over the line; returns whether an event was written.
+static bool commit_sequence(Scheduler *s, uint32_t index, const StepSample *sample, bool failed,
+                            SchedulerEvent *event) {
+    const BatchSequence *row = &s->sequences[index];
+    uint32_t slot = s->planned[index];
+    Sequence *q = &s->slots[slot];
+    uint32_t before = q->cached_count;
+    q->planned_rows = 0;
+    if (failed) {
+        q->shareable_end = 0; // its pages hold nobody knows what
+        sched_end(s, slot, FINISH_FAILED);
+        return false;
+    }
+    q->cached_count += row->row_count;
+    REQUIRE(q->cached_count <= q->token_count);
+    charge_rows(s, q, before);
+    sequence_learn(q, &s->pages, before);
+    if (before < q->prompt_count && q->cached_count >= q->prompt_count && s->held_count > 0) {
+        sched_release_held(s, slot);
+    }
+    sequence_slide(q, &s->pages, s->options.window, q->cached_count);
+    *(row->row_count == 1 ? &s->stats.decode_rows : &s->stats.prefill_rows) += row->row_count;
+    if (q->ending != FINISH_NONE || !row->sample) {
+        return false;
+    }
+    REQUIRE(sample != NULL && sample->tag == row->tag);
+    q->tokens[q->token_count++] = sample->chosen.token;
+    policy_charge_output(&s->policy, q->user, q->class, 1);
+    event->tag = q->tag;
+    event->handle = row->tag;
+    event->finish = finish_reason(q, sample->chosen.token);
+    event->has_token = true;
+    event->chosen = sample->chosen;
+    event->cached_tokens = q->hit_tokens;
+    event->top_count = sample->top_count;
+    memcpy(event->top, sample->top, sample->top_count * sizeof *event->top);
+    if (event->finish != FINISH_NONE) {
+        sched_release(s, slot);
+    }
+    return true;
+}
+
+static size_t sweep_ending(Scheduler *s, SchedulerEvent *events, size_t events_max) {
+    size_t count = 0;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < s->ending.count; i++) {
+        uint32_t slot = s->ending.slots[i];
+        Sequence *q = &s->slots[slot];
+        if (!q->ending_listed) {
+            continue; // it ended by itself in this step
+        }
+        if (count == events_max) {
+            s->ending.slots[kept++] = slot;
+            continue;
+        }
+        events[count++] =
+            (SchedulerEvent){.tag = q->tag, .handle = sched_handle(s, slot), .finish = q->ending};
+        sched_release(s, slot);
+    }
+    s->ending.count = kept;
+    return count;
+}
+
+static void learn_rate(Scheduler *s, uint32_t rows) {
+    if (s->now_ms > s->committed_ms) {
+        double rate = rows / (double)(s->now_ms - s->committed_ms);
+        s->rows_per_ms = s->rows_per_ms > 0 ? 0.9 * s->rows_per_ms + 0.1 * rate : rate;
+    }
+    s->committed_ms = s->now_ms;
+}
+
+size_t sched_commit(Scheduler *s, const StepResult *result, SchedulerEvent *events,
+                    size_t events_max) {
+    size_t count = 0;
+    if (s->plan_open) {
+        REQUIRE(events_max >= s->batch.sequence_count);
+        uint32_t sample = 0;
+        for (uint32_t i = 0; i < s->batch.sequence_count; i++) {
+            const StepSample *drawn = NULL;
+            if (result != NULL && s->sequences[i].sample) {
+                REQUIRE(sample < result->sample_count);
+                drawn = &result->samples[sample++];
+            }
+            count += commit_sequence(s, i, drawn, result == NULL, &events[count]);
+        }
+        for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+            for (uint32_t i = 0; i < s->batch.copy_count[kind]; i++) {
+                kv_pool_give(&s->pages.pools[kind], s->copy_from[kind][i]);
+            }
+        }
+        learn_rate(s, s->batch.row_count);
+        s->plan_open = false;
+    }
+    sched_expire(s);
+    return count + sweep_ending(s, events + count, events_max - count);
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scheduler/policy.h"
+
+#include "base/check.h"
+
+#include <stdlib.h>
+
+enum { AGED_TURN = 4 }; // every fourth admission may go to an aged batch request
+
+Status policy_open(uint32_t users_max, uint32_t age_ms, Policy *policy, Error *error) {
+    *policy = (Policy){.users_max = users_max, .age_ms = age_ms};
+    policy->users = calloc(users_max, sizeof *policy->users);
+    bool good = policy->users != NULL;
+    for (int class = 0; class < CLASS_COUNT; class ++) {
+        policy->active[class] = calloc(users_max, sizeof *policy->active[class]);
+        good = good && policy->active[class] != NULL;
+    }
+    if (!good) {
+        policy_close(policy);
+        return error_set(error, E_MEMORY, "no memory for %u users", users_max);
+    }
+    for (uint32_t i = 0; i < users_max; i++) {
+        User *user = &policy->users[i];
+        user->limits.weight = 1.0;
+        for (int class = 0; class < CLASS_COUNT; class ++) {
+            user->queues[class] = (Queue){NO_SLOT, NO_SLOT};
+            user->active_at[class] = NO_SLOT;
+        }
+    }
+    return OK;
+}
+
+void policy_close(Policy *policy) {
+    free(policy->users);
+    for (int class = 0; class < CLASS_COUNT; class ++) {
+        free(policy->active[class]);
+    }
+    *policy = (Policy){0};
+}
+
+void policy_accept(Policy *policy, uint32_t index, SequenceClass class) {
+    User *user = &policy->users[index];
+    if (user->busy[class]++ > 0) {
+        return;
+    }
+    double least = policy->left_off[class];
+    for (uint32_t i = 0; i < policy->active_count[class]; i++) {
+        double counter = policy->users[policy->active[class][i]].counters[class];
+        least = i == 0 || counter < least ? counter : least;
+    }
+    if (user->counters[class] < least) {
+        user->counters[class] = least;
+    }
+    user->active_at[class] = policy->active_count[class];
+    policy->active[class][policy->active_count[class]++] = index;
+}
+
+void policy_end(Policy *policy, uint32_t index, SequenceClass class) {
+    User *user = &policy->users[index];
+    REQUIRE(user->busy[class] > 0);
+    if (--user->busy[class] > 0) {
+        return;
+    }
+    uint32_t at = user->active_at[class];
+    uint32_t last = policy->active[class][--policy->active_count[class]];
+    policy->active[class][at] = last;
+    policy->users[last].active_at[class] = at;
+    user->active_at[class] = NO_SLOT;
+    policy->left_off[class] = user->counters[class];
+}
+
+bool policy_allow(Policy *policy, uint32_t index, uint32_t tokens, uint64_t now_ms,
+                  uint32_t *wait_ms) {
+    User *user = &policy->users[index];
+    double limit = user->limits.tokens_per_minute;
+    *wait_ms = 0;
+    if (limit <= 0) {
+        return true;
+    }
+    double per_ms = limit / 60000.0;
+    double full = limit > tokens ? limit : tokens; // one large request may use a whole full bucket
+    user->allowance += (double)(now_ms - user->allowance_ms) * per_ms;
+    user->allowance = user->allowance < full ? user->allowance : full;
+    user->allowance_ms = now_ms;
+    if (user->allowance < tokens) {
+        *wait_ms = (uint32_t)((tokens - user->allowance) / per_ms) + 1;
+        return false;
+    }
+    user->allowance -= tokens;
+    return true;
+}
+
+static Queue *queue_of(Policy *policy, const Sequence *sequence) {
+    return &policy->users[sequence->user].queues[sequence->class];
+}
+
+void policy_queue_back(Policy *policy, Sequence *slots, uint32_t slot) {
+    Queue *queue = queue_of(policy, &slots[slot]);
+    slots[slot].previous = queue->tail;
+    slots[slot].next = NO_SLOT;
+    *(queue->tail == NO_SLOT ? &queue->head : &slots[queue->tail].next) = slot;
+    queue->tail = slot;
+}
+
+void policy_queue_front(Policy *policy, Sequence *slots, uint32_t slot) {
+    Queue *queue = queue_of(policy, &slots[slot]);
+    slots[slot].next = queue->head;
+    slots[slot].previous = NO_SLOT;
+    *(queue->head == NO_SLOT ? &queue->tail : &slots[queue->head].previous) = slot;
+    queue->head = slot;
+}
+
+void policy_queue_remove(Policy *policy, Sequence *slots, uint32_t slot) {
+    Queue *queue = queue_of(policy, &slots[slot]);
+    uint32_t previous = slots[slot].previous, next = slots[slot].next;
+    *(previous == NO_SLOT ? &queue->head : &slots[previous].next) = next;
+    *(next == NO_SLOT ? &queue->tail : &slots[next].previous) = previous;
+}
+
+// First of the queue that may run now: not ending, not waiting for another sequence's prompt.
+static uint32_t queue_ready(const Queue *queue, const Sequence *slots) {
+    uint32_t slot = queue->head;
+    while (slot != NO_SLOT && (slots[slot].held || slots[slot].ending != FINISH_NONE)) {
+        slot = slots[slot].next;
+    }
+    return slot;
+}
+
+uint32_t policy_next_of(const Policy *policy, const Sequence *slots, SequenceClass class) {
+    uint32_t best = NO_SLOT;
+    double best_counter = 0;
+    for (uint32_t i = 0; i < policy->active_count[class]; i++) {
+        const User *user = &policy->users[policy->active[class][i]];
+        if (best != NO_SLOT && user->counters[class] > best_counter) {
+            continue;
+        }
+        uint32_t slot = queue_ready(&user->queues[class], slots);
+        if (slot != NO_SLOT && (best == NO_SLOT || user->counters[class] < best_counter ||
+                                slots[slot].order < slots[best].order)) {
+            best = slot;
+            best_counter = user->counters[class];
+        }
+    }
+    return best;
+}
+
+uint32_t policy_next(const Policy *policy, const Sequence *slots, uint64_t now_ms) {
+    uint32_t interactive = policy_next_of(policy, slots, CLASS_INTERACTIVE);
+    if (interactive != NO_SLOT && policy->turn % AGED_TURN != AGED_TURN - 1) {
+        return interactive;
+    }
+    uint32_t batch = policy_next_of(policy, slots, CLASS_BATCH);
+    if (interactive == NO_SLOT) {
+        return batch;
+    }
+    bool aged = batch != NO_SLOT && now_ms - slots[batch].added_ms >= policy->age_ms;
+    return aged ? batch : interactive;
+}
+
+void policy_admitted(Policy *policy) {
+    policy->turn++;
+}
+
+void policy_charge_prompt(Policy *policy, uint32_t index, SequenceClass class, uint32_t tokens) {
+    User *user = &policy->users[index];
+    user->prompt_tokens += tokens;
+    user->counters[class] += tokens / user->limits.weight;
+}
+
+void policy_charge_output(Policy *policy, uint32_t index, SequenceClass class, uint32_t tokens) {
+    User *user = &policy->users[index];
+    user->output_tokens += tokens;
+    user->counters[class] += tokens / user->limits.weight;
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whose turn it is. Two classes; inside a class, users share by a virtual token counter (Sheng et
+// al., "Fairness in Serving Large Language Models", OSDI 2024): every computed prompt token, image
+// token and output token is charged to its user's counter, divided by the user's weight, and the
+// waiting user with the least counter is next. A user who comes back is lifted to the least counter
+// among the busy ones, so idleness earns no credit. For two users who both always have something
+// waiting, the difference of weighted service stays within a bound that does not grow (twice the
+// larger of one prompt and one step's tokens; the simulator checks it).
+//
+// Interactive goes before batch, except that of four admissions one goes to a batch request that
+// has waited longer than age_ms, so batch never starves.
+#ifndef SCHEDULER_POLICY_H
+#define SCHEDULER_POLICY_H
+
+#include "scheduler/sequence.h"
+
+#define NO_SLOT UINT32_MAX
+
+typedef struct Queue {
+    uint32_t head, tail; // slots, linked by Sequence.next and .previous
+} Queue;
+
+typedef struct User {
+    UserLimits limits;
+    Queue queues[CLASS_COUNT];
+    double counters[CLASS_COUNT];
+    uint32_t busy[CLASS_COUNT];      // accepted and not finished
+    uint32_t active_at[CLASS_COUNT]; // place in Policy.active, NO_SLOT when not busy
+    double allowance;                // tokens this minute's bucket still holds
+    uint64_t allowance_ms;           // when it was last filled
+    uint64_t prompt_tokens, output_tokens;
+} User;
+
+typedef struct Policy {
+    User *users; // [users_max]
+    uint32_t users_max;
+    uint32_t *active[CLASS_COUNT]; // [users_max] users with accepted, unfinished requests
+    uint32_t active_count[CLASS_COUNT];
+    double left_off[CLASS_COUNT]; // counter of the last user to become idle
+    uint32_t age_ms;
+    uint32_t turn; // admissions so far
+} Policy;
+
+Status policy_open(uint32_t users_max, uint32_t age_ms, Policy *policy, Error *error);
+void policy_close(Policy *policy);
+
+// A request is accepted or ends. Accepting lifts the counter of a user who was idle in the class.
+void policy_accept(Policy *policy, uint32_t user, SequenceClass class);
+void policy_end(Policy *policy, uint32_t user, SequenceClass class);
+
+// Takes `tokens` from the user's minute, or says how many milliseconds to wait.
+bool policy_allow(Policy *policy, uint32_t user, uint32_t tokens, uint64_t now_ms,
+                  uint32_t *wait_ms);
+
+void policy_queue_back(Policy *policy, Sequence *slots, uint32_t slot);
+void policy_queue_front(Policy *policy, Sequence *slots, uint32_t slot); // after a preemption
+void policy_queue_remove(Policy *policy, Sequence *slots, uint32_t slot);
+
+// In one class: of the user with the least counter who has something ready, the first; of equal
+// users the one with the oldest request. NO_SLOT when there is none.
+uint32_t policy_next_of(const Policy *policy, const Sequence *slots, SequenceClass class);
+
+// The waiting sequence whose turn it is, or NO_SLOT. Changes nothing.
+uint32_t policy_next(const Policy *policy, const Sequence *slots, uint64_t now_ms);
+void policy_admitted(Policy *policy); // the one policy_next named was let in
+
+// Charges computed tokens.
+void policy_charge_prompt(Policy *policy, uint32_t user, SequenceClass class, uint32_t tokens);
+void policy_charge_output(Policy *policy, uint32_t user, SequenceClass class, uint32_t tokens);
+
+#endif

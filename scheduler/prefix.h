@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which page holds which beginning of a prompt, for one page kind. A key is the hash of everything
+// from the first token up to a place: token ids, and for pictures their content and the patch
+// number, so equal keys mean equal keys and values in the page. A page can be known by two keys: as
+// full, and as a tail that ends inside it (at the end of an image or of a prompt).
+//
+// The table stores page numbers only; kv_pool keeps the pages alive. Nothing allocates after
+// prefix_open.
+#ifndef SCHEDULER_PREFIX_H
+#define SCHEDULER_PREFIX_H
+
+#include "base/hash.h"
+#include "base/status.h"
+
+typedef enum PrefixForm { PREFIX_FULL, PREFIX_TAIL, PREFIX_FORM_COUNT } PrefixForm;
+
+typedef struct PrefixTable {
+    uint32_t page_count;
+    uint32_t bucket_mask;
+    uint32_t *buckets; // first entry of each chain; entry e is form e % 2 of page e / 2
+    uint32_t *next;    // [2 * page_count]
+    Hash128 *keys;     // [2 * page_count]
+    bool *used;        // [2 * page_count]
+} PrefixTable;
+
+Status prefix_open(uint32_t page_count, PrefixTable *table, Error *error);
+void prefix_close(PrefixTable *table);
+
+bool prefix_find(const PrefixTable *table, Hash128 key, uint32_t *page);
+
+// False when the key is known already (by this or another page) or the page has a key of this form.
+bool prefix_learn(PrefixTable *table, Hash128 key, uint32_t page, PrefixForm form);
+void prefix_forget(PrefixTable *table, uint32_t page); // both forms; harmless when unknown
+
+// The key after `count` more positions, each described by one word (see sequence_word).
+Hash128 prefix_extend(Hash128 key, const uint64_t *words, uint32_t count);
+
+#endif

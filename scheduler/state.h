@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The scheduler's own memory, shared by sched.c (what comes in) and plan.c (what goes out). Nobody
+// else includes this.
+#ifndef SCHEDULER_STATE_H
+#define SCHEDULER_STATE_H
+
+#include "base/arena.h"
+#include "scheduler/policy.h"
+#include "scheduler/sched.h"
+#include "scheduler/sequence.h"
+#include "scheduler/token_store.h"
+
+typedef struct SlotList {
+    uint32_t *slots; // [slot_count]
+    uint32_t count;
+} SlotList;
+
+struct Scheduler {
+    // Set by sched_open.
+    SchedulerOptions options;
+    uint32_t slot_count;
+    Arena arena;
+    Sequence *slots;
+    // The step's arrays, filled by plan.
+    Batch batch;
+    int32_t *tokens;
+    uint32_t *positions, *sliding_end, *row_sequence;
+    BatchSequence *sequences;
+    BatchImage *images;
+    uint32_t *pages_out[PAGE_KIND_COUNT];
+    uint32_t *copy_from[PAGE_KIND_COUNT], *copy_to[PAGE_KIND_COUNT]; // [sequences_max]
+    uint32_t *planned; // [sequences_max] slot of each batch sequence
+    Hash128 *keys;     // [tokens_max / KV_PAGE_TOKENS + 2] scratch of the prefix lookup
+    bool plan_open;
+    // Changed by add, tick, plan and commit.
+    uint64_t now_ms;
+    TokenStore store;
+    Pages pages;
+    Policy policy;
+    SlotList free;    // unused slots
+    SlotList running; // by rank: interactive before batch, then oldest first
+    SlotList ending;  // cancelled, expired or failed, to be swept
+    uint32_t waiting_count;
+    uint32_t held_count, deadline_count, reserved_count;
+    uint64_t queued_tokens;
+    uint64_t next_order;
+    uint64_t expire_checked_ms;
+    uint64_t committed_ms;
+    double rows_per_ms; // recent, for retry hints
+    uint32_t retry_ms;
+    SchedulerStats stats;
+};
+
+static inline uint64_t sched_handle(const Scheduler *s, uint32_t slot) {
+    return (uint64_t)s->slots[slot].generation << 32 | slot;
+}
+
+// Most pages of a kind that token_count tokens of one sequence can need at once.
+uint32_t sched_pages_needed(const SchedulerOptions *options, int kind, uint32_t token_count);
+
+// Marks a sequence as ending, once.
+void sched_end(Scheduler *s, uint32_t slot, FinishReason reason);
+
+// Takes a sequence out of every list and gives everything back.
+void sched_release(Scheduler *s, uint32_t slot);
+
+// Lets sequences that wait for `leader`'s prompt run.
+void sched_release_held(Scheduler *s, uint32_t leader);
+
+// Ends sequences whose deadline has passed.
+void sched_expire(Scheduler *s);
+
+void sched_list_insert_by_rank(Scheduler *s, uint32_t slot);
+void sched_list_remove(SlotList *list, uint32_t slot);
+
+#endif

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+// Random runs against a fake engine that computes nothing but remembers everything: each page slot
+// holds a hash of the sequence's tokens up to that position, copies copy it, rows write it, and
+// every row checks that all positions it may see hold exactly the hashes of its own sequence. A
+// page lost, shared wrongly, evicted early, copied late or slid away too soon shows as a wrong
+// hash, with the seed.
+#include "scheduler/sched.h"
+
+#include "base/prng.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { REQUESTS = 60, PAGES_MAX = 64, TOKENS_MAX = 256, SLOTS = 64 };
+
+typedef struct Dice {
+    uint64_t seed, thrown;
+} Dice;
+
+static uint32_t below(Dice *dice, uint32_t n) {
+    return (uint32_t)(prng_u64(dice->seed, 0, dice->thrown++) % n);
+}
+
+typedef struct Expectation {
+    bool live;
+    uint64_t handle;
+    int32_t tokens[TOKENS_MAX]; // prompt, then what was drawn
+    uint32_t prompt_count, token_count, new_tokens_max;
+    SequenceImage images[2];
+    uint32_t image_count;
+    bool finished;
+} Expectation;
+
+typedef struct World {
+    uint64_t seed;
+    SchedulerOptions options;
+    Scheduler *scheduler;
+    uint64_t kv[PAGE_KIND_COUNT][PAGES_MAX][KV_PAGE_TOKENS];
+    Expectation expected[REQUESTS];
+    uint32_t added, ended;
+    uint64_t now_ms;
+} World;
+
+// What position p of a sequence must hold: a hash of all that came before and of itself. An image
+// row depends on the whole image, as it attends to all of it.
+static uint64_t content(const Expectation *e, uint32_t position, uint64_t previous) {
+    uint64_t self[3] = {previous, (uint32_t)e->tokens[position], 0};
+    for (uint32_t i = 0; i < e->image_count; i++) {
+        const SequenceImage *image = &e->images[i];
+        uint32_t patch = position - image->position_first;
+        if (position >= image->position_first && patch < image->patch_count) {
+            self[1] =
+                hash64((Bytes){(const uint8_t *)&image->content, sizeof image->content}, patch);
+            self[2] = image->patch_count;
+        }
+    }
+    return hash64((Bytes){(const uint8_t *)self, sizeof self}, 7);
+}
+
+static uint64_t *kv_slot(World *w, const Batch *b, const BatchSequence *q, int kind,
+                         uint32_t position) {
+    uint32_t logical = position / KV_PAGE_TOKENS;
+    cr_assert(logical >= q->page_skip[kind] && logical - q->page_skip[kind] < q->page_count[kind],
+              "seed %llu: position %u has no page of kind %d", (unsigned long long)w->seed,
+              position, kind);
+    uint32_t page = b->pages[kind][q->page_first[kind] + logical - q->page_skip[kind]];
+    cr_assert_lt(page, w->options.pages[kind]);
+    return &w->kv[kind][page][position % KV_PAGE_TOKENS];
+}
+
+static const SequenceImage *image_at(const Expectation *e, uint32_t position) {
+    for (uint32_t i = 0; i < e->image_count; i++) {
+        uint32_t first = e->images[i].position_first;
+        if (position >= first && position < first + e->images[i].patch_count) {
+            return &e->images[i];
+        }
+    }
+    return NULL;
+}
+
+// Token, end of sight and, at the first row of an image, the image itself, whole.
+static void check_row(const World *w, const Batch *b, const Expectation *e, uint32_t row) {
+    uint32_t p = b->positions[row];
+    const SequenceImage *image = image_at(e, p);
+    if (image == NULL) {
+        cr_assert_eq(b->tokens[row], e->tokens[p]);
+        cr_assert_eq(b->sliding_end[row], p + 1);
+        return;
+    }
+    cr_assert_eq(b->tokens[row], -1, "seed %llu: an image row without pixels",
+                 (unsigned long long)w->seed);
+    cr_assert_eq(b->sliding_end[row], image->position_first + image->patch_count);
+    bool covered = false;
+    for (uint32_t i = 0; i < b->image_count; i++) {
+        covered |= b->images[i].row_first == row - (p - image->position_first) &&
+                   b->images[i].patch_count == image->patch_count;
+    }
+    cr_assert(covered, "seed %llu: an image is cut", (unsigned long long)w->seed);
+}
+
+static void run_rows(World *w, const Batch *b) {
+    cr_assert_leq(b->row_count, w->options.rows_max);
+    cr_assert_leq(b->sequence_count, w->options.sequences_max);
+    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+        for (uint32_t i = 0; i < b->copy_count[kind]; i++) {
+            memcpy(w->kv[kind][b->copy_to[kind][i]], w->kv[kind][b->copy_from[kind][i]],
+                   sizeof w->kv[kind][0]);
+        }
+    }
+    for (uint32_t pass = 0; pass < 2; pass++) { // all rows write, then all rows look
+        uint32_t row = 0;
+        for (uint32_t i = 0; i < b->sequence_count; i++) {
+            const BatchSequence *q = &b->sequences[i];
+            const Expectation *e = NULL;
+            for (uint32_t j = 0; j < w->added; j++) {
+                e = w->expected[j].live && w->expected[j].handle == q->tag ? &w->expected[j] : e;
+            }
+            cr_assert_not_null(e);
+            cr_assert_eq(q->row_first, row);
+            cr_assert_gt(q->row_count, 0);
+            cr_assert_eq(q->history_count, e->token_count);
+            cr_assert_eq(memcmp(q->history, e->tokens, e->token_count * sizeof *e->tokens), 0);
+            cr_assert_eq(q->sample, q->position_first + q->row_count == e->token_count);
+            uint64_t hashes[TOKENS_MAX], hash = 0;
+            for (uint32_t p = 0; p < e->token_count; p++) {
+                hashes[p] = hash = content(e, p, hash);
+            }
+            for (uint32_t r = 0; r < q->row_count; r++, row++) {
+                uint32_t p = b->positions[row];
+                cr_assert_eq(p, q->position_first + r);
+                cr_assert_eq(b->row_sequence[row], i);
+                check_row(w, b, e, row);
+                for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+                    if (pass == 0) {
+                        *kv_slot(w, b, q, kind, p) = hashes[p];
+                        continue;
+                    }
+                    uint32_t window = w->options.window;
+                    uint32_t from = kind == PAGE_SLIDING && p + 1 > window ? p + 1 - window : 0;
+                    uint32_t end = kind == PAGE_SLIDING ? b->sliding_end[row] : p + 1;
+                    for (uint32_t seen = from; seen < end; seen++) {
+                        cr_assert_eq(*kv_slot(w, b, q, kind, seen), hashes[seen],
+                                     "seed %llu: row at %u sees wrong content at %u of kind %d",
+                                     (unsigned long long)w->seed, p, seen, kind);
+                    }
+                }
+            }
+        }
+        cr_assert_eq(row, b->row_count);
+    }
+}
+
+// Prompts begin alike: the first tokens depend on one of three families, so that prefixes are
+// shared.
+static void make_request(World *w, Dice *dice, Expectation *e, SequenceRequest *r) {
+    uint32_t family = below(dice, 3), differs_at = below(dice, 120);
+    *e = (Expectation){0};
+    e->prompt_count = 1 + below(dice, w->options.tokens_max - 20);
+    e->new_tokens_max = 1 + below(dice, 19);
+    for (uint32_t i = 0; i < e->prompt_count; i++) {
+        e->tokens[i] = (int32_t)(i < differs_at ? family * 1000 + i : below(dice, 50));
+    }
+    if (below(dice, 2) && e->prompt_count > 30) {
+        e->image_count = 1;
+        e->images[0] = (SequenceImage){.position_first = 3 + family,
+                                       .patch_count = 12 + family,
+                                       .content = {below(dice, 4) ? 5 : 6, family + 1}};
+        if (below(dice, 8) == 0) {
+            e->images[0].content = (Hash128){0}; // not to be shared
+        }
+    }
+    e->token_count = e->prompt_count;
+    *r = (SequenceRequest){
+        .tokens = e->tokens,
+        .token_count = e->prompt_count,
+        .images = e->images,
+        .image_count = e->image_count,
+        .new_tokens_max = e->new_tokens_max,
+        .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f},
+        .tag = w->added,
+        .user = below(dice, w->options.users_max),
+        .class = below(dice, 2) ? CLASS_BATCH : CLASS_INTERACTIVE,
+        .deadline_ms = below(dice, 12) == 0 ? w->now_ms + 1 + below(dice, 200) : 0,
+        .after = w->added > 0 && below(dice, 4) == 0 ? w->expected[w->added - 1].handle : 0,
+    };
+}
+
+static void add_requests(World *w, Dice *dice) {
+    while (w->added < REQUESTS && below(dice, 2) == 0) {
+        Expectation *e = &w->expected[w->added];
+        SequenceRequest request;
+        make_request(w, dice, e, &request);
+        Error error = {0};
+        Status status = sched_add(w->scheduler, &request, &e->handle, &error);
+        if (status == E_BUSY) {
+            cr_assert_gt(sched_retry_ms(w->scheduler), 0);
+            return;
+        }
+        cr_assert(status == OK || status == E_CONTEXT, "seed %llu: %s", (unsigned long long)w->seed,
+                  error.text);
+        e->live = status == OK;
+        w->ended += status != OK;
+        w->added++;
+        if (status == OK && below(dice, 12) == 0) {
+            sched_cancel(w->scheduler, e->handle);
+        }
+    }
+}
+
+static void take_events(World *w, const SchedulerEvent *events, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        Expectation *e = &w->expected[events[i].tag];
+        cr_assert(e->live, "seed %llu: an event after the end", (unsigned long long)w->seed);
+        cr_assert_eq(events[i].handle, e->handle);
+        if (events[i].has_token) {
+            e->tokens[e->token_count++] = events[i].chosen.token;
+        }
+        uint32_t drawn = e->token_count - e->prompt_count;
+        cr_assert_leq(drawn, e->new_tokens_max);
+        cr_assert_eq(events[i].finish == FINISH_LENGTH,
+                     drawn == e->new_tokens_max && events[i].has_token);
+        if (events[i].finish != FINISH_NONE) {
+            e->live = false;
+            w->ended++;
+        }
+    }
+}
+
+static SchedulerStats random_run(uint64_t seed) {
+    static World world;
+    World *w = &world;
+    memset(w, 0, sizeof *w);
+    w->seed = seed;
+    Dice dice = {.seed = seed};
+    w->options = (SchedulerOptions){
+        .rows_max = 24 + below(&dice, 60),
+        .sequences_max = 1 + below(&dice, 6),
+        .waiting_max = below(&dice, 10),
+        .tokens_max = 32 + below(&dice, 200),
+        .images_max = 2,
+        .window = 8 + below(&dice, 80),
+        .pages = {7 + below(&dice, 25), 7 + below(&dice, 25)},
+        .users_max = 1 + below(&dice, 3),
+        .age_ms = 1 + below(&dice, 500),
+        .watermark_permille = below(&dice, 100),
+    };
+    Error error;
+    cr_assert_eq(sched_open(&w->options, &w->scheduler, &error), OK, "%s", error.text);
+    SchedulerEvent events[SLOTS];
+    for (uint32_t step = 0; w->ended < w->added || w->added < REQUESTS; step++) {
+        cr_assert_lt(step, 20000, "seed %llu does not end: %u of %u", (unsigned long long)seed,
+                     w->ended, w->added);
+        w->now_ms += below(&dice, 20);
+        sched_tick(w->scheduler, w->now_ms);
+        add_requests(w, &dice);
+        const Batch *b = sched_plan(w->scheduler);
+        sched_check_all(w->scheduler);
+        StepSample samples[8];
+        StepResult result = {.samples = samples};
+        bool fails = below(&dice, 200) == 0;
+        if (b != NULL) {
+            run_rows(w, b);
+            for (uint32_t i = 0; i < b->sequence_count; i++) {
+                if (b->sequences[i].sample) {
+                    samples[result.sample_count++] = (StepSample){
+                        .tag = b->sequences[i].tag, .chosen = {.token = (int32_t)below(&dice, 50)}};
+                }
+            }
+        }
+        size_t count =
+            sched_commit(w->scheduler, b != NULL && !fails ? &result : NULL, events, SLOTS);
+        take_events(w, events, count);
+        sched_check_all(w->scheduler);
+    }
+    SchedulerStats stats = sched_stats(w->scheduler);
+    cr_assert_eq(stats.pages_used[0] + stats.pages_used[1], 0, "seed %llu leaks pages",
+                 (unsigned long long)seed);
+    cr_assert_eq(stats.running + stats.waiting, 0);
+    sched_close(w->scheduler);
+    return stats;
+}
+
+Test(sched, every_row_sees_its_own_past_and_every_sequence_ends_in_random_runs, .timeout = 300) {
+    uint64_t preemptions = 0, hits = 0;
+    const char *one = getenv("TESSERA_SEED");
+    uint64_t first = one != NULL ? strtoull(one, NULL, 10) : 1, last = one != NULL ? first : 1500;
+    for (uint64_t seed = first; seed <= last; seed++) {
+        SchedulerStats stats = random_run(seed);
+        preemptions += stats.preemptions;
+        hits += stats.prefix_hit_tokens;
+    }
+    if (one == NULL) { // the runs must be hard enough to mean something
+        cr_assert_gt(preemptions, 1000, "%llu preemptions", (unsigned long long)preemptions);
+        cr_assert_gt(hits, 100000, "%llu tokens from the prefix cache", (unsigned long long)hits);
+    }
+}
