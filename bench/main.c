@@ -17,6 +17,7 @@ static const Bench benches[] = {
     {"attention", bench_attention, "paged attention, decode and prefill"},
     {"model", bench_model, "prefill and decode tokens/s of a model"},
     {"media", bench_media, "pictures/s of decode, resize and patches on one thread"},
+    {"sched", bench_sched, "what the scheduler's plan and commit cost"},
     {"text", bench_text, "tokenizer MB/s on one thread"},
 };
 
