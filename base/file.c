@@ -116,7 +116,7 @@ static bool file_write_all(int fd, Bytes bytes) {
     return true;
 }
 
-Status file_write_whole(const char *path, Bytes bytes, Error *error) {
+Status file_write_parts(const char *path, const Bytes *parts, size_t count, Error *error) {
     Buffer name = {0};
     buffer_printf(&name, "%s.tmp-%ld", path, (long)getpid());
     if (name.failed) {
@@ -128,7 +128,10 @@ Status file_write_whole(const char *path, Bytes bytes, Error *error) {
     if (fd < 0) {
         status = error_set(error, E_IO, "%s: cannot be created: %s", temporary, strerror(errno));
     } else {
-        bool good = file_write_all(fd, bytes);
+        bool good = true;
+        for (size_t i = 0; i < count && good; i++) {
+            good = file_write_all(fd, parts[i]);
+        }
         good = close(fd) == 0 && good;
         if (!good || rename(temporary, path) != 0) {
             status = error_set(error, E_IO, "%s: cannot be written: %s", path, strerror(errno));
@@ -137,6 +140,10 @@ Status file_write_whole(const char *path, Bytes bytes, Error *error) {
     }
     buffer_free(&name);
     return status;
+}
+
+Status file_write_whole(const char *path, Bytes bytes, Error *error) {
+    return file_write_parts(path, &bytes, 1, error);
 }
 
 bool file_exists(const char *path) {

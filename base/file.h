@@ -25,6 +25,9 @@ Status file_read(const char *path, size_t bytes_max, Buffer *out, Error *error);
 // Writes `bytes` to `path` by way of a temporary file and rename.
 Status file_write_whole(const char *path, Bytes bytes, Error *error);
 
+// The same for a file whose parts lie in several places: they are written one after the other.
+Status file_write_parts(const char *path, const Bytes *parts, size_t count, Error *error);
+
 bool file_exists(const char *path);
 bool file_is_folder(const char *path);
 

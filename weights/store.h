@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is behind Weights: the block or the mapped file that owns the bytes, the manifest that says
+// what lies where, and the config texts that a packed file carries on. Private to this room.
+#ifndef WEIGHTS_STORE_H
+#define WEIGHTS_STORE_H
+
+#include "base/file.h"
+#include "weights/config.h"
+#include "weights/manifest.h"
+#include "weights/weights.h"
+
+typedef struct WeightsStore {
+    FileMap map;    // of a packed file
+    uint8_t *block; // anonymous memory of everything else
+    size_t block_bytes;
+    const uint8_t *sections[SECTION_COUNT];
+    Manifest manifest;
+    ManifestLevels levels;
+    ElementType source; // of the checkpoint, decides embed_scale
+    Buffer texts_owned[CONFIG_TEXT_COUNT];
+    ConfigTexts texts;
+} WeightsStore;
+
+// An empty Weights with its store, or NULL.
+Weights *weights_new(void);
+
+// Builds the manifest for the store's levels and takes zeroed memory for it. E_MEMORY (the text
+// names the bytes needed and those available).
+Status weights_take_block(Weights *weights, Error *error);
+
+// Writable address of a piece in the block.
+uint8_t *weights_piece_bytes(const WeightsStore *store, const Piece *piece);
+
+// Attaches the members and, unless it is already known, makes the identity.
+void weights_finish(Weights *weights);
+
+#endif

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening by source, and the Hugging Face folder itself. Loading goes piece by piece: the
+// checkpoint stays mapped, each piece is converted into its final place, so memory is that of the
+// result plus what the system keeps of the file.
+#include "weights/weights.h"
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "weights/pack_file.h"
+#include "weights/store.h"
+#include "weights/synthetic.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static const char SYNTHETIC_PREFIX[] = "synthetic:";
+
+Weights *weights_new(void) {
+    Weights *weights = calloc(1, sizeof *weights);
+    WeightsStore *store = calloc(1, sizeof *store);
+    if (weights == NULL || store == NULL) {
+        free(weights);
+        free(store);
+        return NULL;
+    }
+    weights->store = store;
+    return weights;
+}
+
+void weights_close(Weights *weights) {
+    if (weights == NULL) {
+        return;
+    }
+    WeightsStore *store = weights->store;
+    file_map_close(&store->map);
+    if (store->block != NULL) {
+        munmap(store->block, store->block_bytes);
+    }
+    for (int i = 0; i < CONFIG_TEXT_COUNT; i++) {
+        buffer_free(&store->texts_owned[i]);
+    }
+    manifest_free(&store->manifest);
+    free(store);
+    free(weights->folder);
+    free(weights);
+}
+
+// Bytes the system can give without swapping; UINT64_MAX when it does not say.
+static uint64_t memory_available(void) {
+    Buffer text = {0};
+    uint64_t kib = UINT64_MAX / 1024;
+    if (file_read("/proc/meminfo", 1 << 16, &text, NULL) == OK && text.data != NULL) {
+        const char *line = strstr((const char *)text.data, "MemAvailable:");
+        if (line != NULL) {
+            kib = strtoull(line + strlen("MemAvailable:"), NULL, 10);
+        }
+    }
+    buffer_free(&text);
+    return kib * 1024;
+}
+
+Status weights_take_block(Weights *weights, Error *error) {
+    WeightsStore *store = weights->store;
+    TRY(manifest_build(&weights->config, store->levels, &store->manifest, error));
+    uint64_t bytes = store->manifest.total_bytes;
+    uint64_t available = memory_available();
+    void *block = MAP_FAILED;
+    if (bytes <= available) {
+        block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
+    if (block == MAP_FAILED) {
+        return error_set(error, E_MEMORY,
+                         "the weights at %s need %.2f GiB and %.2f GiB are available; choose a "
+                         "lower level",
+                         weight_level_name(store->levels.decoder), (double)bytes / 0x1p30,
+                         (double)available / 0x1p30);
+    }
+    // Large pages spare page faults while loading and address lookups while computing; where the
+    // system has none, nothing is lost.
+    (void)madvise(block, bytes, MADV_HUGEPAGE);
+    store->block = block;
+    store->block_bytes = bytes;
+    for (int i = 0; i < SECTION_COUNT; i++) {
+        store->sections[i] = block;
+        block = (uint8_t *)block + store->manifest.section_bytes[i];
+    }
+    return OK;
+}
+
+uint8_t *weights_piece_bytes(const WeightsStore *store, const Piece *piece) {
+    return store->block + (store->sections[piece->section] - store->block) + piece->offset;
+}
+
+// The config text, the table of pieces, and 64 bytes from the start, middle and end of each piece:
+// enough to tell two models or two levels apart without reading gigabytes.
+static void weights_identify(Weights *weights) {
+    const WeightsStore *store = weights->store;
+    enum { SAMPLE = 64 };
+    Hash128 hash = hash128(store->texts.text[0]);
+    for (uint32_t i = 0; i < store->manifest.count; i++) {
+        const Piece *piece = &store->manifest.pieces[i];
+        const uint8_t *bytes = store->sections[piece->section] + piece->offset;
+        uint64_t last = piece->bytes > SAMPLE ? piece->bytes - SAMPLE : 0;
+        uint64_t places[3] = {0, last / 2, last};
+        uint64_t parts[8] = {hash.high, hash.low, piece->offset, piece->bytes, piece->scales_bytes};
+        for (int j = 0; j < 3; j++) {
+            Bytes sample = {bytes + places[j], num_min(SAMPLE, piece->bytes)};
+            parts[5 + j] = hash64(sample, 0);
+        }
+        hash = hash128((Bytes){(const uint8_t *)parts, sizeof parts});
+    }
+    hash128_text(hash, weights->identity);
+}
+
+void weights_finish(Weights *weights) {
+    const WeightsStore *store = weights->store;
+    weights->level = store->levels.decoder;
+    weights->group = store->levels.group;
+    manifest_attach(&store->manifest, store->sections, weights);
+    if (weights->identity[0] == 0) {
+        weights_identify(weights);
+    }
+}
+
+static Status folder_read_texts(const char *folder, WeightsStore *store, Error *error) {
+    for (int i = 0; i < CONFIG_TEXT_COUNT; i++) {
+        Buffer path = {0};
+        buffer_printf(&path, "%s/%s", folder, config_file_names[i]);
+        if (path.failed) {
+            return error_set(error, E_MEMORY, "%s: no memory for a path", folder);
+        }
+        Status status = OK;
+        const char *name = (const char *)path.data;
+        if (i == 0 || file_exists(name)) {
+            status = file_read(name, CONFIG_TEXT_BYTES_MAX, &store->texts_owned[i], error);
+        }
+        buffer_free(&path);
+        TRY(status);
+        store->texts.text[i] = (Bytes){store->texts_owned[i].data, store->texts_owned[i].length};
+    }
+    return OK;
+}
+
+static Status folder_load_vector(const Piece *piece, const SafetensorsTensor *tensor, float *out,
+                                 Error *error) {
+    element_to_f32(tensor->type, tensor->data, piece->length, 1, out);
+    for (uint64_t i = 0; i < piece->length; i++) {
+        if (!isfinite(out[i])) {
+            return error_set(error, E_TENSOR, "%s holds a value that is not finite", tensor->name);
+        }
+    }
+    return OK;
+}
+
+static Status folder_load_piece(const WeightsStore *store, const Piece *piece,
+                                const SafetensorsTensor *const *sources, uint32_t threads,
+                                Error *error) {
+    uint8_t *bytes = weights_piece_bytes(store, piece);
+    if (piece->kind != PIECE_MATRIX) {
+        return folder_load_vector(piece, sources[0], (float *)bytes, error);
+    }
+    Matrix matrix = piece->matrix;
+    matrix.codes = bytes;
+    matrix.scales = (uint16_t *)(bytes + (piece->scales_offset - piece->offset));
+    MatrixPart parts[PIECE_SOURCES_MAX];
+    for (uint32_t i = 0; i < piece->source_count; i++) {
+        parts[i] =
+            (MatrixPart){sources[i]->type, sources[i]->data, (uint32_t)piece->sources[i].shape[0]};
+    }
+    Status status = matrix_pack(&matrix, parts, piece->source_count, piece->order, threads, error);
+    return status == OK ? OK : error_prefix(error, status, "%s", piece->name);
+}
+
+// As stored: bf16 and f16 become bf16. Pictures and sound keep f32 when nothing else is asked.
+static ManifestLevels folder_levels(const WeightsOptions *options, ElementType source) {
+    ManifestLevels levels = {.decoder = options->level};
+    if (levels.decoder == LEVEL_COUNT) {
+        levels.decoder = source == ELEMENT_F32 ? LEVEL_F32 : LEVEL_BF16;
+    }
+    if (levels.decoder >= LEVEL_INT8) {
+        levels.group = options->group == 0 ? 32 : options->group;
+    }
+    levels.media = levels.decoder == LEVEL_F32 && source != ELEMENT_BF16 ? LEVEL_F32 : LEVEL_BF16;
+    return levels;
+}
+
+static Status folder_convert(Weights *weights, const Safetensors *tensors, uint32_t threads,
+                             Error *error) {
+    const Manifest *manifest = &weights->store->manifest;
+    const SafetensorsTensor **found =
+        calloc((size_t)manifest->count * PIECE_SOURCES_MAX, sizeof *found);
+    if (found == NULL) {
+        return error_set(error, E_MEMORY, "no memory for the list of tensors");
+    }
+    Status status = manifest_match(manifest, tensors, found, error);
+    for (uint32_t i = 0; i < manifest->count && status == OK; i++) {
+        status = folder_load_piece(weights->store, &manifest->pieces[i],
+                                   &found[i * PIECE_SOURCES_MAX], threads, error);
+    }
+    free(found);
+    return status;
+}
+
+static Status folder_open(const char *folder, const WeightsOptions *options, Weights *weights,
+                          Error *error) {
+    WeightsStore *store = weights->store;
+    weights->folder = strdup(folder);
+    if (weights->folder == NULL) {
+        return error_set(error, E_MEMORY, "%s: no memory for a path", folder);
+    }
+    TRY(folder_read_texts(folder, store, error));
+    TRY(config_parse(&store->texts, &weights->config, error));
+    Safetensors tensors;
+    TRY(safetensors_open(folder, &tensors, error));
+    const SafetensorsTensor *embedding =
+        safetensors_find(&tensors, "model.language_model.embed_tokens.weight");
+    store->source = embedding != NULL ? embedding->type : ELEMENT_BF16;
+    config_set_source(&weights->config, store->source);
+    store->levels = folder_levels(options, store->source);
+    Status status = weights_take_block(weights, error);
+    if (status == OK) {
+        status = folder_convert(weights, &tensors, options->threads, error);
+    }
+    safetensors_close(&tensors);
+    return status;
+}
+
+static Status options_check(const WeightsOptions *options, Error *error) {
+    if (options->level > LEVEL_COUNT) {
+        return error_set(error, E_ARGUMENT, "the weight level must be f32, bf16, int8 or int4");
+    }
+    if (options->group != 0 && options->group != 32 && options->group != 64 &&
+        options->group != 128) {
+        return error_set(error, E_ARGUMENT, "the group is %u; it must be 32, 64 or 128",
+                         options->group);
+    }
+    return OK;
+}
+
+Status weights_open(const char *path, const WeightsOptions *options, Weights **out, Error *error) {
+    *out = NULL;
+    TRY(options_check(options, error));
+    Weights *weights = weights_new();
+    if (weights == NULL) {
+        return error_set(error, E_MEMORY, "no memory for the tables of a model");
+    }
+    Status status;
+    bool synthetic = strncmp(path, SYNTHETIC_PREFIX, strlen(SYNTHETIC_PREFIX)) == 0;
+    if (synthetic) {
+        status = synthetic_open(path + strlen(SYNTHETIC_PREFIX), options, weights, error);
+    } else if (file_is_folder(path)) {
+        status = folder_open(path, options, weights, error);
+    } else {
+        status = pack_file_open(path, options, weights, error);
+    }
+    if (status != OK) {
+        weights_close(weights);
+        return error_prefix(error, status, "%s", path);
+    }
+    weights_finish(weights);
+    *out = weights;
+    return OK;
+}
+
+WeightsBytes weights_bytes(const Weights *weights) {
+    const Manifest *manifest = &weights->store->manifest;
+    uint64_t sums[SECTION_COUNT] = {0};
+    for (uint32_t i = 0; i < manifest->count; i++) {
+        const Piece *piece = &manifest->pieces[i];
+        sums[piece->section] += piece->bytes + piece->scales_bytes;
+    }
+    return (WeightsBytes){
+        .decoder = sums[SECTION_DECODER],
+        .embedding = sums[SECTION_EMBEDDING],
+        .vision = sums[SECTION_VISION],
+        .audio = sums[SECTION_AUDIO],
+        .norms = sums[SECTION_NORMS],
+    };
+}
