@@ -4,6 +4,7 @@
 // kind says and nowhere else: pixels are not rounded to bf16 before LN1 as transformers does in a
 // bf16 model, so an f32 engine equals the f32 model.
 #include "base/check.h"
+#include "cpu/activation.h"
 #include "cpu/context.h"
 
 #include <math.h>
@@ -39,17 +40,6 @@ static void rms_norm(float *x, uint32_t count, float eps) {
     }
 }
 
-// Row `row` of an activation as an activation of its own.
-static Activation activation_from(Activation whole, uint32_t row) {
-    static const size_t bytes[ACTIVATION_KIND_COUNT] = {4, 2, 1};
-    whole.values = (unsigned char *)whole.values + (size_t)row * whole.stride * bytes[whole.kind];
-    if (whole.kind == ACTIVATION_INT8) {
-        whole.scales += row;
-        whole.block_sums += (size_t)row * (whole.stride / 32);
-    }
-    return whole;
-}
-
 Status patch_embed_ref(void *context, const OpPatchEmbed *op) {
     const VisionWeights *vision = op->weights;
     const Gemma4Config *config = op->config;
@@ -59,20 +49,15 @@ Status patch_embed_ref(void *context, const OpPatchEmbed *op) {
     if (patch == NULL) {
         return E_MEMORY;
     }
-    Status status = OK;
-    for (uint32_t i = 0; i < op->patch_count && status == OK; i++) {
+    for (uint32_t i = 0; i < op->patch_count; i++) {
         const uint8_t *pixels = op->pixels + (size_t)i * values;
         for (uint32_t c = 0; c < values; c++) {
             patch[c] = (float)pixels[c] * (1.0f / 255.0f); // the image processor's f32 factor
         }
         layer_norm(patch, values, vision->patch_norm_weight, vision->patch_norm_bias);
-        status = activate_ref(context, &(OpActivate){.row_count = 1,
-                                                     .in = patch,
-                                                     .in_stride = values,
-                                                     .out = activation_from(op->normed, i)});
+        activation_store(&op->normed, i, patch);
     }
     free(patch);
-    TRY(status);
     TRY(linear_ref(context, &(OpLinear){.row_count = op->patch_count,
                                         .in = op->normed,
                                         .weight = vision->patch_dense,
@@ -90,11 +75,8 @@ Status patch_embed_ref(void *context, const OpPatchEmbed *op) {
         }
         layer_norm(row, width, vision->position_norm_weight, vision->position_norm_bias);
         rms_norm(row, width, config->vision_rms_eps);
+        activation_store(&op->finished, i, row);
     }
-    TRY(activate_ref(context, &(OpActivate){.row_count = op->patch_count,
-                                            .in = op->dense,
-                                            .in_stride = width,
-                                            .out = op->finished}));
     TRY(linear_ref(context, &(OpLinear){.row_count = op->patch_count,
                                         .in = op->finished,
                                         .weight = vision->projection,

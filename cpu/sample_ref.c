@@ -48,28 +48,30 @@ static void apply_penalty(float *logits, uint32_t vocab_count, const BatchSequen
     }
 }
 
-static Candidate draw(const Candidate *ranked, uint32_t count, double total,
-                      const BatchSequence *sequence) {
+static double weight_of(const Candidate *ranked, uint32_t i, float temperature) {
+    return exp(((double)ranked[i].x - (double)ranked[0].x) / (double)temperature);
+}
+
+static Candidate draw(const Candidate *ranked, uint32_t count, const BatchSequence *sequence) {
     const Sampling *sampling = &sequence->sampling;
-    double temperature = (double)sampling->temperature;
+    double whole = 0.0;
+    for (uint32_t i = 0; i < count; i++) {
+        whole += weight_of(ranked, i, sampling->temperature);
+    }
     uint32_t kept = 0;
-    double kept_total = 0.0;
-    bool cut = false;
-    while (kept < count) {
-        double weight = exp(((double)ranked[kept].x - (double)ranked[0].x) / temperature);
-        bool past_p = sampling->top_p < 1.0f && kept_total >= (double)sampling->top_p * total;
-        cut = kept > 0 && (past_p || weight < (double)sampling->min_p);
-        if (cut) {
+    double sum_kept = 0.0;
+    for (; kept < count; kept++) {
+        double weight = weight_of(ranked, kept, sampling->temperature);
+        bool past_p = sampling->top_p < 1.0f && sum_kept >= (double)sampling->top_p * whole;
+        if (kept > 0 && (past_p || weight < (double)sampling->min_p)) {
             break;
         }
-        kept_total += weight;
-        kept++;
+        sum_kept += weight;
     }
-    double target =
-        prng_uniform(sequence->sampling.seed, 0, sequence->draw) * (cut ? kept_total : total);
+    double target = prng_uniform(sampling->seed, 0, sequence->draw) * sum_kept;
     double sum = 0.0;
-    for (uint32_t i = 0; i + 1 < kept; i++) {
-        sum += exp(((double)ranked[i].x - (double)ranked[0].x) / temperature);
+    for (uint32_t i = 0; i < kept; i++) {
+        sum += weight_of(ranked, i, sampling->temperature);
         if (sum > target) {
             return ranked[i];
         }
@@ -104,29 +106,14 @@ static Status sample_row(float *logits, const OpSample *op, const BatchSequence 
         mass += exp((double)ranked[i].x - (double)highest);
     }
     double log_mass = (double)highest + log(mass);
-    // Sums run over ascending ids, so ranking and summing are independent of each other.
-    uint32_t kept = count;
-    float lowest = -INFINITY;
-    double total = 0.0;
-    if (sampling->temperature > 0.0f && sampling->top_k > 0 && sampling->top_k < count) {
-        Candidate *sorted = ranked + count;
-        for (uint32_t i = 0; i < count; i++) {
-            sorted[i] = ranked[i];
-        }
-        qsort(sorted, count, sizeof *sorted, by_rank);
-        lowest = sorted[sampling->top_k - 1].x;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        if (sampling->temperature > 0.0f && ranked[i].x >= lowest) {
-            total += exp(((double)ranked[i].x - (double)highest) / (double)sampling->temperature);
-        }
-    }
     qsort(ranked, count, sizeof *ranked, by_rank);
-    while (ranked[kept - 1].x < lowest) {
-        kept--;
+    uint32_t kept = count;
+    if (sampling->top_k > 0 && sampling->top_k < count) {
+        while (ranked[kept - 1].x < ranked[sampling->top_k - 1].x) {
+            kept--;
+        }
     }
-    Candidate chosen =
-        sampling->temperature > 0.0f ? draw(ranked, kept, total, sequence) : ranked[0];
+    Candidate chosen = sampling->temperature > 0.0f ? draw(ranked, kept, sequence) : ranked[0];
     *out = (StepSample){.tag = sequence->tag,
                         .chosen = {chosen.token, (float)((double)chosen.x - log_mass)}};
     for (; out->top_count < sampling->logprobs && out->top_count < count; out->top_count++) {
@@ -138,7 +125,7 @@ static Status sample_row(float *logits, const OpSample *op, const BatchSequence 
 
 Status sample_ref(void *context, const OpSample *op) {
     (void)context;
-    Candidate *ranked = malloc((size_t)op->vocab_count * 2 * sizeof *ranked);
+    Candidate *ranked = malloc((size_t)op->vocab_count * sizeof *ranked);
     Status status = ranked == NULL ? E_MEMORY : OK;
     for (uint32_t i = 0; i < op->count && status == OK; i++) {
         bool *seen = calloc(op->vocab_count, sizeof *seen);

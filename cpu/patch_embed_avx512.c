@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+// patch_embed, AVX-512: the algorithm of patch_embed_lanes.h.
+#include "cpu/patch_embed_lanes.h"
+
+Status patch_embed_avx512(void *context, const OpPatchEmbed *op) {
+    return patch_embed_run(context, op, linear_ref);
+}

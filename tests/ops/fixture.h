@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading the small binary fixtures of tests/golden/: u32 and f32 arrays one after another, in the
+// order in which the Python script beside them wrote them.
+#ifndef TESTS_OPS_FIXTURE_H
+#define TESTS_OPS_FIXTURE_H
+
+#include "base/bytes.h"
+
+#include <stdint.h>
+
+typedef struct Fixture {
+    Buffer bytes;
+    size_t at;
+} Fixture;
+
+Fixture fixture_open(const char *path_below_golden);
+void fixture_close(Fixture *fixture); // and checks that all of it was read
+uint32_t fixture_u32(Fixture *fixture);
+const uint32_t *fixture_u32s(Fixture *fixture, size_t count);
+const float *fixture_f32s(Fixture *fixture, size_t count);
+
+#endif

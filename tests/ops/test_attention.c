@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attention: every instruction set against the reference over one list of shapes, and the promise
+// that a row's bits depend on nothing but the row.
+#include "ops/isa.h"
+#include "ops/paged.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Case {
+    const char *name;
+    LayerShape shape;
+    uint32_t window;
+    uint32_t sequence_count;
+    PagedSequence sequences[PAGED_SEQUENCES_MAX];
+} Case;
+
+// head_dim 256 and 512 are the model's, 64 and 128 the demo model's, 48 and 24 edges of the paths.
+static const Case cases[] = {
+    {"one token", {LAYER_FULL, 2, 1, 64, false}, 0, 1, {{0, 1, 0, 0}}},
+    {"decode sliding", {LAYER_SLIDING, 16, 8, 256, false}, 1024, 1, {{1500, 1, 0, 0}}},
+    {"decode full", {LAYER_FULL, 16, 1, 512, true}, 0, 1, {{700, 1, 0, 0}}},
+    {"decode of a crowd",
+     {LAYER_FULL, 4, 2, 128, true},
+     0,
+     8,
+     {{0, 1, 0, 0},
+      {14, 1, 0, 0},
+      {15, 1, 0, 0},
+      {16, 1, 0, 0},
+      {62, 1, 0, 0},
+      {63, 1, 0, 0},
+      {64, 1, 0, 0},
+      {300, 1, 0, 0}}},
+    {"prefill sliding", {LAYER_SLIDING, 4, 2, 64, false}, 64, 1, {{0, 200, 0, 0}}},
+    {"prefill full", {LAYER_FULL, 4, 2, 128, true}, 0, 1, {{0, 130, 0, 0}}},
+    {"prefill of the model, full", {LAYER_FULL, 16, 1, 512, true}, 0, 1, {{5, 33, 0, 0}}},
+    {"window edges",
+     {LAYER_SLIDING, 2, 2, 64, false},
+     17,
+     4,
+     {{15, 3, 0, 0}, {16, 2, 0, 0}, {17, 20, 0, 0}, {100, 5, 0, 0}}},
+    {"an image longer than the window",
+     {LAYER_SLIDING, 4, 2, 64, false},
+     32,
+     2,
+     {{20, 120, 4, 100}, {0, 70, 0, 70}}},
+    {"an image on a full layer stays causal", {LAYER_FULL, 4, 2, 64, true}, 0, 1, {{0, 50, 3, 40}}},
+    {"mixed prefill and decode",
+     {LAYER_SLIDING, 4, 2, 64, false},
+     128,
+     3,
+     {{400, 1, 0, 0}, {0, 65, 1, 63}, {127, 2, 0, 0}}},
+    {"head_dim 48", {LAYER_FULL, 3, 1, 48, true}, 0, 2, {{9, 7, 0, 0}, {0, 1, 0, 0}}},
+    {"head_dim without a fast path", {LAYER_FULL, 2, 1, 24, true}, 0, 1, {{9, 7, 0, 0}}},
+};
+
+enum { CASE_COUNT = sizeof cases / sizeof cases[0] };
+
+static void run(const Backend *backend, const Paged *paged, PagedRows rows, const float *q,
+                uint32_t window, float *out) {
+    uint32_t columns = paged->shape.head_count * paged->shape.head_dim;
+    Activation activation = activation_open(ACTIVATION_F32, rows.row_count, columns);
+    float *scratch = malloc((size_t)rows.row_count * columns * sizeof *scratch);
+    OpAttention op = {.q = q,
+                      .q_stride = columns + 3,
+                      .cache = paged->cache,
+                      .rows = rows,
+                      .window = window,
+                      .scratch = scratch,
+                      .out = activation};
+    cr_assert_eq(backend->ops->attention(backend->context, &op), OK);
+    for (uint32_t r = 0; r < rows.row_count; r++) {
+        memcpy(out + (size_t)r * columns,
+               (float *)activation.values + (size_t)r * activation.stride, columns * sizeof(float));
+    }
+    free(scratch);
+    activation_close(&activation);
+}
+
+static void check_case(const Case *one, KvKind kind, const Backend *reference) {
+    Paged paged;
+    paged_open(&paged, &one->shape, kind, one->window, one->sequences, one->sequence_count, 11);
+    paged_fill(&paged, 12);
+    uint32_t columns = one->shape.head_count * one->shape.head_dim;
+    size_t count = (size_t)paged.rows.row_count * columns;
+    float *q = random_floats((size_t)paged.rows.row_count * (columns + 3), 0.5f, 13);
+    float *wanted = malloc(count * sizeof(float));
+    float *got = malloc(count * sizeof(float));
+    float *part = malloc(count * sizeof(float));
+    run(reference, &paged, paged.rows, q, one->window, wanted);
+    for
+        EACH_ISA(isa) {
+            Backend backend = isa_open(isa, 2);
+            char what[128];
+            snprintf(what, sizeof what, "%s, %s, kv kind %d", one->name, cpu_isa_name(isa),
+                     (int)kind);
+            run(&backend, &paged, paged.rows, q, one->window, got);
+            assert_close(got, wanted, count, TOLERANCE_ATTENTION, what);
+
+            // Each sequence alone in chunks of 7 rows, with one thread and with 16.
+            Backend other = isa_open(isa, 1);
+            Backend wide = isa_open(isa, 16);
+            for (uint32_t s = 0; s < one->sequence_count; s++) {
+                for (uint32_t first = 0; first < one->sequences[s].rows; first += 7) {
+                    uint32_t rows = one->sequences[s].rows - first;
+                    rows = rows < 7 ? rows : 7;
+                    BatchSequence sequence;
+                    PagedRows few = paged_part(&paged, s, first, rows, &sequence);
+                    size_t row = paged.sequences[s].row_first + first;
+                    run(s % 2 == 0 ? &wide : &other, &paged, few, q + row * (columns + 3),
+                        one->window, part);
+                    cr_assert_eq(memcmp(part, got + row * columns, rows * columns * sizeof(float)),
+                                 0, "%s: rows %zu.. of sequence %u have other bits alone", what,
+                                 row, s);
+                }
+            }
+            wide.close(wide.context);
+            other.close(other.context);
+            backend.close(backend.context);
+        }
+    free(q);
+    free(wanted);
+    free(got);
+    free(part);
+    paged_close(&paged);
+}
+
+Test(attention, every_instruction_set_equals_the_reference_and_rows_do_not_see_their_neighbours) {
+    Backend reference = isa_open(CPU_ISA_REFERENCE, 1);
+    for (size_t i = 0; i < CASE_COUNT; i++) {
+        check_case(&cases[i], KV_F32, &reference);
+        check_case(&cases[i], KV_BF16, &reference);
+    }
+    reference.close(reference.context);
+}
+
+// What an earlier sequence left in a page beyond the newest token must not matter, not even NaN.
+Test(attention, stale_values_behind_the_last_token_are_never_touched) {
+    LayerShape shape = {LAYER_FULL, 4, 2, 64, false};
+    for
+        EACH_ISA(isa) {
+            Backend backend = isa_open(isa, 1);
+            float out[2][4 * 64];
+            for (int stale = 0; stale < 2; stale++) {
+                Paged paged;
+                paged_open(&paged, &shape, KV_BF16, 0, &(PagedSequence){20, 1, 0, 0}, 1, 1);
+                memset(paged.pages, stale ? 0xff : 0, paged.page_count * paged.cache.page_bytes);
+                paged_fill(&paged, 2);
+                float *q = random_floats(4 * 64 + 3, 1.0f, 3);
+                run(&backend, &paged, paged.rows, q, 0, out[stale]);
+                free(q);
+                paged_close(&paged);
+            }
+            cr_assert_eq(memcmp(out[0], out[1], sizeof out[0]), 0, "%s", cpu_isa_name(isa));
+            backend.close(backend.context);
+        }
+}
+
+// Scores of some hundreds, as a scale of 1.0 allows, neither overflow nor lose the largest key.
+Test(attention, large_scores_are_safe) {
+    LayerShape shape = {LAYER_FULL, 4, 2, 64, false};
+    Backend reference = isa_open(CPU_ISA_REFERENCE, 1);
+    Paged paged;
+    paged_open(&paged, &shape, KV_F32, 0, &(PagedSequence){200, 3, 0, 0}, 1, 1);
+    paged_fill(&paged, 2);
+    float *q = random_floats(3 * (4 * 64 + 3), 100.0f, 3);
+    float wanted[3 * 4 * 64], got[3 * 4 * 64];
+    run(&reference, &paged, paged.rows, q, 0, wanted);
+    for
+        EACH_ISA(isa) {
+            Backend backend = isa_open(isa, 2);
+            run(&backend, &paged, paged.rows, q, 0, got);
+            // Scores of 1000 have units of 6e-5 in f32, which is the relative error of a
+            // probability.
+            assert_close(got, wanted, 3 * 4 * 64, (Tolerance){2e-3, 0.0}, cpu_isa_name(isa));
+            backend.close(backend.context);
+        }
+    free(q);
+    paged_close(&paged);
+    reference.close(reference.context);
+}
