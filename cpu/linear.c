@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// linear_run: tasks, blocks and scratch of a product (linear.h).
+#include "cpu/linear.h"
+
+#include "base/check.h"
+#include "cpu/activation.h"
+
+#include <string.h>
+
+// Where things lie in a worker's scratch.
+enum {
+    X_BYTES = LINEAR_ROW_BLOCK * LINEAR_PITCH,
+    SUM_BYTES = LINEAR_ROW_BLOCK * LINEAR_STRIP_MAX * MATRIX_PANEL * 4,
+    START_STRIDE = LINEAR_DIRECT_BYTES / 32,
+    START_BYTES = LINEAR_ROW_BLOCK * START_STRIDE * 4,
+    PANEL_AT = X_BYTES + SUM_BYTES + START_BYTES,
+    PANEL_BYTES = LINEAR_DIRECT_BYTES * 64,
+};
+_Static_assert(PANEL_AT + PANEL_BYTES <= CPU_SCRATCH_BYTES, "a task fits the scratch");
+
+typedef struct LinearWork {
+    CpuContext *context;
+    const OpLinear *op;
+    const LinearFamily *family;
+    LinearFinish *finish;
+    uint32_t panel_count;
+    uint32_t strip;       // panels of a task
+    uint32_t row_block;   // rows of a task
+    uint32_t strip_count; // strips of the matrix
+} LinearWork;
+
+// Bytes of `columns` columns of a stored panel.
+static size_t stored_bytes(const Matrix *weight, size_t columns) {
+    return matrix_codes_bytes(weight->level, MATRIX_PANEL, (uint32_t)columns);
+}
+
+// What integer sums of the groups in [k, k + count) start from: -offset * (sum of activations).
+static void group_starts(const LinearFamily *family, const OpLinear *op, uint32_t row, uint32_t k,
+                         uint32_t count, int32_t *out) {
+    const int32_t *block_sums = activation_block_sums(&op->in, row);
+    uint32_t per_group = op->weight.group / ACTIVATION_BLOCK;
+    for (uint32_t g = 0; g < count / op->weight.group; g++) {
+        int32_t sum = 0;
+        for (uint32_t i = 0; i < per_group; i++) {
+            sum += block_sums[k / ACTIVATION_BLOCK + g * per_group + i];
+        }
+        out[g] = -family->code_offset * sum;
+    }
+}
+
+static void strip_task(void *argument, uint32_t task, uint32_t worker) {
+    const LinearWork *work = argument;
+    const OpLinear *op = work->op;
+    const LinearFamily *family = work->family;
+    const Matrix *weight = &op->weight;
+    uint32_t row_first = task / work->strip_count * work->row_block;
+    uint32_t rows = (uint32_t)num_min(work->row_block, op->row_count - row_first);
+    uint32_t panel_first = task % work->strip_count * work->strip;
+    uint32_t panels = (uint32_t)num_min(work->strip, work->panel_count - panel_first);
+    bool direct = rows <= family->direct_rows;
+    uint32_t block =
+        (rows <= LINEAR_STREAM_ROWS ? LINEAR_DIRECT_BYTES : LINEAR_BLOCK_BYTES) / family->x_bytes;
+
+    unsigned char *x = work->context->scratch[worker];
+    float *sums = (float *)(x + X_BYTES);
+    int32_t *starts = (int32_t *)(x + X_BYTES + SUM_BYTES);
+    unsigned char *expanded = x + PANEL_AT;
+    uint32_t sum_stride = panels * MATRIX_PANEL;
+    memset(sums, 0, (size_t)rows * sum_stride * sizeof *sums);
+
+    for (uint32_t k = 0; k < weight->padded_columns; k += block) {
+        uint32_t count = (uint32_t)num_min(block, weight->padded_columns - k);
+        for (uint32_t r = 0; r < rows; r++) {
+            family->prepare(&op->in, row_first + r, k, count, x + (size_t)r * LINEAR_PITCH);
+            if (family->integer) {
+                group_starts(family, op, row_first + r, k, count, starts + r * START_STRIDE);
+            }
+        }
+        for (uint32_t p = 0; p < panels; p++) {
+            size_t panel = panel_first + p;
+            LinearTile tile = {.k_count = count,
+                               .group = weight->group,
+                               .row_count = rows,
+                               .x = x,
+                               .starts = starts,
+                               .start_stride = START_STRIDE,
+                               .sums = sums + p * MATRIX_PANEL,
+                               .sum_stride = sum_stride};
+            if (weight->scales != NULL) {
+                tile.scales = weight->scales +
+                              (panel * weight->padded_columns + k) / weight->group * MATRIX_PANEL;
+            }
+            if (direct) {
+                tile.weights = (const unsigned char *)weight->codes +
+                               stored_bytes(weight, panel * weight->padded_columns + k);
+                family->direct(&tile);
+            } else {
+                family->expand(weight, (uint32_t)panel, k, count, expanded);
+                tile.weights = expanded;
+                family->multiply(&tile);
+            }
+        }
+    }
+    for (uint32_t r = 0; r < rows; r++) {
+        float scale = op->in.kind == ACTIVATION_INT8 ? op->in.scales[row_first + r] : 1.0f;
+        work->finish(op, row_first + r, panel_first, panels, sums + (size_t)r * sum_stride, scale);
+    }
+}
+
+void linear_run(CpuContext *context, const OpLinear *op, const LinearFamily *family,
+                LinearFinish *finish) {
+    REQUIRE(op->in.columns == op->weight.columns);
+    REQUIRE(op->epilogue == LINEAR_PLAIN || op->bias == NULL);
+    if (op->row_count == 0) {
+        return;
+    }
+    LinearWork work = {.context = context, .op = op, .family = family, .finish = finish};
+    work.panel_count = matrix_padded_rows(op->weight.rows) / MATRIX_PANEL;
+    uint32_t row_blocks = (uint32_t)num_ceil_div(op->row_count, LINEAR_ROW_BLOCK);
+    work.row_block = (uint32_t)num_ceil_div(op->row_count, row_blocks);
+    // Eight tasks per thread even out their ends; a strip holds whole pairs of gate and up.
+    size_t share = (size_t)work.panel_count * row_blocks / (8 * context->thread_count);
+    work.strip = (uint32_t)num_max(2, num_min(LINEAR_STRIP_MAX, share / 2 * 2));
+    work.strip_count = (uint32_t)num_ceil_div(work.panel_count, work.strip);
+    pool_run(context->pool, work.strip_count * row_blocks, strip_task, &work);
+}

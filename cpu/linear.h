@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// linear, shared by its twins: how the work is cut into tasks and blocks. A twin brings a family
+// (how weights and activations are turned into one form, and the kernel that multiplies them) and
+// a finish; linear_run does the rest.
+//
+//   task    one strip of panels x one block of rows; tasks are drawn by the threads of the pool
+//   block   x_bytes of every row: first the rows are prepared (copied or converted) to a fixed
+//           pitch, then each panel is expanded once (or read in place) and multiplied with all rows
+//   sums    f32 [rows][strip], carried from block to block in memory
+//
+// Cache: a block of one panel stays in L1 (16 to 32 KiB), the prepared rows in L2, the weights come
+// from memory once per block of rows. Batch invariance: every element is one chain of additions
+// over ascending k, so no cut changes a bit of it (docs/adr/0004-batch-invariance.md).
+#ifndef CPU_LINEAR_H
+#define CPU_LINEAR_H
+
+#include "cpu/context.h"
+
+enum {
+    LINEAR_ROW_BLOCK = 256,                  // rows of a task at most
+    LINEAR_BLOCK_BYTES = 1024,               // of a prepared row, when weights are expanded
+    LINEAR_DIRECT_BYTES = 4096,              // and when they are streamed once: fewer, longer reads
+    LINEAR_PITCH = LINEAR_DIRECT_BYTES + 64, // bytes between prepared rows; 64: no two in one set
+    LINEAR_STRIP_MAX = 16,                   // panels of a task
+    LINEAR_STREAM_ROWS = 12,                 // up to so many rows a weight is used in one tile only
+};
+
+// One block of one panel times all rows of a task.
+typedef struct LinearTile {
+    const unsigned char *weights; // expanded, or the codes in place
+    const uint16_t *scales;       // f16 [k_count / group][16], for families that scale groups
+    uint32_t k_count, group;
+    uint32_t row_count;
+    const unsigned char *x; // [rows] at LINEAR_PITCH
+    const int32_t *starts;  // [rows][start_stride]: what an integer group sum starts from
+    uint32_t start_stride;
+    float *sums; // [rows][sum_stride], 16 lanes; continued
+    uint32_t sum_stride;
+} LinearTile;
+
+typedef struct LinearFamily {
+    uint32_t x_bytes;     // of one prepared column
+    uint32_t panel_bytes; // of one column of an expanded panel
+    uint32_t direct_rows; // up to so many rows `direct` reads the stored panel
+    int32_t code_offset;  // an integer code is q + this; 0 for families without integer sums
+    bool integer;         // starts are needed
+    // Columns [k, k + count) of row `row` into out.
+    void (*prepare)(const Activation *in, uint32_t row, uint32_t k, uint32_t count, void *out);
+    // Columns [k, k + count) of a panel into out.
+    void (*expand)(const Matrix *weight, uint32_t panel, uint32_t k, uint32_t count, void *out);
+    void (*multiply)(const LinearTile *tile);
+    void (*direct)(const LinearTile *tile);
+} LinearFamily;
+
+// The finish of one row: `sums` of panel_count panels, times scale, to the columns of the strip
+// that begins at panel_first.
+typedef void LinearFinish(const OpLinear *op, uint32_t row, uint32_t panel_first,
+                          uint32_t panel_count, const float *sums, float scale);
+
+void linear_run(CpuContext *context, const OpLinear *op, const LinearFamily *family,
+                LinearFinish *finish);
+
+#endif
