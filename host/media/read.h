@@ -16,7 +16,7 @@ struct RowSink {
 
 // Rows decoded at a time where a codec can stream: enough for the kernels to work on several rows
 // at once, few enough to stay in the second-level cache.
-enum { READ_STRIP_ROWS = 8 };
+enum { READ_STRIP_ROWS = 32 };
 
 // E_IMAGE_DAMAGED, E_UNSUPPORTED, E_MEMORY. `work` is grown as needed.
 Status read_jpeg(Bytes file, const ImageInfo *info, MediaBuffer *work, RowSink *sink, Error *error);

@@ -23,7 +23,7 @@
 #include "host/media/media.h"
 
 // The tables of one axis. Taps are padded with zero weights to a multiple of RESIZE_TAPS_MULTIPLE.
-enum { RESIZE_TAPS_MULTIPLE = 8 };
+enum { RESIZE_TAPS_MULTIPLE = 4 };
 
 typedef struct ResizeAxis {
     uint32_t source, target;
@@ -50,6 +50,9 @@ typedef struct ResizeKernels {
 
 extern const ResizeKernels resize_kernels_avx2;
 extern const ResizeKernels resize_kernels_avx512;
+// Shared by the two tables.
+void resize_horizontal_avx2(const ResizeAxis *axis, const uint8_t *rows, size_t source_stride,
+                            uint32_t row_count, uint8_t *out, size_t out_stride);
 
 // NULL when this processor cannot run the path.
 const ResizeKernels *resize_kernels(ResizePath path);

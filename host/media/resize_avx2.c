@@ -12,10 +12,10 @@
 #include <immintrin.h>
 #include <string.h>
 
-enum { ROWS = 4, TAPS = 4 };
+enum { ROWS = 4, TAPS = RESIZE_TAPS_MULTIPLE };
 
-static void horizontal(const ResizeAxis *axis, const uint8_t *rows, size_t source_stride,
-                       uint32_t row_count, uint8_t *out, size_t out_stride) {
+void resize_horizontal_avx2(const ResizeAxis *axis, const uint8_t *rows, size_t source_stride,
+                            uint32_t row_count, uint8_t *out, size_t out_stride) {
     const __m256i spread =
         _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1, 9, -1, 7,
                          -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
@@ -106,4 +106,4 @@ static void vertical(const ResizeAxis *axis, uint32_t index, const uint8_t *rows
     }
 }
 
-const ResizeKernels resize_kernels_avx2 = {horizontal, vertical};
+const ResizeKernels resize_kernels_avx2 = {resize_horizontal_avx2, vertical};
