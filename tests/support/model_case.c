@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support/model_case.h"
+
+#include "base/check.h"
+#include "base/file.h"
+#include "base/num.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const model_case_names[CASE_NAMES] = {"text",      "own_values", "long_image",
+                                                  "images",    "wide_heads", "many_heads",
+                                                  "long_text", "true_patch", "new_config"};
+
+static Status read_array(const char *folder, const char *name, const char *type, Npy *out,
+                         Error *error) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s.npy", folder, name);
+    return npy_read(path, type, out, error);
+}
+
+static void fill_prompt(ModelCase *c) {
+    c->prompt = (BuilderPrompt){.tokens = c->tokens.data,
+                                .token_count = (uint32_t)c->tokens.count,
+                                .sampling = batch_builder_greedy()};
+    const int32_t *spans = c->spans.data;
+    size_t first = 0;
+    for (size_t i = 0; i < c->spans.shape[0]; i++) {
+        uint32_t count = (uint32_t)spans[2 * i + 1];
+        c->prompt.images[c->prompt.image_count++] =
+            (BuilderImage){.position_first = (uint32_t)spans[2 * i],
+                           .patch_count = count,
+                           .pixels = (const uint8_t *)c->pixels.data + first * c->pixels.shape[1],
+                           .positions = (const uint16_t *)c->positions.data + first * 2};
+        first += count;
+    }
+}
+
+Status model_case_open(const char *name, WeightLevel level, uint32_t group, ModelCase *out,
+                       Error *error) {
+    *out = (ModelCase){0};
+    char folder[2048], spans[4096];
+    snprintf(folder, sizeof folder, "%s/tests/golden/model/%s", TEST_ROOT, name);
+    snprintf(spans, sizeof spans, "%s/spans.npy", folder);
+    level = level == LEVEL_COUNT && strcmp(name, "images") == 0 ? LEVEL_F32 : level;
+    TRY(weights_open(folder, &(WeightsOptions){.level = level, .group = group, .threads = 1},
+                     &out->weights, error));
+    TRY(read_array(folder, "tokens", "i4", &out->tokens, error));
+    TRY(read_array(folder, "logits", "f4", &out->logits, error));
+    TRY(read_array(folder, "greedy", "i4", &out->greedy, error));
+    if (file_exists(spans)) {
+        TRY(read_array(folder, "spans", "i4", &out->spans, error));
+        TRY(read_array(folder, "positions", "u2", &out->positions, error));
+        TRY(read_array(folder, "pixels", "u1", &out->pixels, error));
+    }
+    fill_prompt(out);
+    return OK;
+}
+
+void model_case_close(ModelCase *c) {
+    npy_free(&c->tokens);
+    npy_free(&c->logits);
+    npy_free(&c->greedy);
+    npy_free(&c->spans);
+    npy_free(&c->positions);
+    npy_free(&c->pixels);
+    weights_close(c->weights);
+    *c = (ModelCase){0};
+}
+
+Status model_run_open(const Weights *weights, const RunOptions *options, uint32_t sequences,
+                      uint32_t tokens, ModelRun *out, Error *error) {
+    const Gemma4Config *config = &weights->config;
+    *out = (ModelRun){.vocab_count = config->vocab_count};
+    uint32_t pages = sequences * (uint32_t)(num_ceil_div(tokens, KV_PAGE_TOKENS) + 1);
+    CpuOptions cpu = {.isa = options->isa, .threads = options->threads == 0 ? 1 : options->threads};
+    TRY(cpu_open(&cpu, &out->backend, error));
+    EngineOptions engine = {.activation = options->activation,
+                            .kv_f32 = options->kv_f32,
+                            .rows_max = sequences * tokens,
+                            .sequences_max = sequences,
+                            .logits_rows_max = 5, // so that raw logits come in several pieces
+                            .pages = {pages, pages}};
+    Status status = engine_open(weights, &out->backend, &engine, &out->engine, error);
+    if (status != OK) {
+        out->backend.close(out->backend.context);
+        return status;
+    }
+    out->samples = calloc(sequences, sizeof *out->samples);
+    REQUIRE(out->samples != NULL);
+    out->builder = batch_builder_open(&(BuilderOptions){.sequences_max = sequences,
+                                                        .tokens_max = tokens,
+                                                        .window = config->window,
+                                                        .patch_values = config->patch_values,
+                                                        .pages = {pages, pages},
+                                                        .seed = options->page_seed});
+    return OK;
+}
+
+void model_run_close(ModelRun *run) {
+    batch_builder_close(run->builder);
+    engine_close(run->engine);
+    run->backend.close(run->backend.context);
+    free(run->samples);
+}
+
+Status model_run_step(ModelRun *run, float *all_logits, StepResult *result, Error *error) {
+    Batch *batch = batch_builder_batch(run->builder);
+    batch->all_logits = all_logits;
+    *result = (StepResult){.samples = run->samples};
+    return engine_step(run->engine, batch, result, error);
+}
+
+static Status run_alone(ModelRun *run, const BuilderPrompt *prompt, uint32_t rows, float *logits,
+                        int32_t *tokens, uint32_t greedy_count, Error *error) {
+    uint32_t s = batch_builder_add(run->builder, prompt);
+    StepResult result = {0};
+    uint32_t done = 0;
+    while (batch_builder_left(run->builder, s) > 0) {
+        uint32_t want = rows == 0 ? prompt->token_count : rows;
+        uint32_t count = batch_builder_chunk(run->builder, s, want);
+        batch_builder_rows(run->builder, s, count);
+        float *here = logits == NULL ? NULL : logits + (size_t)done * run->vocab_count;
+        TRY(model_run_step(run, here, &result, error));
+        done += count;
+    }
+    for (uint32_t i = 0; i < greedy_count; i++) {
+        REQUIRE(result.sample_count == 1);
+        tokens[i] = result.samples[0].chosen.token;
+        if (i + 1 < greedy_count) {
+            batch_builder_push(run->builder, s, tokens[i]);
+            batch_builder_rows(run->builder, s, 1);
+            TRY(model_run_step(run, NULL, &result, error));
+        }
+    }
+    return OK;
+}
+
+Status model_run_case(const Weights *weights, const BuilderPrompt *prompt,
+                      const RunOptions *options, float *logits, int32_t *tokens,
+                      uint32_t greedy_count, Error *error) {
+    ModelRun run;
+    TRY(model_run_open(weights, options, 1, prompt->token_count + greedy_count, &run, error));
+    Status status = run_alone(&run, prompt, options->rows, logits, tokens, greedy_count, error);
+    model_run_close(&run);
+    return status;
+}

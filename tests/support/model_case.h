@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// A golden model case (tests/golden/model/make_model.py) and a way to run it: the checkpoint, the
+// prompt, and what transformers computed; an engine on a chosen instruction set; logits and greedy
+// tokens through the paged cache in steps of a chosen size.
+#ifndef TESTS_SUPPORT_MODEL_CASE_H
+#define TESTS_SUPPORT_MODEL_CASE_H
+
+#include "cpu/cpu.h"
+#include "model/engine.h"
+#include "tests/support/batch_builder.h"
+#include "tests/support/npy.h"
+
+enum { CASE_GREEDY = 64, CASE_NAMES = 9 };
+
+extern const char *const model_case_names[CASE_NAMES];
+
+typedef struct ModelCase {
+    Weights *weights;
+    BuilderPrompt prompt;
+    Npy tokens, spans, positions, pixels;
+    Npy logits; // f32 [T][vocab]
+    Npy greedy; // i32 [CASE_GREEDY]
+} ModelCase;
+
+// Opens tests/golden/model/NAME; LEVEL_COUNT is the level that holds its numbers exactly: as
+// stored, but f32 for the case in f16, which would otherwise become bf16. E_* of whatever is
+// missing.
+Status model_case_open(const char *name, WeightLevel level, uint32_t group, ModelCase *out,
+                       Error *error);
+void model_case_close(ModelCase *model_case);
+
+typedef struct RunOptions {
+    CpuIsa isa;
+    uint32_t threads; // 0 = 1
+    EngineActivation activation;
+    bool kv_f32;
+    uint32_t rows;      // of a prefill step; 0 = the whole prompt at once
+    uint64_t page_seed; // order of the pages
+} RunOptions;
+
+// An engine and a builder of the same shape, with room for `sequences` times `tokens`.
+typedef struct ModelRun {
+    Backend backend;
+    Engine *engine;
+    BatchBuilder *builder;
+    uint32_t vocab_count;
+    StepSample *samples; // [sequences]
+} ModelRun;
+
+Status model_run_open(const Weights *weights, const RunOptions *options, uint32_t sequences,
+                      uint32_t tokens, ModelRun *out, Error *error);
+void model_run_close(ModelRun *run);
+
+// Runs one step of what the builder holds. `all_logits` NULL, or [rows][vocab].
+Status model_run_step(ModelRun *run, float *all_logits, StepResult *result, Error *error);
+
+// Alone: logits of every position of the prompt into logits[T][vocab] (NULL: not wanted) and
+// `greedy_count` tokens after it (tokens NULL: none).
+Status model_run_case(const Weights *weights, const BuilderPrompt *prompt,
+                      const RunOptions *options, float *logits, int32_t *tokens,
+                      uint32_t greedy_count, Error *error);
+
+#endif
