@@ -74,9 +74,12 @@ int32_t tokenizer_find_bytes(const Tokenizer *tokenizer, Bytes piece);
 bool tokenizer_is_special(const Tokenizer *tokenizer, int32_t id);
 uint32_t tokenizer_vocab_size(const Tokenizer *tokenizer); // one more than the largest id
 
-// Appends what one token contributes to the text, before UTF-8 is looked at: the piece after the
-// decoder's replacements, or one byte for a byte token, in which case *is_byte is set. Appends
-// nothing for an id outside the vocabulary. detok.h is the whole decoder.
-void tokenizer_decode_piece(const Tokenizer *tokenizer, int32_t id, Buffer *out, bool *is_byte);
+// Whether the decoder turns this token into one byte ("<0x41>").
+bool tokenizer_is_byte(const Tokenizer *tokenizer, int32_t id);
+
+// Appends what one token contributes to the text before UTF-8 is looked at: that byte, or the piece
+// after the decoder's replacements; nothing for an id outside the vocabulary. detok.h is the whole
+// decoder.
+void tokenizer_decode_piece(const Tokenizer *tokenizer, int32_t id, Buffer *out);
 
 #endif

@@ -287,17 +287,21 @@ uint32_t tokenizer_vocab_size(const Tokenizer *tokenizer) {
     return tokenizer->vocab_size;
 }
 
-void tokenizer_decode_piece(const Tokenizer *tokenizer, int32_t id, Buffer *out, bool *is_byte) {
+bool tokenizer_is_byte(const Tokenizer *tokenizer, int32_t id) {
+    return in_vocabulary(tokenizer, id) && (tokenizer->kinds[id] & KIND_BYTE) &&
+           (tokenizer->flags & TOKENIZER_DECODE_BYTES);
+}
+
+void tokenizer_decode_piece(const Tokenizer *tokenizer, int32_t id, Buffer *out) {
     Bytes piece = tokenizer_piece(tokenizer, id);
-    *is_byte = piece.length > 0 && (tokenizer->kinds[id] & KIND_BYTE) &&
-               (tokenizer->flags & TOKENIZER_DECODE_BYTES);
-    if (*is_byte) {
+    if (tokenizer_is_byte(tokenizer, id)) {
         buffer_append_byte(out, (uint8_t)tokenizer_byte_of_piece(piece));
         return;
     }
     // Two rules in a row need the text between them; one rule, Gemma's case, does not.
+    size_t rules = tokenizer->decode_count;
     Buffer between = {0}, next = {0};
-    for (size_t i = 0; i + 1 < tokenizer->decode_count; i++) {
+    for (size_t i = 0; i + 1 < rules; i++) {
         buffer_clear(&next);
         tokenizer_replace(piece, tokenizer->decode[i], &next);
         Buffer swap = between;
@@ -305,8 +309,8 @@ void tokenizer_decode_piece(const Tokenizer *tokenizer, int32_t id, Buffer *out,
         next = swap;
         piece = (Bytes){between.data, between.length};
     }
-    if (tokenizer->decode_count > 0) {
-        tokenizer_replace(piece, tokenizer->decode[tokenizer->decode_count - 1], out);
+    if (rules > 0) {
+        tokenizer_replace(piece, tokenizer->decode[rules - 1], out);
     } else {
         buffer_append(out, piece.data, piece.length);
     }
