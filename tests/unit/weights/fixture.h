@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// A copy of a fixture folder in the temporary folder, to be damaged by a test.
+#ifndef TESTS_UNIT_WEIGHTS_FIXTURE_H
+#define TESTS_UNIT_WEIGHTS_FIXTURE_H
+
+#include "base/bytes.h"
+
+typedef struct Fixture {
+    char folder[256];
+} Fixture;
+
+Fixture fixture_open(const char *source);
+void fixture_close(Fixture *fixture); // removes the copy
+
+void fixture_remove(Fixture *fixture, const char *file);
+
+// Replaces the first occurrence of `from` in a text file, which must be there.
+void fixture_edit(Fixture *fixture, const char *file, const char *from, const char *to);
+
+// The same in the header of model.safetensors, whose length is set anew; offsets stay.
+void fixture_replace(Fixture *fixture, const char *from, const char *to);
+void fixture_replace_all(Fixture *fixture, const char *from, const char *to);
+
+void fixture_cut(Fixture *fixture, size_t bytes);          // off the end of model.safetensors
+void fixture_poison(Fixture *fixture, const char *tensor); // its first bf16 becomes infinite
+
+#endif
