@@ -96,8 +96,9 @@ static bool quant_search(float *tile, size_t group, const QuantGrid *grid, uint1
         if (poison[c] != 0.0f) {
             return false;
         }
-        largest[c] = high[c] > -low[c] ? high[c] : -low[c];
-        sign[c] = high[c] > -low[c] ? 1.0f : -1.0f;
+        float depth = 0.0f - low[c]; // not -low, which would be a negative zero
+        largest[c] = high[c] > depth ? high[c] : depth;
+        sign[c] = high[c] > depth ? 1.0f : -1.0f;
         unit[c] = largest[c] > 0 ? 1.0f / largest[c] : 0.0f;
         if (isinf(unit[c])) { // largest is subnormal: below any f16 scale, the group is zero
             largest[c] = unit[c] = 0.0f;
