@@ -15,6 +15,7 @@ build_packages=(
 # What the tests need beyond that.
 test_packages=(
     libcriterion-dev                      # test framework
+    g++                                   # the GPU emulator runs kernels as C++
     clang libclang-rt-14-dev              # libFuzzer and the sanitizers for the fuzz targets
     clang-format clang-tidy               # ci/lint
     python3                               # live tests and checks, standard library only

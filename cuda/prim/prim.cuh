@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// The machine instructions kernels are written with: one wrapper per instruction, with its index
+// formula. Kernels contain no inline assembly, no launch syntax and no CUDA intrinsics of their
+// own; so the same kernel file is compiled by nvcc, where these are PTX, and by g++, where they are
+// the emulator in tests/simt (docs/cuda.md). What both sides promise is written here, once; the two
+// implementations are prim_device.cuh and tests/simt/prim_simt.h.
+//
+// Names: lane l of a warp, g = l / 4, t = l % 4.
+//
+// thread_*        indices                block_sync(), block_sync_named(id, threads)
+// warp_sync()     warp_shuffle(v, lane)  warp_shuffle_xor(v, mask)   warp_ballot(p)   (whole warps
+// only)
+//
+// shared_load<T>(p), shared_store<T>(p, v)    every access to shared memory; T of 1, 2, 4, 8 or 16
+// bytes,
+//                                             aligned to its size
+// global_load<T>(p), global_store<T>(p, v)    every access to global memory that the roofline
+// counts global_load_once<T>(p)                      the same for data read once: no L1, evicted
+// first (weights)
+//
+// cp_async_16(shared, global, bytes)   copies `bytes` (0..16) and zero-fills to 16, both 16-byte
+// aligned; done cp_async_commit()                    only after the wait for its group; visible to
+// other threads after cp_async_wait<N>()                   a barrier as well. Wait leaves the N
+// newest groups pending.
+//
+// ldmatrix_x4(r, p)         lane l gives the address of row l % 8 of matrix l / 8 (16 bytes each,
+// in shared
+//                           memory); r[j] = elements (row g, columns 2t, 2t + 1) of matrix j, 16
+//                           bits each
+// ldmatrix_x4_trans(r, p)   r[j] = elements (rows 2t, 2t + 1, column g)
+//
+// mma_s8(d, a, b, c)        d = a b + c, m16n8k32, s8 x s8 -> s32, wrapping
+//   a[r], byte i: row g + 8 (r % 2), k = 4t + i + 16 (r / 2)      b[r], byte i: k = 4t + i + 16 r,
+//   n = g c, d[i]: row g + 8 (i / 2), n = 2t + i % 2
+// mma_bf16(d, a, b, c)      m16n8k16, bf16 x bf16 -> f32
+//   a[r], half i: row g + 8 (r % 2), k = 2t + i + 8 (r / 2)       b[r], half i: k = 2t + i + 8 r, n
+//   = g c, d as above. Products are exact; the order of the sums is the machine's own.
+// Formulas: PTX ISA, "Matrix fragments for mma.m16n8k16 / k32"; kernels.md section 8.
+#ifndef CUDA_PRIM_PRIM_CUH
+#define CUDA_PRIM_PRIM_CUH
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct alignas(16) Vector16 {
+    uint32_t word[4];
+} Vector16;
+
+typedef struct alignas(8) Vector8 {
+    uint32_t word[2];
+} Vector8;
+
+#ifdef TESSERA_SIMT
+#include "tests/simt/prim_simt.h"
+#else
+#include "cuda/prim/prim_device.cuh"
+#endif
+
+// ---- Built from the above, the same on both sides -----------------------------------------------
+
+template <typename T> DEVICE T warp_sum(T value) {
+    for (int mask = 16; mask > 0; mask /= 2) {
+        value += warp_shuffle_xor(value, mask);
+    }
+    return value;
+}
+
+DEVICE float warp_max(float value) {
+    for (int mask = 16; mask > 0; mask /= 2) {
+        float other = warp_shuffle_xor(value, mask);
+        value = value > other ? value : other;
+    }
+    return value;
+}
+
+DEVICE float bits_to_float(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+DEVICE uint32_t float_to_bits(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+DEVICE float bf16_to_float(uint16_t value) {
+    return bits_to_float((uint32_t)value << 16);
+}
+
+// Round to nearest even; NaN stays NaN.
+DEVICE uint16_t bf16_from_float(float value) {
+    uint32_t bits = float_to_bits(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) {
+        return (uint16_t)(bits >> 16 | 0x40u);
+    }
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+// Two bf16 in one register, `low` in the low half, as mma fragments want them.
+DEVICE uint32_t bf16_pair(float low, float high) {
+    return (uint32_t)bf16_from_float(low) | (uint32_t)bf16_from_float(high) << 16;
+}
+
+#endif
