@@ -7,14 +7,14 @@
 
 #include <string.h>
 
-// Where things lie in a worker's scratch.
+// Where things lie in a worker's scratch. A block has at most 1024 columns.
 enum {
     X_BYTES = LINEAR_ROW_BLOCK * LINEAR_PITCH,
     SUM_BYTES = LINEAR_ROW_BLOCK * LINEAR_STRIP_MAX * MATRIX_PANEL * 4,
-    START_STRIDE = LINEAR_DIRECT_BYTES / 32,
+    START_STRIDE = LINEAR_BLOCK_BYTES / 32,
     START_BYTES = LINEAR_ROW_BLOCK * START_STRIDE * 4,
     PANEL_AT = X_BYTES + SUM_BYTES + START_BYTES,
-    PANEL_BYTES = LINEAR_DIRECT_BYTES * 64,
+    PANEL_BYTES = LINEAR_BLOCK_BYTES * MATRIX_PANEL * 4,
 };
 _Static_assert(PANEL_AT + PANEL_BYTES <= CPU_SCRATCH_BYTES, "a task fits the scratch");
 
@@ -28,11 +28,6 @@ typedef struct LinearWork {
     uint32_t row_block;   // rows of a task
     uint32_t strip_count; // strips of the matrix
 } LinearWork;
-
-// Bytes of `columns` columns of a stored panel.
-static size_t stored_bytes(const Matrix *weight, size_t columns) {
-    return matrix_codes_bytes(weight->level, MATRIX_PANEL, (uint32_t)columns);
-}
 
 // What integer sums of the groups in [k, k + count) start from: -offset * (sum of activations).
 static void group_starts(const LinearFamily *family, const OpLinear *op, uint32_t row, uint32_t k,
@@ -48,56 +43,68 @@ static void group_starts(const LinearFamily *family, const OpLinear *op, uint32_
     }
 }
 
+// One block of one panel times all prepared rows. `x` and `starts` are those of the block.
+static void multiply_block(const LinearWork *work, uint32_t panel, uint32_t k, LinearTile tile,
+                           unsigned char *expanded) {
+    const Matrix *weight = &work->op->weight;
+    const LinearFamily *family = work->family;
+    size_t first = (size_t)panel * weight->padded_columns + k;
+    tile.group = weight->group;
+    if (weight->scales != NULL) {
+        tile.scales = weight->scales + first / weight->group * MATRIX_PANEL;
+    }
+    if (tile.row_count <= family->direct_rows) {
+        tile.weights = (const unsigned char *)weight->codes +
+                       matrix_codes_bytes(weight->level, MATRIX_PANEL, 8) * (first / 8);
+        family->direct(&tile);
+    } else {
+        family->expand(weight, panel, k, tile.k_count, expanded);
+        tile.weights = expanded;
+        family->multiply(&tile);
+    }
+}
+
 static void strip_task(void *argument, uint32_t task, uint32_t worker) {
     const LinearWork *work = argument;
     const OpLinear *op = work->op;
     const LinearFamily *family = work->family;
-    const Matrix *weight = &op->weight;
+    uint32_t columns = op->weight.padded_columns;
     uint32_t row_first = task / work->strip_count * work->row_block;
     uint32_t rows = (uint32_t)num_min(work->row_block, op->row_count - row_first);
     uint32_t panel_first = task % work->strip_count * work->strip;
     uint32_t panels = (uint32_t)num_min(work->strip, work->panel_count - panel_first);
-    bool direct = rows <= family->direct_rows;
-    uint32_t block =
-        (rows <= LINEAR_STREAM_ROWS ? LINEAR_DIRECT_BYTES : LINEAR_BLOCK_BYTES) / family->x_bytes;
+    uint32_t block = LINEAR_BLOCK_BYTES / family->x_bytes;
+    uint32_t pass = LINEAR_ROW_BLOCK / rows * block;
 
     unsigned char *x = work->context->scratch[worker];
     float *sums = (float *)(x + X_BYTES);
     int32_t *starts = (int32_t *)(x + X_BYTES + SUM_BYTES);
-    unsigned char *expanded = x + PANEL_AT;
     uint32_t sum_stride = panels * MATRIX_PANEL;
     memset(sums, 0, (size_t)rows * sum_stride * sizeof *sums);
 
-    for (uint32_t k = 0; k < weight->padded_columns; k += block) {
-        uint32_t count = (uint32_t)num_min(block, weight->padded_columns - k);
-        for (uint32_t r = 0; r < rows; r++) {
-            family->prepare(&op->in, row_first + r, k, count, x + (size_t)r * LINEAR_PITCH);
-            if (family->integer) {
-                group_starts(family, op, row_first + r, k, count, starts + r * START_STRIDE);
+    for (uint32_t pass_k = 0; pass_k < columns; pass_k += pass) {
+        uint32_t end = (uint32_t)num_min((size_t)pass_k + pass, columns);
+        for (uint32_t k = pass_k; k < end; k += block) {
+            uint32_t count = (uint32_t)num_min(block, end - k);
+            for (uint32_t r = 0; r < rows; r++) {
+                size_t at = (size_t)(k - pass_k) / block * rows + r;
+                family->prepare(&op->in, row_first + r, k, count, x + at * LINEAR_PITCH);
+                if (family->integer) {
+                    group_starts(family, op, row_first + r, k, count, starts + at * START_STRIDE);
+                }
             }
         }
         for (uint32_t p = 0; p < panels; p++) {
-            size_t panel = panel_first + p;
-            LinearTile tile = {.k_count = count,
-                               .group = weight->group,
-                               .row_count = rows,
-                               .x = x,
-                               .starts = starts,
-                               .start_stride = START_STRIDE,
-                               .sums = sums + p * MATRIX_PANEL,
-                               .sum_stride = sum_stride};
-            if (weight->scales != NULL) {
-                tile.scales = weight->scales +
-                              (panel * weight->padded_columns + k) / weight->group * MATRIX_PANEL;
-            }
-            if (direct) {
-                tile.weights = (const unsigned char *)weight->codes +
-                               stored_bytes(weight, panel * weight->padded_columns + k);
-                family->direct(&tile);
-            } else {
-                family->expand(weight, (uint32_t)panel, k, count, expanded);
-                tile.weights = expanded;
-                family->multiply(&tile);
+            for (uint32_t k = pass_k; k < end; k += block) {
+                size_t at = (size_t)(k - pass_k) / block * rows;
+                LinearTile tile = {.k_count = (uint32_t)num_min(block, end - k),
+                                   .row_count = rows,
+                                   .x = x + at * LINEAR_PITCH,
+                                   .starts = starts + at * START_STRIDE,
+                                   .start_stride = START_STRIDE,
+                                   .sums = sums + p * MATRIX_PANEL,
+                                   .sum_stride = sum_stride};
+                multiply_block(work, panel_first + p, k, tile, x + PANEL_AT);
             }
         }
     }

@@ -4,25 +4,26 @@
 // a finish; linear_run does the rest.
 //
 //   task    one strip of panels x one block of rows; tasks are drawn by the threads of the pool
-//   block   x_bytes of every row: first the rows are prepared (copied or converted) to a fixed
-//           pitch, then each panel is expanded once (or read in place) and multiplied with all rows
+//   block   LINEAR_BLOCK_BYTES of every prepared row and the same columns of a panel
+//   pass    as many blocks as fit the prepared rows' share of L2: first the rows are prepared
+//           (copied or converted), then every panel of the strip is walked block by block: expanded
+//           once (or read in place) and multiplied with all rows
 //   sums    f32 [rows][strip], carried from block to block in memory
 //
 // Cache: a block of one panel stays in L1 (16 to 32 KiB), the prepared rows in L2, the weights come
-// from memory once per block of rows. Batch invariance: every element is one chain of additions
-// over ascending k, so no cut changes a bit of it (docs/adr/0004-batch-invariance.md).
+// from memory once per block of rows, in order. Batch invariance: every element is one chain of
+// additions over ascending k, so no cut changes a bit of it (docs/adr/0004-batch-invariance.md).
 #ifndef CPU_LINEAR_H
 #define CPU_LINEAR_H
 
 #include "cpu/context.h"
 
 enum {
-    LINEAR_ROW_BLOCK = 256,                  // rows of a task at most
-    LINEAR_BLOCK_BYTES = 1024,               // of a prepared row, when weights are expanded
-    LINEAR_DIRECT_BYTES = 4096,              // and when they are streamed once: fewer, longer reads
-    LINEAR_PITCH = LINEAR_DIRECT_BYTES + 64, // bytes between prepared rows; 64: no two in one set
-    LINEAR_STRIP_MAX = 16,                   // panels of a task
-    LINEAR_STREAM_ROWS = 12,                 // up to so many rows a weight is used in one tile only
+    LINEAR_ROW_BLOCK = 256,                 // rows of a task at most
+    LINEAR_BLOCK_BYTES = 1024,              // of a prepared row
+    LINEAR_PITCH = LINEAR_BLOCK_BYTES + 64, // between prepared rows: 12 of them share no cache set
+    LINEAR_STRIP_MAX = 16,                  // panels of a task at most
+    LINEAR_STREAM_ROWS = 12,                // up to so many rows a weight is used in one tile only
 };
 
 // One block of one panel times all rows of a task.

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/peak.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "cpu/cpu.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RUNS = 12, ROUNDS = 4000000, READ_TASKS = 256, WORKERS_MAX = 256 };
+static const size_t READ_WORDS = (size_t)1 << 19; // of one task: 4 MiB, 1 GiB in all
+
+typedef struct PeakTask {
+    void (*compute)(uint64_t rounds);
+    uint64_t (*read)(const uint64_t *from, size_t words);
+    const uint64_t *memory;
+    uint64_t sums[WORKERS_MAX];
+} PeakTask;
+
+static void compute_task(void *argument, uint32_t task, uint32_t worker) {
+    (void)task;
+    (void)worker;
+    PeakTask *peak = argument;
+    peak->compute(ROUNDS);
+}
+
+static uint64_t read_words(const uint64_t *from, size_t words) {
+    uint64_t sums[8] = {0};
+    for (size_t i = 0; i < words; i += 8) {
+        for (int j = 0; j < 8; j++) {
+            sums[j] += from[i + (size_t)j];
+        }
+    }
+    return sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
+}
+
+static void read_task(void *argument, uint32_t task, uint32_t worker) {
+    PeakTask *peak = argument;
+    peak->sums[worker] += peak->read(peak->memory + task * READ_WORDS, READ_WORDS);
+}
+
+// The best of RUNS runs, in seconds.
+static double best_seconds(Pool *pool, uint32_t tasks, PoolTask *task, PeakTask *peak) {
+    double best = INFINITY;
+    for (int run = 0; run < RUNS; run++) {
+        uint64_t begin = clock_ns();
+        pool_run(pool, tasks, task, peak);
+        best = fmin(best, (double)(clock_ns() - begin) * 1e-9);
+    }
+    return best;
+}
+
+static double compute_gops(Pool *pool, void (*compute)(uint64_t), uint32_t operations) {
+    PeakTask peak = {.compute = compute};
+    double all = (double)operations * PEAK_CHAINS * ROUNDS * pool_thread_count(pool);
+    return all / best_seconds(pool, pool_thread_count(pool), compute_task, &peak) * 1e-9;
+}
+
+Status peak_measure(Pool *pool, Peak *out, Error *error) {
+    REQUIRE(pool_thread_count(pool) <= WORKERS_MAX);
+    *out = (Peak){NAN, NAN, NAN, NAN};
+    PeakTask peak = {.read = read_words};
+    if (cpu_isa_available(CPU_ISA_AVX512)) {
+        peak.read = peak_read_avx512;
+        out->int8_gops = compute_gops(pool, peak_int8_avx512, 2 * 64);
+        out->bf16_gops = compute_gops(pool, peak_bf16_avx512, 2 * 32);
+        out->f32_gops = compute_gops(pool, peak_f32_avx512, 2 * 16);
+    }
+    size_t bytes = READ_TASKS * READ_WORDS * sizeof(uint64_t);
+    uint64_t *memory = aligned_alloc(4096, bytes);
+    if (memory == NULL) {
+        return error_set(error, E_MEMORY, "There is no 1 GiB to measure the bandwidth with.");
+    }
+    memset(memory, 1, bytes); // so that every page is there
+    peak.memory = memory;
+    out->read_gbs = (double)bytes / best_seconds(pool, READ_TASKS, read_task, &peak) * 1e-9;
+    free(memory);
+    return OK;
+}
