@@ -213,7 +213,7 @@ class Truth:
         self.case = case
 
     @torch.no_grad()
-    def logits(self, tokens, spans, positions, pixels):
+    def run(self, tokens, spans, positions, pixels, use_cache=False):
         ids = torch.from_numpy(np.asarray(tokens, np.int64))[None]
         inputs = {}
         if len(spans):
@@ -227,8 +227,10 @@ class Truth:
                 at += count
             inputs = {"pixel_values": values, "image_position_ids": places}
         masks = masks_of(ids.shape[1], spans, self.case["window"])
-        out = self.model(input_ids=ids, attention_mask=masks, use_cache=False, **inputs)
-        return out.logits[0].float().numpy()
+        return self.model(input_ids=ids, attention_mask=masks, use_cache=use_cache, **inputs)
+
+    def logits(self, *prompt):
+        return self.run(*prompt).logits[0].float().numpy()
 
     def greedy(self, prompt, suppress):
         """The continuation, and the smallest lead of a chosen token over the next best."""
