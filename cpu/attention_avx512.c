@@ -3,5 +3,5 @@
 #include "cpu/attention_lanes.h"
 
 Status attention_avx512(void *context, const OpAttention *op) {
-    return attention_run(context, op, activate_ref);
+    return attention_run(context, op);
 }

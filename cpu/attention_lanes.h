@@ -20,6 +20,7 @@
 
 #include "base/check.h"
 #include "base/num.h"
+#include "cpu/activation.h"
 #include "cpu/context.h"
 #include "cpu/kv_page.h"
 #include "cpu/lanes.h"
@@ -354,8 +355,18 @@ static uint32_t attention_blocks(const PagedRows *rows, uint32_t rows_per_block)
     return blocks;
 }
 
-// The scratch rows, not yet activated. A head_dim that is no multiple of 16 has no fast path.
-LANES_INLINE Status attention_rows(void *context, const OpAttention *op) {
+static void attention_activate(void *argument, uint32_t row, uint32_t worker) {
+    (void)worker;
+    const OpAttention *op = ((const Attention *)argument)->op;
+    uint32_t columns = op->cache.shape.head_count * op->cache.shape.head_dim;
+    activation_store(&op->out, row, op->scratch + (size_t)row * columns);
+}
+
+// A head_dim that is no multiple of 16 has no fast path.
+LANES_INLINE Status attention_run(void *context, const OpAttention *op) {
+    if (op->cache.shape.head_dim % LANES != 0) {
+        return attention_ref(context, op);
+    }
     const LayerShape *shape = &op->cache.shape;
     Attention attention = {.op = op,
                            .cpu = context,
@@ -375,21 +386,8 @@ LANES_INLINE Status attention_rows(void *context, const OpAttention *op) {
     REQUIRE_MESSAGE(floats * sizeof(float) <= CPU_SCRATCH_BYTES, "head_dim %u", shape->head_dim);
     attention.task_count = blocks * attention.head_parts;
     pool_run(attention.cpu->pool, attention.task_count, attention_task, &attention);
+    pool_run(attention.cpu->pool, op->rows.row_count, attention_activate, &attention);
     return OK;
-}
-
-// The three twins differ in the activate they end with and in how this file is compiled.
-LANES_INLINE Status attention_run(void *context, const OpAttention *op,
-                                  Status (*activate)(void *context, const OpActivate *op)) {
-    if (op->cache.shape.head_dim % LANES != 0) {
-        return attention_ref(context, op);
-    }
-    TRY(attention_rows(context, op));
-    uint32_t columns = op->cache.shape.head_count * op->cache.shape.head_dim;
-    return activate(context, &(OpActivate){.row_count = op->rows.row_count,
-                                           .in = op->scratch,
-                                           .in_stride = columns,
-                                           .out = op->out});
 }
 
 #endif

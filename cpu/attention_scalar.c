@@ -3,5 +3,5 @@
 #include "cpu/attention_lanes.h"
 
 Status attention_scalar(void *context, const OpAttention *op) {
-    return attention_run(context, op, activate_ref);
+    return attention_run(context, op);
 }

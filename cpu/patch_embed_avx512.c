@@ -3,5 +3,5 @@
 #include "cpu/patch_embed_lanes.h"
 
 Status patch_embed_avx512(void *context, const OpPatchEmbed *op) {
-    return patch_embed_run(context, op, linear_ref);
+    return patch_embed_run(context, op, linear_avx512);
 }
