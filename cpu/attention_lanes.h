@@ -193,13 +193,16 @@ LANES_INLINE void blend_tile(const Block *block, KvKind kind, uint32_t query, ui
         }
     }
     for (uint32_t t = tile->first; t < tile->end; t++) {
-        size_t row = (size_t)(t % KV_PAGE_TOKENS) * head_dim + column;
+        size_t row = (size_t)(t % KV_PAGE_TOKENS) * KV_VALUE_BLOCK;
         const void *page = tile->values[t / KV_PAGE_TOKENS];
         Lanes values[SLIM_VECTORS];
 #pragma GCC unroll 16
         for (uint32_t v = 0; v < vectors; v++) {
-            values[v] = kind == KV_F32 ? lanes_load((const float *)page + row + v * LANES)
-                                       : lanes_load_bf16((const uint16_t *)page + row + v * LANES);
+            uint32_t d = column + v * LANES;
+            size_t columns = (size_t)(d / KV_VALUE_BLOCK * KV_VALUE_BLOCK) * KV_PAGE_TOKENS;
+            size_t at = columns + row + d % KV_VALUE_BLOCK;
+            values[v] = kind == KV_F32 ? lanes_load((const float *)page + at)
+                                       : lanes_load_bf16((const uint16_t *)page + at);
         }
 #pragma GCC unroll 16
         for (uint32_t i = 0; i < queries; i++) {
@@ -362,9 +365,9 @@ static void attention_activate(void *argument, uint32_t row, uint32_t worker) {
     activation_store(&op->out, row, op->scratch + (size_t)row * columns);
 }
 
-// A head_dim that is no multiple of 16 has no fast path.
+// A head_dim that is no multiple of 32 has no fast path.
 LANES_INLINE Status attention_run(void *context, const OpAttention *op) {
-    if (op->cache.shape.head_dim % LANES != 0) {
+    if (op->cache.shape.head_dim % KV_VALUE_BLOCK != 0) {
         return attention_ref(context, op);
     }
     const LayerShape *shape = &op->cache.shape;

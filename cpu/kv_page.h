@@ -4,14 +4,19 @@
 //   key (head, token, d)    f32   [head_dim][16 tokens]          one vector holds d of 16 keys
 //                           bf16  [head_dim / 2][16 tokens][2]   one vector holds d, d + 1 of 16
 //                                 keys, so widening is a shift and a mask
-//   value (head, token, d)  both  [16 tokens][head_dim]
+//   value (head, token, d)  both  [head_dim / 32][16 tokens][32], the last block narrower when
+//                                 head_dim is no multiple of 32
 // Scores of 16 keys come from broadcasts of q against key vectors; outputs from broadcasts of
-// probabilities against value rows. Nothing is ever transposed.
+// probabilities against value vectors, 32 columns at a time, which lie together so that the walk
+// over tokens is a walk over consecutive cache lines. Nothing is ever transposed.
 #ifndef CPU_KV_PAGE_H
 #define CPU_KV_PAGE_H
 
 #include "base/f16.h"
+#include "base/num.h"
 #include "model/ops.h"
+
+enum { KV_VALUE_BLOCK = 32 }; // columns of a block of values
 
 static inline size_t kv_value_bytes(KvKind kind) {
     return kind == KV_F32 ? sizeof(float) : sizeof(uint16_t);
@@ -35,7 +40,10 @@ static inline size_t kv_key_offset(KvKind kind, const LayerShape *shape, uint32_
 static inline size_t kv_value_offset(const LayerShape *shape, uint32_t kv_head, uint32_t token,
                                      uint32_t d) {
     size_t keys = (size_t)shape->kv_head_count * KV_PAGE_TOKENS * shape->head_dim;
-    return keys + ((size_t)kv_head * KV_PAGE_TOKENS + token) * shape->head_dim + d;
+    size_t head = keys + (size_t)kv_head * KV_PAGE_TOKENS * shape->head_dim;
+    uint32_t block = d / KV_VALUE_BLOCK * KV_VALUE_BLOCK;
+    size_t width = num_min(KV_VALUE_BLOCK, shape->head_dim - block);
+    return head + (size_t)block * KV_PAGE_TOKENS + token * width + d % KV_VALUE_BLOCK;
 }
 
 static inline float kv_load(KvKind kind, const void *page, size_t offset) {

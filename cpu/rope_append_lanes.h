@@ -32,13 +32,14 @@ LANES_INLINE void norm_and_rotate(float *x, Lanes factor, const float *weight, c
     }
 }
 
-LANES_INLINE void store_value(KvKind kind, void *page, size_t offset, const float *x, Lanes factor,
-                              uint32_t head_dim) {
-    for (uint32_t d = 0; d < head_dim; d += LANES) {
+LANES_INLINE void store_value(const KvLayer *cache, void *page, uint32_t head, uint32_t token,
+                              const float *x, Lanes factor) {
+    for (uint32_t d = 0; d < cache->shape.head_dim; d += LANES) {
         float v[LANES];
         lanes_store(v, lanes_mul(lanes_load(x + d), factor));
+        size_t offset = kv_value_offset(&cache->shape, head, token, d);
         for (uint32_t i = 0; i < LANES; i++) {
-            kv_store(kind, page, offset + d + i, v[i]);
+            kv_store(cache->kind, page, offset + i, v[i]);
         }
     }
 }
@@ -64,8 +65,7 @@ static void rope_append_row(void *argument, uint32_t row, uint32_t worker) {
                             position);
     // Values first: where the value is the raw key, the key's norm would overwrite it.
     for (uint32_t h = 0; h < shape->kv_head_count; h++, k += head_dim, v += head_dim) {
-        store_value(kind, page, kv_value_offset(shape, h, token, 0), v,
-                    rms_factor(v, head_dim, op->eps), head_dim);
+        store_value(&op->cache, page, h, token, v, rms_factor(v, head_dim, op->eps));
         norm_and_rotate(k, rms_factor(k, head_dim, op->eps), op->k_norm, cosine, sine, pair_count);
         for (uint32_t d = 0; d < head_dim; d++) {
             kv_store(kind, page, kv_key_offset(kind, shape, h, token, d), k[d]);

@@ -16,7 +16,7 @@ typedef struct Case {
     PagedSequence sequences[PAGED_SEQUENCES_MAX];
 } Case;
 
-// head_dim 256 and 512 are the model's, 64 and 128 the demo model's, 48 and 24 edges of the paths.
+// head_dim 256 and 512 are the model's, 64 and 128 the demo model's, 96 and 24 edges of the paths.
 static const Case cases[] = {
     {"one token", {LAYER_FULL, 2, 1, 64, false}, 0, 1, {{0, 1, 0, 0}}},
     {"decode sliding", {LAYER_SLIDING, 16, 8, 256, false}, 1024, 1, {{1500, 1, 0, 0}}},
@@ -52,7 +52,7 @@ static const Case cases[] = {
      128,
      3,
      {{400, 1, 0, 0}, {0, 65, 1, 63}, {127, 2, 0, 0}}},
-    {"head_dim 48", {LAYER_FULL, 3, 1, 48, true}, 0, 2, {{9, 7, 0, 0}, {0, 1, 0, 0}}},
+    {"head_dim 96", {LAYER_FULL, 3, 1, 96, true}, 0, 2, {{9, 7, 0, 0}, {0, 1, 0, 0}}},
     {"head_dim without a fast path", {LAYER_FULL, 2, 1, 24, true}, 0, 1, {{9, 7, 0, 0}}},
 };
 
