@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention: every instruction set against the reference over one list of shapes, and the promise
 // that a row's bits depend on nothing but the row.
+#include "cpu/activation.h"
 #include "ops/isa.h"
 #include "ops/paged.h"
 
@@ -134,6 +135,40 @@ Test(attention, every_instruction_set_equals_the_reference_and_rows_do_not_see_t
         check_case(&cases[i], KV_BF16, &reference);
     }
     reference.close(reference.context);
+}
+
+// The rows leave as the definition of activations says (cpu/activation.h), for every kind.
+Test(attention, rows_leave_as_activations_of_every_kind) {
+    LayerShape shape = {LAYER_FULL, 4, 2, 64, false};
+    Paged paged;
+    paged_open(&paged, &shape, KV_BF16, 0, &(PagedSequence){20, 5, 0, 0}, 1, 1);
+    paged_fill(&paged, 2);
+    float *q = random_floats(5 * 4 * 64, 1.0f, 3);
+    float scratch[5 * 4 * 64];
+    for
+        EACH_ISA(isa) {
+            Backend backend = isa_open(isa, 2);
+            for (int kind = 0; kind < ACTIVATION_KIND_COUNT; kind++) {
+                Activation got = activation_open((ActivationKind)kind, 5, 4 * 64);
+                Activation wanted = activation_open((ActivationKind)kind, 5, 4 * 64);
+                OpAttention op = {q, 4 * 64, paged.cache, paged.rows, 0, scratch, got};
+                cr_assert_eq(backend.ops->attention(backend.context, &op), OK);
+                for (uint32_t r = 0; r < 5; r++) {
+                    activation_store(&wanted, r, scratch + (size_t)r * 4 * 64);
+                }
+                static const size_t bytes[] = {4, 2, 1};
+                cr_assert_eq(memcmp(got.values, wanted.values, 5 * got.stride * bytes[kind]), 0);
+                cr_assert_eq(memcmp(got.scales, wanted.scales, 5 * sizeof(float)), 0);
+                cr_assert_eq(memcmp(got.block_sums, wanted.block_sums,
+                                    5 * got.stride / 32 * sizeof(int32_t)),
+                             0);
+                activation_close(&got);
+                activation_close(&wanted);
+            }
+            backend.close(backend.context);
+        }
+    free(q);
+    paged_close(&paged);
 }
 
 // What an earlier sequence left in a page beyond the newest token must not matter, not even NaN.
