@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+// activate, norm and residual_norm: int8 and bf16 rows are what their definition says, to the bit;
+// every twin agrees with the reference; rows do not depend on each other.
+#include "base/f16.h"
+#include "cpu/activation.h"
+#include "material.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const uint32_t column_counts[] = {1, 15, 16, 17, 31, 32, 33, 100, 128, 200, 3840};
+enum { COLUMN_COUNTS = sizeof column_counts / sizeof column_counts[0] };
+
+// ---- The definition, on values worked out by hand
+
+Test(activate, int8_rows_are_symmetric_and_round_ties_to_even) {
+    // absmax 127, so the factor is 1 and the values show their rounding.
+    float x[] = {127.0f, -127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, 3.49f, 0.0f};
+    int8_t wanted[] = {127, -127, 0, 2, 2, 0, -2, 3, 0};
+    Activation out = activation_alloc(ACTIVATION_INT8, 1, 9);
+    cr_assert_eq(
+        activate_ref(NULL, &(OpActivate){.row_count = 1, .in = x, .in_stride = 9, .out = out}), OK);
+    cr_assert_arr_eq(activation_int8(&out, 0), wanted, 9);
+    for (uint32_t k = 9; k < out.stride; k++) {
+        cr_assert_eq(activation_int8(&out, 0)[k], 0);
+    }
+    cr_assert_eq(out.scales[0], 1.0f);
+    cr_assert_eq(out.block_sums[0], 127 - 127 + 0 + 2 + 2 + 0 - 2 + 3);
+    for (uint32_t b = 1; b < out.stride / 32; b++) {
+        cr_assert_eq(out.block_sums[b], 0);
+    }
+    activation_free(&out);
+}
+
+Test(activate, rows_of_zeros_and_of_dust_have_scale_zero) {
+    float x[2][3] = {{0.0f, -0.0f, 0.0f}, {1e-38f, -1e-40f, 0.0f}};
+    for (CpuIsa isa = CPU_ISA_REFERENCE; isa <= CPU_ISA_AVX512; isa++) {
+        Backend backend;
+        if (!twin_open(isa, 1, &backend)) {
+            continue;
+        }
+        Activation out = activation_alloc(ACTIVATION_INT8, 2, 3);
+        OpActivate op = {.row_count = 2, .in = x[0], .in_stride = 3, .out = out};
+        cr_assert_eq(backend.ops->activate(backend.context, &op), OK);
+        for (uint32_t r = 0; r < 2; r++) {
+            cr_assert_eq(out.scales[r], 0.0f);
+            for (uint32_t k = 0; k < out.stride; k++) {
+                cr_assert_eq(activation_int8(&out, r)[k], 0);
+            }
+        }
+        activation_free(&out);
+        backend.close(backend.context);
+    }
+}
+
+Test(activate, an_int8_value_is_within_half_a_step_of_its_row) {
+    Activation out = activation_alloc(ACTIVATION_INT8, 20, 300);
+    float *x = floats_random(20 * 300, 3);
+    OpActivate op = {.row_count = 20, .in = x, .in_stride = 300, .out = out};
+    cr_assert_eq(activate_ref(NULL, &op), OK);
+    for (uint32_t r = 0; r < 20; r++) {
+        for (uint32_t k = 0; k < 300; k++) {
+            double back = (double)activation_int8(&out, r)[k] * (double)out.scales[r];
+            double step = (double)out.scales[r];
+            cr_assert(fabs(back - (double)x[r * 300 + k]) <= 0.5001 * step);
+        }
+    }
+    free(x);
+    activation_free(&out);
+}
+
+// ---- Twins
+
+static void assert_same_bits(const Activation *got, const Activation *wanted, uint32_t rows,
+                             CpuIsa isa) {
+    static const size_t bytes[] = {4, 2, 1};
+    cr_assert(memcmp(got->values, wanted->values,
+                     (size_t)rows * wanted->stride * bytes[wanted->kind]) == 0,
+              "%s, activation %d, %u columns: values", cpu_isa_name(isa), wanted->kind,
+              wanted->columns);
+    if (wanted->kind == ACTIVATION_INT8) {
+        cr_assert(memcmp(got->scales, wanted->scales, rows * sizeof(float)) == 0);
+        cr_assert(memcmp(got->block_sums, wanted->block_sums,
+                         (size_t)rows * wanted->stride / 32 * sizeof(int32_t)) == 0);
+    }
+}
+
+Test(activate, every_twin_gives_the_bits_of_the_definition) {
+    enum { ROWS = 7 };
+    for (size_t i = 0; i < COLUMN_COUNTS; i++) {
+        for (ActivationKind kind = 0; kind < ACTIVATION_KIND_COUNT; kind++) {
+            uint32_t columns = column_counts[i];
+            float *x = floats_random(ROWS * (columns + 5), 9 + i);
+            x[0] = 1e-41f; // a subnormal, which bf16 keeps
+            x[columns + 5] *= 1e6f;
+            OpActivate op = {.row_count = ROWS, .in = x, .in_stride = columns + 5};
+            Activation wanted = activation_alloc(kind, ROWS, columns);
+            op.out = wanted;
+            cr_assert_eq(activate_ref(NULL, &op), OK);
+            for (CpuIsa isa = CPU_ISA_SCALAR; isa <= CPU_ISA_AVX512; isa++) {
+                Backend backend;
+                if (twin_open(isa, 2, &backend)) {
+                    Activation got = activation_alloc(kind, ROWS, columns);
+                    op.out = got;
+                    cr_assert_eq(backend.ops->activate(backend.context, &op), OK);
+                    assert_same_bits(&got, &wanted, ROWS, isa);
+                    activation_free(&got);
+                    backend.close(backend.context);
+                }
+            }
+            activation_free(&wanted);
+            free(x);
+        }
+    }
+}
+
+static float value_of(const Activation *in, uint32_t row, uint32_t k) {
+    if (in->kind == ACTIVATION_F32) {
+        return activation_f32(in, row)[k];
+    }
+    if (in->kind == ACTIVATION_BF16) {
+        return bf16_to_f32(activation_bf16(in, row)[k]);
+    }
+    return (float)activation_int8(in, row)[k] * in->scales[row];
+}
+
+// f32: a sum of squares in 64 chains and three roundings: 4e-7 relative of x. bf16 and int8: the
+// f32 value may round to the neighbour, one step of bf16 (2^-8 of the value) or of the row.
+static void assert_near(const Activation *got, const Activation *wanted, uint32_t rows,
+                        CpuIsa isa) {
+    for (uint32_t r = 0; r < rows; r++) {
+        for (uint32_t k = 0; k < wanted->columns; k++) {
+            double value = (double)value_of(wanted, r, k);
+            double allowed = 4e-7 * fabs(value) + 1e-9;
+            allowed += wanted->kind == ACTIVATION_BF16 ? fabs(value) / 128 : 0.0;
+            allowed += wanted->kind == ACTIVATION_INT8 ? 1.0001 * (double)wanted->scales[r] : 0.0;
+            cr_assert(fabs((double)value_of(got, r, k) - value) <= allowed,
+                      "%s, activation %d, %u columns: (%u, %u) is %.9g, wanted %.9g",
+                      cpu_isa_name(isa), wanted->kind, wanted->columns, r, k,
+                      (double)value_of(got, r, k), value);
+        }
+    }
+}
+
+// Padding is zero and the block sums are those of the values, whatever the values are.
+static void assert_whole(const Activation *in, uint32_t rows) {
+    for (uint32_t r = 0; r < rows; r++) {
+        for (uint32_t k = in->columns; k < in->stride; k++) {
+            cr_assert_eq(value_of(in, r, k), 0.0f);
+        }
+        for (uint32_t b = 0; in->kind == ACTIVATION_INT8 && b < in->stride / 32; b++) {
+            int32_t sum = 0;
+            for (uint32_t k = 32 * b; k < 32 * b + 32; k++) {
+                sum += activation_int8(in, r)[k];
+            }
+            cr_assert_eq(activation_block_sums(in, r)[b], sum);
+        }
+    }
+}
+
+Test(norm, is_x_over_the_root_of_the_mean_square_times_the_weight) {
+    float x[] = {3.0f, 4.0f}, weight[] = {2.0f, -1.0f};
+    for (CpuIsa isa = CPU_ISA_REFERENCE; isa <= CPU_ISA_AVX512; isa++) {
+        Backend backend;
+        if (!twin_open(isa, 1, &backend)) {
+            continue;
+        }
+        Activation out = activation_alloc(ACTIVATION_F32, 1, 2);
+        OpNorm op = {
+            .row_count = 1, .in = x, .columns = 2, .weight = weight, .eps = 1e-6f, .out = out};
+        cr_assert_eq(backend.ops->norm(backend.context, &op), OK);
+        double root = sqrt((9.0 + 16.0) / 2.0 + 1e-6);
+        cr_assert_float_eq(activation_f32(&out, 0)[0], 6.0 / root, 1e-6);
+        cr_assert_float_eq(activation_f32(&out, 0)[1], -4.0 / root, 1e-6);
+        activation_free(&out);
+        backend.close(backend.context);
+    }
+}
+
+Test(norm, every_twin_equals_the_reference_and_gathers_rows) {
+    enum { ROWS = 5 };
+    static const uint32_t gather[ROWS] = {6, 0, 3, 3, 1};
+    for (size_t i = 0; i < COLUMN_COUNTS; i++) {
+        for (ActivationKind kind = 0; kind < ACTIVATION_KIND_COUNT; kind++) {
+            uint32_t columns = column_counts[i];
+            float *x = floats_random(7 * columns, 20 + i);
+            float *weight = floats_random(columns, 40 + i);
+            CpuContext *context;
+            Backend reference;
+            cr_assert(twin_open(CPU_ISA_REFERENCE, 1, &reference));
+            context = reference.context;
+            for (int gathered = 0; gathered < 2; gathered++) {
+                OpNorm op = {.row_count = ROWS,
+                             .rows = gathered ? gather : NULL,
+                             .in = x,
+                             .columns = columns,
+                             .weight = weight,
+                             .eps = 1e-6f};
+                Activation wanted = activation_alloc(kind, ROWS, columns);
+                op.out = wanted;
+                cr_assert_eq(norm_ref(context, &op), OK);
+                for (CpuIsa isa = CPU_ISA_SCALAR; isa <= CPU_ISA_AVX512; isa++) {
+                    Backend backend;
+                    if (twin_open(isa, 2, &backend)) {
+                        Activation got = activation_alloc(kind, ROWS, columns);
+                        op.out = got;
+                        cr_assert_eq(backend.ops->norm(backend.context, &op), OK);
+                        assert_near(&got, &wanted, ROWS, isa);
+                        assert_whole(&got, ROWS);
+                        activation_free(&got);
+                        backend.close(backend.context);
+                    }
+                }
+                activation_free(&wanted);
+            }
+            reference.close(reference.context);
+            free(x);
+            free(weight);
+        }
+    }
+}
+
+Test(residual_norm, every_twin_equals_the_reference_with_and_without_a_next_norm) {
+    enum { ROWS = 5 };
+    Backend reference;
+    cr_assert(twin_open(CPU_ISA_REFERENCE, 1, &reference));
+    for (size_t i = 0; i < COLUMN_COUNTS; i++) {
+        for (int variant = 0; variant < 4; variant++) {
+            uint32_t columns = column_counts[i];
+            ActivationKind kind = variant < 3 ? (ActivationKind)variant : ACTIVATION_F32;
+            size_t count = ROWS * columns;
+            float *h = floats_random(count, 60 + i), *x = floats_random(count, 80 + i);
+            float *post = floats_random(columns, 100 + i), *next = floats_random(columns, 120 + i);
+            float *wanted_h = malloc(count * sizeof *wanted_h);
+            float *got_h = malloc(count * sizeof *got_h);
+            OpResidualNorm op = {.row_count = ROWS,
+                                 .columns = columns,
+                                 .x = x,
+                                 .post_norm = post,
+                                 .scalar = 0.37f,
+                                 .next_norm = variant < 3 ? next : NULL,
+                                 .eps = 1e-6f};
+            Activation wanted = activation_alloc(kind, ROWS, columns);
+            memcpy(wanted_h, h, count * sizeof *h);
+            op.h = wanted_h;
+            op.out = wanted;
+            cr_assert_eq(residual_norm_ref(reference.context, &op), OK);
+            for (CpuIsa isa = CPU_ISA_SCALAR; isa <= CPU_ISA_AVX512; isa++) {
+                Backend backend;
+                if (!twin_open(isa, 2, &backend)) {
+                    continue;
+                }
+                Activation got = activation_alloc(kind, ROWS, columns);
+                memcpy(got_h, h, count * sizeof *h);
+                op.h = got_h;
+                op.out = got;
+                cr_assert_eq(backend.ops->residual_norm(backend.context, &op), OK);
+                for (size_t j = 0; j < count; j++) {
+                    // Four roundings of values up to the larger of h and the branch.
+                    cr_assert_float_eq(got_h[j], wanted_h[j], 2e-6, "%s", cpu_isa_name(isa));
+                }
+                if (variant < 3) {
+                    // The next norm sees an h that differs in its last bits.
+                    for (uint32_t r = 0; r < ROWS; r++) {
+                        for (uint32_t k = 0; k < columns; k++) {
+                            double value = (double)value_of(&wanted, r, k);
+                            double step = kind == ACTIVATION_INT8 ? (double)wanted.scales[r] : 0.0;
+                            double bf16 = kind == ACTIVATION_BF16 ? fabs(value) / 128 : 0.0;
+                            cr_assert(fabs((double)value_of(&got, r, k) - value) <=
+                                          1e-5 + 1e-5 * fabs(value) + 1.0001 * step + bf16,
+                                      "%s", cpu_isa_name(isa));
+                        }
+                    }
+                    assert_whole(&got, ROWS);
+                }
+                activation_free(&got);
+                backend.close(backend.context);
+            }
+            activation_free(&wanted);
+            free(h);
+            free(x);
+            free(post);
+            free(next);
+            free(wanted_h);
+            free(got_h);
+        }
+    }
+    reference.close(reference.context);
+}
+
+Test(norm, a_row_has_the_same_bits_alone_and_in_a_batch) {
+    enum { ROWS = 33, COLUMNS = 3840 };
+    float *x = floats_random(ROWS * COLUMNS, 1), *weight = floats_random(COLUMNS, 2);
+    for (CpuIsa isa = CPU_ISA_SCALAR; isa <= CPU_ISA_AVX512; isa++) {
+        for (ActivationKind kind = 0; kind < ACTIVATION_KIND_COUNT; kind++) {
+            Backend backend;
+            if (!twin_open(isa, 3, &backend)) {
+                continue;
+            }
+            Activation together = activation_alloc(kind, ROWS, COLUMNS);
+            Activation alone = activation_alloc(kind, 1, COLUMNS);
+            OpNorm op = {.row_count = ROWS,
+                         .in = x,
+                         .columns = COLUMNS,
+                         .weight = weight,
+                         .eps = 1e-6f,
+                         .out = together};
+            cr_assert_eq(backend.ops->norm(backend.context, &op), OK);
+            op.row_count = 1;
+            op.out = alone;
+            for (uint32_t r = 0; r < ROWS; r++) {
+                op.in = x + (size_t)r * COLUMNS;
+                cr_assert_eq(backend.ops->norm(backend.context, &op), OK);
+                for (uint32_t k = 0; k < COLUMNS; k++) {
+                    cr_assert_eq(value_of(&alone, 0, k), value_of(&together, r, k), "%s",
+                                 cpu_isa_name(isa));
+                }
+            }
+            activation_free(&together);
+            activation_free(&alone);
+            backend.close(backend.context);
+        }
+    }
+    free(x);
+    free(weight);
+}
