@@ -27,7 +27,8 @@ typedef struct MediaLimits {
 } MediaLimits;
 
 // 64 MiB of file, 100 million pixels, 65535 pixels a side. The worst case of memory for one picture
-// at these limits is a progressive JPEG: about 6 bytes per pixel inside libjpeg and 6 of ours.
+// at these limits is a progressive JPEG: 6 bytes per pixel inside libjpeg and, if turned, 3 of
+// ours.
 MediaLimits media_limits_default(void);
 
 typedef enum ImageFormat { IMAGE_JPEG, IMAGE_PNG, IMAGE_WEBP } ImageFormat;
