@@ -23,7 +23,9 @@ enum { STREAM_AHEAD = 2048 }; // bytes between a read and its prefetch
 
 #define UNROLL _Pragma("GCC unroll 12")
 
-typedef enum Codes { CODES_BYTES, CODES_NIBBLES } Codes;
+// How codes lie where a kernel reads them: bytes in scratch, or bytes or nibbles as they are
+// stored.
+typedef enum Codes { CODES_EXPANDED, CODES_BYTES, CODES_NIBBLES } Codes;
 
 static inline __m512i quad_of_row(const unsigned char *x, uint32_t t, uint32_t offset) {
     int32_t quad;
@@ -56,12 +58,17 @@ static inline __attribute__((always_inline)) void int8_rows(const LinearTile *ti
         for (uint32_t i = 0; i < tile->group; i += 8, x += 8) {
             __m512i first = _mm512_load_si512(w);
             __m512i second;
-            if (codes == CODES_NIBBLES) {
+            if (codes != CODES_EXPANDED) {
                 _mm_prefetch((const char *)w + STREAM_AHEAD, _MM_HINT_T0);
+            }
+            if (codes == CODES_NIBBLES) {
                 second = _mm512_and_si512(_mm512_srli_epi16(first, 4), low);
                 first = _mm512_and_si512(first, low);
                 w += 64;
             } else {
+                if (codes == CODES_BYTES) {
+                    _mm_prefetch((const char *)w + STREAM_AHEAD + 64, _MM_HINT_T0);
+                }
                 second = _mm512_load_si512(w + 64);
                 w += 128;
             }
@@ -82,23 +89,18 @@ static inline __attribute__((always_inline)) void int8_rows(const LinearTile *ti
     }
 }
 
-static inline __attribute__((always_inline)) void int8_byte_rows(const LinearTile *tile,
-                                                                 uint32_t row, const uint32_t n) {
-    int8_rows(tile, row, n, CODES_BYTES);
-}
+#define INT8_KERNEL(name, codes)                                                                   \
+    static inline __attribute__((always_inline)) void name##_rows(                                 \
+        const LinearTile *tile, uint32_t row, const uint32_t n) {                                  \
+        int8_rows(tile, row, n, codes);                                                            \
+    }                                                                                              \
+    static void name(const LinearTile *tile) {                                                     \
+        TILE_ROWS(name##_rows, tile, 12u)                                                          \
+    }
 
-static inline __attribute__((always_inline)) void int8_nibble_rows(const LinearTile *tile,
-                                                                   uint32_t row, const uint32_t n) {
-    int8_rows(tile, row, n, CODES_NIBBLES);
-}
-
-static void int8_bytes(const LinearTile *tile) {
-    TILE_ROWS(int8_byte_rows, tile, 12u)
-}
-
-static void int8_nibbles(const LinearTile *tile) {
-    TILE_ROWS(int8_nibble_rows, tile, 12u)
-}
+INT8_KERNEL(int8_expanded, CODES_EXPANDED)
+INT8_KERNEL(int8_bytes, CODES_BYTES)
+INT8_KERNEL(int8_nibbles, CODES_NIBBLES)
 
 static void int8_prepare(const Activation *in, uint32_t row, uint32_t k, uint32_t count,
                          void *out) {
@@ -135,7 +137,7 @@ static const LinearFamily int4_by_int8 = {
     .integer = true,
     .prepare = int8_prepare,
     .expand = nibbles_expand,
-    .multiply = int8_bytes,
+    .multiply = int8_expanded,
     .direct = int8_nibbles,
 };
 
@@ -289,6 +291,7 @@ static inline __attribute__((always_inline)) void bf16_rows(const LinearTile *ti
         acc[t] = _mm512_loadu_ps(sums + t * tile->sum_stride);
     }
     for (uint32_t i = 0; i < tile->k_count; i += 2, w += 64, x += 4) {
+        _mm_prefetch((const char *)w + STREAM_AHEAD, _MM_HINT_T0);
         __m512bh weight = (__m512bh)_mm512_load_si512(w);
         UNROLL for (uint32_t t = 0; t < n; t++) {
             acc[t] = _mm512_dpbf16_ps(acc[t], weight, (__m512bh)quad_of_row(x, t, 0));
