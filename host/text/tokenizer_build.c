@@ -41,7 +41,9 @@ void tokenizer_replace(Bytes text, ReplaceRule rule, Buffer *out) {
     size_t kept = 0;
     while (kept < text.length) {
         const uint8_t *found =
-            memmem(text.data + kept, text.length - kept, rule.from.data, rule.from.length);
+            rule.from.length == 1
+                ? memchr(text.data + kept, rule.from.data[0], text.length - kept)
+                : memmem(text.data + kept, text.length - kept, rule.from.data, rule.from.length);
         size_t stop = found == NULL ? text.length : (size_t)(found - text.data);
         buffer_append(out, text.data + kept, stop - kept);
         if (found == NULL) {

@@ -78,8 +78,8 @@ static size_t first_symbols(const Tokenizer *tokenizer, Bytes chunk, uint32_t *s
     size_t count = 0;
     bool unknown_waits = false;
     for (size_t at = 0; at < chunk.length;) {
-        uint32_t code;
-        size_t length = utf8_decode(chunk, at, &code);
+        uint32_t code = chunk.data[at];
+        size_t length = code < 0x80 ? 1 : utf8_decode(chunk, at, &code);
         int32_t id = length > 0 ? tokenizer_code_id(tokenizer, code) : -1;
         length = length > 0 ? length : 1;
         if (id >= 0) {
@@ -112,6 +112,9 @@ static void look_up(const Tokenizer *tokenizer, TokenizerScratch *scratch, size_
 
 static size_t merge_by_scan(const Tokenizer *tokenizer, TokenizerScratch *scratch, size_t count) {
     uint32_t *symbols = scratch->symbols, *ranks = scratch->ranks, *merged = scratch->merged;
+    for (size_t i = 0; i + 1 < count; i++) {
+        tokenizer_pair_prefetch(tokenizer, symbols[i], symbols[i + 1]);
+    }
     for (size_t i = 0; i + 1 < count; i++) {
         look_up(tokenizer, scratch, i, i + 1);
     }

@@ -160,6 +160,12 @@ static inline const TokenizerPair *tokenizer_pair(const Tokenizer *tokenizer, ui
     }
 }
 
+static inline void tokenizer_pair_prefetch(const Tokenizer *tokenizer, uint32_t left,
+                                           uint32_t right) {
+    __builtin_prefetch(
+        &tokenizer->pairs[tokenizer_slot(tokenizer_pair_hash(left, right), tokenizer->pair_slots)]);
+}
+
 static inline int32_t tokenizer_code_id(const Tokenizer *tokenizer, uint32_t code) {
     return tokenizer->code_pages[(size_t)tokenizer->code_index[code >> 8] * 256 + (code & 255)];
 }
