@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// A conversation as callers build it: messages of parts, tool declarations, and what is asked of
+// the template. Nothing here owns memory: texts and JSON values are borrowed and must outlive the
+// Chat. chat_template.h turns it into Gemma 4's prompt, chat_encode.h into tokens.
+#ifndef HOST_TEXT_CHAT_H
+#define HOST_TEXT_CHAT_H
+
+#include "base/arena.h"
+#include "base/bytes.h"
+#include "base/json.h"
+#include "base/status.h"
+
+typedef enum ChatRole {
+    CHAT_SYSTEM,
+    CHAT_DEVELOPER,
+    CHAT_USER,
+    CHAT_ASSISTANT,
+    CHAT_TOOL
+} ChatRole;
+
+typedef enum ChatPartKind { CHAT_TEXT, CHAT_IMAGE, CHAT_AUDIO, CHAT_VIDEO } ChatPartKind;
+
+typedef struct ChatPart {
+    ChatPartKind kind;
+    Bytes text; // CHAT_TEXT
+    const json_t
+        *source; // the part as it came, for whoever loads the media; NULL when built by hand
+} ChatPart;
+
+typedef struct ChatToolCall {
+    Bytes id; // data NULL: none
+    Bytes name;
+    const json_t *arguments; // an object; NULL: no arguments
+} ChatToolCall;
+
+typedef struct ChatToolResult {
+    Bytes name;            // data NULL or length 0: "unknown"
+    const json_t *content; // any value; an object is written as its entries; NULL is null
+} ChatToolResult;
+
+typedef struct ChatMessage {
+    ChatRole role;
+    const ChatPart *parts;
+    size_t part_count;
+    bool is_list;    // content was a list of parts: only a system message looks different then
+    Bytes reasoning; // of an assistant; length 0: none
+    const ChatToolCall *calls; // of an assistant
+    size_t call_count;
+    const ChatToolResult *results; // Google's own form: results on the assistant's message itself
+    size_t result_count;
+    Bytes tool_call_id, tool_name; // of a tool message; data NULL: none
+    const json_t *result;          // of a tool message whose content is neither text nor parts
+} ChatMessage;
+
+typedef struct Chat {
+    const ChatMessage *messages;
+    size_t message_count;
+    const json_t *tools;        // a list of {"type": "function", "function": {...}}, or NULL
+    bool thinking;              // the model is asked to think
+    bool preserve_thinking;     // reasoning of earlier turns that called tools is kept
+    bool add_generation_prompt; // the prompt ends where the model is to speak
+} Chat;
+
+// A user's question after `image_count` pictures, and perhaps a system text (length 0: none): the
+// conversation of a caption. `messages` has room for 2, `parts` for image_count + 2.
+Chat chat_question(Bytes system, Bytes question, size_t image_count, ChatMessage *messages,
+                   ChatPart *parts);
+
+// Reads a list of messages as the OpenAI chat API has them: role, content (text, null or a list of
+// parts of type text, image, image_url, audio, input_audio, video), reasoning or reasoning_content,
+// tool_calls (arguments as an object or as JSON text), tool_call_id, name; and Google's
+// tool_responses. Fills out->messages from the arena; the other fields of *out stay as they are.
+// The texts point into `messages` and the arena. E_TEMPLATE (the text names message and rule),
+// E_MEMORY.
+Status chat_from_json(json_t *messages, Arena *arena, Chat *out, Error *error);
+
+#endif
