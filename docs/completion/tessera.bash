@@ -1,0 +1,51 @@
+# Completion of `tessera` for bash. Made by `tessera help --completion`.
+# Source it, or put it into /usr/share/bash-completion/completions/tessera
+_tessera() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+    COMPREPLY=()
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        mapfile -t COMPREPLY < <(compgen -W 'caption ask logits info quantize bench --help --version' -- "$current")
+        return
+    fi
+    case $previous in
+    --prompt | -p) return ;;
+    --system) return ;;
+    --text) return ;;
+    --tokens) return ;;
+    --budget) mapfile -t COMPREPLY < <(compgen -W '70 140 280 560 1120' -- "$current"); return ;;
+    --max-tokens | -n) return ;;
+    --temperature | -t) return ;;
+    --top-k) return ;;
+    --top-p) return ;;
+    --min-p) return ;;
+    --repetition-penalty) return ;;
+    --seed) return ;;
+    --stop) return ;;
+    --logprobs) return ;;
+    --weights | -w) mapfile -t COMPREPLY < <(compgen -W 'f32 bf16 int8 int4' -- "$current"); return ;;
+    --group | -g) mapfile -t COMPREPLY < <(compgen -W '32 64 128' -- "$current"); return ;;
+    --activations) mapfile -t COMPREPLY < <(compgen -W 'auto f32 bf16 int8' -- "$current"); return ;;
+    --kv) mapfile -t COMPREPLY < <(compgen -W 'bf16 f32' -- "$current"); return ;;
+    --batch | -b) return ;;
+    --context | -c) return ;;
+    --step-tokens) return ;;
+    --memory) return ;;
+    --device | -d) mapfile -t COMPREPLY < <(compgen -W 'auto cpu cuda' -- "$current"); return ;;
+    --isa) mapfile -t COMPREPLY < <(compgen -W 'auto reference scalar avx2 avx512' -- "$current"); return ;;
+    --threads | -j) return ;;
+    --prep-threads) return ;;
+    --log-level) mapfile -t COMPREPLY < <(compgen -W 'error warn info debug' -- "$current"); return ;;
+    esac
+    if [[ $current == -* ]]; then
+        case ${COMP_WORDS[1]} in
+        caption) mapfile -t COMPREPLY < <(compgen -W '--model --prompt --system --output --sidecar --html --retry-errors --null --budget --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop --logprobs --weights --group --activations --kv --batch --context --step-tokens --memory --device --isa --threads --prep-threads --quiet --log-level --help' -- "$current") ;;
+        ask) mapfile -t COMPREPLY < <(compgen -W '--model --system --image --thinking --budget --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop --logprobs --json --weights --group --activations --kv --context --step-tokens --memory --device --isa --threads --log-level --help' -- "$current") ;;
+        logits) mapfile -t COMPREPLY < <(compgen -W '--model --image --text --tokens --output --budget --weights --group --activations --kv --context --step-tokens --memory --device --isa --threads --log-level --help' -- "$current") ;;
+        info) mapfile -t COMPREPLY < <(compgen -W '--budget --json --verify --weights --group --activations --kv --batch --context --step-tokens --memory --device --isa --threads --log-level --help' -- "$current") ;;
+        quantize) mapfile -t COMPREPLY < <(compgen -W '--output --weights --group --threads --quiet --log-level --help' -- "$current") ;;
+        esac
+        return
+    fi
+    mapfile -t COMPREPLY < <(compgen -f -- "$current")
+}
+complete -o filenames -F _tessera tessera

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/boot.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/num.h"
+#include "host/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { STEP_TOKENS_DEFAULT = 512, STEP_TEXT_TOKENS = 32 };
+
+static WeightLevel runtime_level(const char *name) {
+    for (int level = 0; level < LEVEL_COUNT; level++) {
+        if (name != NULL && strcmp(name, weight_level_name((WeightLevel)level)) == 0) {
+            return (WeightLevel)level;
+        }
+    }
+    return LEVEL_COUNT;
+}
+
+static EngineActivation runtime_activation(const char *name) {
+    static const char *const names[] = {"auto", "f32", "bf16", "int8"};
+    for (int i = 0; name != NULL && i < 4; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return (EngineActivation)i;
+        }
+    }
+    return ENGINE_ACTIVATION_AUTO;
+}
+
+WeightsOptions runtime_weights_options(const Options *options) {
+    const OptionValue *v = options->values;
+    return (WeightsOptions){
+        .level = runtime_level(v[OPT_WEIGHTS].text),
+        // Not given: 32 when quantizing, whatever a packed file has when opening one.
+        .group = v[OPT_GROUP].given ? (uint32_t)v[OPT_GROUP].number : 0,
+        .threads = (uint32_t)v[OPT_THREADS].number,
+    };
+}
+
+Status runtime_options_read(const Options *options, RuntimeOptions *out, Error *error) {
+    const OptionValue *v = options->values;
+    const char *model = v[OPT_MODEL].text != NULL ? v[OPT_MODEL].text : getenv("TESSERA_MODEL");
+    if (model == NULL || *model == '\0') {
+        return error_set(error, E_ARGUMENT,
+                         "no model: give --model FOLDER (a Hugging Face folder, a packed file or "
+                         "synthetic:gemma-4-12b) or set TESSERA_MODEL");
+    }
+    if (strcmp(v[OPT_DEVICE].text, "cuda") == 0) {
+        return error_set(error, E_UNSUPPORTED,
+                         "--device cuda: this program was built without CUDA; install nvcc and "
+                         "build it with `cmake --preset cuda && cmake --build --preset cuda`, or "
+                         "use --device cpu");
+    }
+    *out = (RuntimeOptions){
+        .model = model,
+        .weights = runtime_weights_options(options),
+        .activation = runtime_activation(v[OPT_ACTIVATIONS].text),
+        .kv_f32 = strcmp(v[OPT_KV].text, "f32") == 0,
+        .cpu = {.threads = (uint32_t)v[OPT_THREADS].number},
+        .batch = v[OPT_BATCH].text != NULL ? (uint32_t)v[OPT_BATCH].number : 1,
+        .context = (uint32_t)v[OPT_CONTEXT].number,
+        .budget = (uint32_t)v[OPT_BUDGET].number,
+        .step_tokens = (uint32_t)v[OPT_STEP_TOKENS].number,
+        .memory_bytes = v[OPT_MEMORY].number * 1024 * 1024,
+    };
+    return cpu_isa_parse(v[OPT_ISA].text, &out->cpu.isa, error);
+}
+
+static Status runtime_open_tokenizer(Runtime *runtime, Error *error) {
+    const Weights *weights = runtime->weights;
+    if (weights->tokenizer_blob.length > 0) {
+        return tokenizer_open_blob(weights->tokenizer_blob, &runtime->tokenizer, error);
+    }
+    if (weights->folder == NULL) {
+        log_event(LOG_WARN, "no_tokenizer", "model=\"%s\" tokens=made_up", runtime->options.model);
+        return OK;
+    }
+    Buffer path = {0};
+    buffer_printf(&path, "%s/tokenizer.json", weights->folder);
+    Status status = path.failed
+                        ? error_set(error, E_MEMORY, "no memory for a file name")
+                        : tokenizer_open_json((const char *)path.data, &runtime->tokenizer, error);
+    buffer_free(&path);
+    return status;
+}
+
+static Status runtime_check_tokenizer(const Runtime *runtime, Error *error) {
+    if (runtime->tokenizer == NULL) {
+        return OK;
+    }
+    uint32_t tokens = tokenizer_vocab_size(runtime->tokenizer);
+    if (tokens > runtime->weights->config.vocab_count) {
+        return error_set(error, E_TOKENIZER,
+                         "%s: the tokenizer has %u tokens, the model only %u; they do not belong "
+                         "together",
+                         runtime->options.model, tokens, runtime->weights->config.vocab_count);
+    }
+    return OK;
+}
+
+Status runtime_open_weights(const RuntimeOptions *options, Runtime *out, Error *error) {
+    *out = (Runtime){.options = *options};
+    uint64_t begin_ns = clock_ns();
+    TRY(weights_open(options->model, &options->weights, &out->weights, error));
+    uint64_t weights_ns = clock_ns();
+    TRY(runtime_open_tokenizer(out, error));
+    TRY(runtime_check_tokenizer(out, error));
+    log_event(LOG_INFO, "model_open",
+              "model=\"%s\" identity=%s weights_seconds=%.3f tokenizer_seconds=%.3f",
+              options->model, out->weights->identity, (double)(weights_ns - begin_ns) * 1e-9,
+              (double)(clock_ns() - weights_ns) * 1e-9);
+    return OK;
+}
+
+Status runtime_open(const RuntimeOptions *options, Runtime *out, Error *error) {
+    TRY(runtime_open_weights(options, out, error));
+    TRY(cpu_open(&options->cpu, &out->backend, error));
+    out->backend_open = true;
+    log_event(LOG_INFO, "device_open", "device=\"%s\"", out->backend.device->name);
+    return OK;
+}
+
+uint32_t runtime_image_budget(const Runtime *runtime) {
+    return runtime->options.budget != 0 ? runtime->options.budget
+                                        : runtime->weights->config.image_budget;
+}
+
+void runtime_level_text(const Runtime *runtime, char out[16]) {
+    const Weights *weights = runtime->weights;
+    Buffer text = {0};
+    buffer_append_text(&text, weight_level_name(weights->level));
+    if (weights->group != 0) {
+        buffer_printf(&text, " g%u", weights->group);
+    }
+    memcpy(out, text.data, num_min(text.length + 1, 16));
+    out[15] = '\0';
+    buffer_free(&text);
+}
+
+// Pages of a kind that one request of `tokens` can hold at once, as the scheduler counts them: on
+// sliding layers what the window and one step's rows span.
+static uint32_t runtime_pages(const Runtime *runtime, PageKind kind, uint32_t tokens) {
+    uint64_t span = tokens;
+    if (kind == PAGE_SLIDING) {
+        span = num_min(span, (uint64_t)runtime->weights->config.window + runtime->sizes.rows +
+                                 2 * KV_PAGE_TOKENS);
+    }
+    return (uint32_t)num_ceil_div(span, KV_PAGE_TOKENS);
+}
+
+// Lowers the page counts until the plan fits `limit`; `least` is what one request needs.
+static Status runtime_fit(Runtime *runtime, uint64_t limit, const uint32_t least[PAGE_KIND_COUNT],
+                          Error *error) {
+    EngineOptions *engine = &runtime->engine_options;
+    runtime->plan = engine_plan(runtime->weights, &runtime->backend, engine);
+    if (limit == 0 || runtime->plan.total <= limit) {
+        return OK;
+    }
+    uint64_t kv = runtime->plan.kv[PAGE_SLIDING] + runtime->plan.kv[PAGE_FULL];
+    uint64_t rest = runtime->plan.total - kv;
+    double share = rest < limit && kv > 0 ? (double)(limit - rest) / (double)kv : 0.0;
+    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+        uint32_t lowered = (uint32_t)(share * engine->pages[kind]);
+        if (lowered < least[kind]) {
+            return error_set(
+                error, E_MEMORY,
+                "%llu MiB are needed (weights %llu, cache %llu, workspace %llu) and %llu may be "
+                "used; lower --context, --batch or --step-tokens, take smaller --weights, or "
+                "raise --memory",
+                (unsigned long long)(runtime->plan.total >> 20),
+                (unsigned long long)(runtime->plan.weights >> 20), (unsigned long long)(kv >> 20),
+                (unsigned long long)(runtime->plan.workspace >> 20),
+                (unsigned long long)(limit >> 20));
+        }
+        engine->pages[kind] = lowered;
+    }
+    runtime->plan = engine_plan(runtime->weights, &runtime->backend, engine);
+    log_event(LOG_WARN, "cache_lowered",
+              "share=%.2f note=\"fewer requests than --batch may fit at once\"", share);
+    return OK;
+}
+
+Status runtime_size(Runtime *runtime, const Sizes *wanted, Error *error) {
+    const RuntimeOptions *options = &runtime->options;
+    const Gemma4Config *config = &runtime->weights->config;
+    Sizes *sizes = &runtime->sizes;
+    *sizes = *wanted;
+    if (sizes->context > config->position_max) {
+        return error_set(error, E_CONTEXT,
+                         "a context of %u tokens is more than the %u the model was made for; lower "
+                         "--context or --max-tokens",
+                         sizes->context, config->position_max);
+    }
+    // An image is never cut, and a row for every other sequence comes before it.
+    uint32_t image_rows = sizes->images > 0 ? runtime_image_budget(runtime) : 0;
+    uint32_t least_rows = (uint32_t)num_max(image_rows, 1) + sizes->batch;
+    if (options->step_tokens != 0 && options->step_tokens < least_rows) {
+        return error_set(
+            error, E_ARGUMENT,
+            "--step-tokens: %u is too few; %u sequences and an image of %u tokens need "
+            "%u",
+            options->step_tokens, sizes->batch, image_rows, least_rows);
+    }
+    if (options->step_tokens != 0) {
+        sizes->rows = options->step_tokens;
+    } else if (sizes->rows == 0) {
+        sizes->rows = STEP_TOKENS_DEFAULT;
+    }
+    sizes->rows = (uint32_t)num_max(sizes->rows, least_rows + STEP_TEXT_TOKENS);
+    runtime->engine_options = (EngineOptions){
+        .activation = options->activation,
+        .kv_f32 = options->kv_f32,
+        .rows_max = sizes->rows,
+        .sequences_max = sizes->batch,
+        .logits_rows_max = sizes->logits_all ? sizes->rows : 0,
+    };
+    uint32_t least[PAGE_KIND_COUNT];
+    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+        least[kind] = runtime_pages(runtime, (PageKind)kind, sizes->context);
+        uint64_t pages;
+        if (!num_mul(least[kind] + 1, sizes->batch, &pages) || pages > UINT32_MAX) {
+            return error_set(error, E_LIMIT,
+                             "--batch %u with --context %u is more than 2^32 cache pages",
+                             sizes->batch, sizes->context);
+        }
+        runtime->engine_options.pages[kind] = (uint32_t)pages;
+    }
+    uint64_t limit = options->memory_bytes;
+    if (limit == 0) {
+        // Weights on the heap are no longer free, but are part of the plan; a mapped file is not
+        // taken yet.
+        bool on_heap = runtime->weights->folder != NULL ||
+                       strncmp(options->model, "synthetic:", strlen("synthetic:")) == 0;
+        MemoryPlan plan =
+            engine_plan(runtime->weights, &runtime->backend, &runtime->engine_options);
+        uint64_t free_bytes = runtime->backend.device->memory_bytes(runtime->backend.context);
+        limit = free_bytes == 0 ? 0 : free_bytes / 10 * 9 + (on_heap ? plan.weights : 0);
+    }
+    return runtime_fit(runtime, limit, least, error);
+}
+
+Status runtime_start(Runtime *runtime, const Sizes *wanted, Error *error) {
+    TRY(runtime_size(runtime, wanted, error));
+    const Sizes *sizes = &runtime->sizes;
+    TRY(engine_open(runtime->weights, &runtime->backend, &runtime->engine_options, &runtime->engine,
+                    error));
+    SchedulerOptions scheduler = {
+        .rows_max = sizes->rows,
+        .sequences_max = sizes->batch,
+        .waiting_max = sizes->waiting,
+        .tokens_max = sizes->context,
+        .images_max = sizes->images,
+        .window = runtime->weights->config.window,
+    };
+    memcpy(scheduler.pages, runtime->engine_options.pages, sizeof scheduler.pages);
+    TRY(sched_open(&scheduler, &runtime->scheduler, error));
+    log_event(LOG_INFO, "engine_open",
+              "batch=%u context=%u rows=%u pages_sliding=%u pages_full=%u plan_mib=%llu",
+              sizes->batch, sizes->context, sizes->rows, scheduler.pages[PAGE_SLIDING],
+              scheduler.pages[PAGE_FULL], (unsigned long long)(runtime->plan.total >> 20));
+    return OK;
+}
+
+void runtime_close(Runtime *runtime) {
+    sched_close(runtime->scheduler);
+    if (runtime->engine != NULL) {
+        engine_close(runtime->engine);
+    }
+    if (runtime->backend_open) {
+        runtime->backend.close(runtime->backend.context);
+    }
+    if (runtime->tokenizer != NULL) {
+        tokenizer_close(runtime->tokenizer);
+    }
+    if (runtime->weights != NULL) {
+        weights_close(runtime->weights);
+    }
+    *runtime = (Runtime){0};
+}

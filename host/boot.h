@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Starting and stopping what serves a model, in order: weights, tokenizer, backend (runtime_open),
+// then engine and scheduler (runtime_start), whose sizes the caller may choose in between, knowing
+// the model. runtime_close stops whatever was started, in reverse.
+#ifndef HOST_BOOT_H
+#define HOST_BOOT_H
+
+#include "cpu/cpu.h"
+#include "host/options.h"
+#include "host/text/tokenizer.h"
+#include "model/engine.h"
+#include "scheduler/sched.h"
+#include "weights/weights.h"
+
+typedef struct RuntimeOptions {
+    const char *model;
+    WeightsOptions weights;
+    EngineActivation activation;
+    bool kv_f32;
+    CpuOptions cpu;
+    uint32_t batch;
+    uint32_t context;      // 0 = as the command needs
+    uint32_t budget;       // image tokens; 0 = the model's
+    uint32_t step_tokens;  // 0 = chosen
+    uint64_t memory_bytes; // 0 = nine tenths of what is free
+} RuntimeOptions;
+
+// What engine and scheduler are made for.
+typedef struct Sizes {
+    uint32_t batch;   // sequences at once
+    uint32_t waiting; // requests prepared or being prepared meanwhile
+    uint32_t images;  // of one request
+    uint32_t context; // tokens of one request
+    uint32_t rows;    // of one step
+    bool logits_all;  // the logits of every row of a step are wanted
+} Sizes;
+
+typedef struct Runtime {
+    RuntimeOptions options;
+    Weights *weights;
+    Tokenizer *tokenizer; // NULL for synthetic models
+    Backend backend;
+    bool backend_open;
+    Sizes sizes;
+    EngineOptions engine_options;
+    MemoryPlan plan;
+    Engine *engine;
+    Scheduler *scheduler;
+} Runtime;
+
+// Reads the options that say which model, where and how. E_ARGUMENT (no model named),
+// E_UNSUPPORTED.
+Status runtime_options_read(const Options *options, RuntimeOptions *out, Error *error);
+
+// Those that say how weights are read (--weights, --group, --threads).
+WeightsOptions runtime_weights_options(const Options *options);
+
+// Weights and tokenizer; runtime_open then also opens the backend.
+Status runtime_open_weights(const RuntimeOptions *options, Runtime *out, Error *error);
+Status runtime_open(const RuntimeOptions *options, Runtime *out, Error *error);
+
+// Engine and scheduler sizes for `sizes` (rows 0 = chosen): fills runtime->sizes, engine_options
+// and plan. Pages are as many as `batch` requests of `context` tokens need, or fewer when the
+// memory does not allow them. E_MEMORY when not even one request fits; the text has the sums.
+Status runtime_size(Runtime *runtime, const Sizes *sizes, Error *error);
+
+Status runtime_start(Runtime *runtime, const Sizes *sizes, Error *error);
+void runtime_close(Runtime *runtime); // a zero Runtime is fine
+
+uint32_t runtime_image_budget(const Runtime *runtime);
+void runtime_level_text(const Runtime *runtime, char out[16]); // "bf16", "int4 g32"
+
+#endif

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/command.h"
+
+#include "base/bytes.h"
+#include "host/log.h"
+#include "host/manual.h"
+
+#include <string.h>
+#include <unistd.h>
+
+const Command commands[] = {
+    {
+        .set = COMMAND_CAPTION,
+        .name = "caption",
+        .operands = "PATH...",
+        .summary = "write a caption for every picture",
+        .text =
+            "A PATH is a picture, a folder (searched with its subfolders for .jpg, .jpeg, .png and "
+            ".webp), a pattern such as 'photos/*.jpg' (quoted or not), or - for a list of paths "
+            "from "
+            "standard input. Every picture is captioned once, many at the same time. Lines FILE "
+            "TAB CAPTION go to standard output as they are finished, progress and a summary to "
+            "standard error. A picture that cannot be read becomes an error record and the others "
+            "go on. With -o FILE the run can be interrupted (Ctrl-C, or a crash) at any time; the "
+            "same command then goes on where it stopped, and does nothing twice as long as the "
+            "picture, the prompt, the model and the settings are the same.",
+        .examples =
+            "tessera caption photos -m examples/demo-model -o captions.jsonl --html captions.html\n"
+            "  a folder; the same line again goes on after an interruption\n"
+            "tessera caption 'photos/*.jpg' -m gemma-4-12b.tessera -p 'One sentence: what is "
+            "shown?' --sidecar\n"
+            "  a pattern, with NAME.txt beside every picture\n"
+            "find photos -newer last -print0 | tessera caption -0 - -m MODEL -o -\n"
+            "  a list; records to standard output\n",
+        .run = command_caption,
+    },
+    {
+        .set = COMMAND_ASK,
+        .name = "ask",
+        .operands = "QUESTION",
+        .summary = "ask one question, with or without pictures",
+        .text = "The answer is printed as it is made. QUESTION - reads the question from standard "
+                "input.",
+        .examples =
+            "tessera ask 'How many objects are there?' --image scene.png -m examples/demo-model\n"
+            "  one picture\n"
+            "tessera ask 'What changed?' -i before.jpg -i after.jpg --thinking -m MODEL\n"
+            "  two pictures, thoughts on standard error\n"
+            "tessera ask 'Name a colour.' --json --logprobs 5 --temperature 0.7 --seed 3 -m MODEL\n"
+            "  the answer with log probabilities as JSON\n",
+        .run = command_ask,
+    },
+    {
+        .set = COMMAND_LOGITS,
+        .name = "logits",
+        .operands = "",
+        .summary = "write the raw logits of every position",
+        .text = "Writes a NumPy file of shape [positions][vocabulary], 32-bit floats, so that "
+                "anyone can compare this engine with another. The prompt is taken verbatim: no "
+                "chat template and no <bos> is added.",
+        .examples = "tessera logits -m MODEL --text '<bos>Hello' -o logits.npy\n"
+                    "  a text\n"
+                    "tessera logits -m MODEL --tokens 2,105,2364,107 -o logits.npy\n"
+                    "  token ids\n"
+                    "tessera logits -m MODEL --text '<bos><|image|>Describe.' --image a.jpg "
+                    "-o logits.npy\n"
+                    "  with a picture\n",
+        .run = command_logits,
+    },
+    {
+        .set = COMMAND_INFO,
+        .name = "info",
+        .operands = "MODEL",
+        .summary = "show a model's architecture, bytes and memory plan",
+        .text =
+            "Opens the model as the other commands do and prints what it is, how many bytes each "
+            "kind of tensor takes at the chosen level, and the memory that --batch and --context "
+            "will need.",
+        .examples = "tessera info examples/demo-model\n"
+                    "  a folder\n"
+                    "tessera info gemma-4-12b.tessera --verify --json\n"
+                    "  a packed file, its checksums compared\n"
+                    "tessera info synthetic:gemma-4-12b --weights int4 --batch 16 --context 1024\n"
+                    "  what a batch would need\n",
+        .run = command_info,
+    },
+    {
+        .set = COMMAND_QUANTIZE,
+        .name = "quantize",
+        .operands = "MODEL",
+        .summary = "write a model as one packed file that opens at once",
+        .text = "Reads a Hugging Face folder, brings the weights to the asked level and writes one "
+                "file that holds all that running the model needs, its tokenizer included.",
+        .examples = "tessera quantize gemma-4-12b-it -o gemma-4-12b.tessera --weights int4\n"
+                    "  4-bit weights with a scale for every 32\n"
+                    "tessera quantize examples/demo-model -o demo.tessera --weights bf16\n"
+                    "  as stored, packed\n",
+        .run = command_quantize,
+    },
+    {
+        .set = COMMAND_HELP,
+        .name = "help",
+        .operands = "[COMMAND]",
+        .summary = "show the help of a command, or all of it in another form",
+        .text = "",
+        .examples = "",
+        .hidden = true,
+        .run = command_help,
+    },
+};
+const size_t command_count = sizeof commands / sizeof commands[0];
+
+Exit command_fail(const char *name, const Error *error, Exit status) {
+    fprintf(stderr, "tessera %s: %s\n", name, error->text);
+    return status;
+}
+
+Exit command_start_exit(Status status) {
+    return status == E_ARGUMENT ? EXIT_USAGE : EXIT_START;
+}
+
+static const Command *command_find(const char *name) {
+    for (size_t i = 0; i < command_count; i++) {
+        if (strcmp(commands[i].name, name) == 0) {
+            return &commands[i];
+        }
+    }
+    return NULL;
+}
+
+static Exit command_print(Buffer *text, FILE *to, Exit status) {
+    fwrite(text->data, 1, text->length, to);
+    buffer_free(text);
+    return status;
+}
+
+static Exit command_overview(FILE *to, Exit status) {
+    Buffer text = {0};
+    manual_overview(&text);
+    return command_print(&text, to, status);
+}
+
+// Becomes `tessera-bench`, which lies beside this program.
+static Exit command_bench(char **argv) {
+    char self[4096];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - sizeof "-bench");
+    if (length > 0) {
+        memcpy(self + length, "-bench", sizeof "-bench");
+        execv(self, argv);
+    }
+    fprintf(stderr, "tessera bench: the program tessera-bench is not beside this one; build it "
+                    "with `cmake --build --preset release --target tessera-bench`\n");
+    return EXIT_START;
+}
+
+Exit command_help(const Options *options) {
+    Buffer text = {0};
+    if (options->values[OPT_MARKDOWN].given) {
+        manual_markdown(&text);
+    } else if (options->values[OPT_MAN].given) {
+        manual_man(&text);
+    } else if (options->values[OPT_COMPLETION].given) {
+        manual_completion(&text);
+    } else if (options->operand_count == 0) {
+        manual_overview(&text);
+    } else {
+        const Command *command = command_find(options->operands[0]);
+        if (command == NULL) {
+            fprintf(stderr, "tessera help: there is no command '%s'\n", options->operands[0]);
+            return EXIT_USAGE;
+        }
+        manual_help(command, &text);
+    }
+    return command_print(&text, stdout, EXIT_GOOD);
+}
+
+Exit command_main(int argc, char **argv) {
+    if (argc < 2) {
+        return command_overview(stderr, EXIT_USAGE);
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        return command_overview(stdout, EXIT_GOOD);
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("tessera %s\n", TESSERA_VERSION);
+        return EXIT_GOOD;
+    }
+    if (strcmp(argv[1], "bench") == 0) {
+        return command_bench(argv + 1);
+    }
+    const Command *command = command_find(argv[1]);
+    if (command == NULL) {
+        fprintf(stderr, "tessera: there is no command '%s'; see tessera --help\n", argv[1]);
+        return EXIT_USAGE;
+    }
+    Options options;
+    Error error = {0};
+    Exit result;
+    if (options_parse(command->set, argc - 2, argv + 2, &options, &error) != OK) {
+        result = command_fail(command->name, &error, EXIT_USAGE);
+    } else if (options.values[OPT_HELP].given) {
+        Buffer text = {0};
+        manual_help(command, &text);
+        result = command_print(&text, stdout, EXIT_GOOD);
+    } else {
+        if (options.values[OPT_LOG_LEVEL].text != NULL) {
+            log_set_level(options.values[OPT_LOG_LEVEL].text);
+        }
+        result = command->run(&options);
+    }
+    options_free(&options);
+    return result;
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// tessera ask: one question, the answer as it is made.
+#include "host/command.h"
+
+#include "base/check.h"
+#include "base/json_write.h"
+#include "base/num.h"
+#include "host/interrupt.h"
+#include "host/runner.h"
+
+#include <string.h>
+
+enum { ASK_QUESTION_BYTES_MAX = 16 * 1024 * 1024 };
+
+typedef struct Ask {
+    const Options *options;
+    Runtime runtime;
+    Question question;
+    Buffer stdin_text;
+    bool asked;
+    bool output_failed;
+    bool line_open; // the last byte printed was not a newline
+    Status status;  // of the request
+    Error error;
+} Ask;
+
+static Status ask_read_question(Ask *ask, const char **text, Error *error) {
+    if (ask->options->operand_count != 1) {
+        return error_set(error, E_ARGUMENT, "give exactly one QUESTION, in quotes");
+    }
+    *text = ask->options->operands[0];
+    if (strcmp(*text, "-") != 0) {
+        return OK;
+    }
+    char chunk[4096];
+    size_t count;
+    while ((count = fread(chunk, 1, sizeof chunk, stdin)) > 0 &&
+           ask->stdin_text.length < ASK_QUESTION_BYTES_MAX) {
+        buffer_append(&ask->stdin_text, chunk, count);
+    }
+    if (ferror(stdin) || ask->stdin_text.failed || ask->stdin_text.length == 0 ||
+        ask->stdin_text.length >= ASK_QUESTION_BYTES_MAX) {
+        return error_set(error, E_ARGUMENT,
+                         "no question of 1 to %d bytes could be read from standard input",
+                         ASK_QUESTION_BYTES_MAX - 1);
+    }
+    *text = (const char *)ask->stdin_text.data;
+    return OK;
+}
+
+static bool ask_next(void *context, Request *request) {
+    Ask *ask = context;
+    if (ask->asked) {
+        return false;
+    }
+    ask->asked = true;
+    request->question = &ask->question;
+    request->image_paths = ask->options->values[OPT_IMAGE].list;
+    request->image_count = ask->options->values[OPT_IMAGE].list_count;
+    return true;
+}
+
+static void ask_text(void *context, Request *request, AnswerPart part, Bytes text) {
+    Ask *ask = context;
+    (void)request;
+    if (ask->options->values[OPT_JSON].given || text.length == 0) {
+        return;
+    }
+    FILE *to = part == ANSWER_TEXT ? stdout : stderr;
+    fwrite(text.data, 1, text.length, to);
+    ask->output_failed = fflush(to) != 0 || ask->output_failed;
+    ask->line_open = text.data[text.length - 1] != '\n';
+}
+
+static void ask_print_json(const Ask *ask, const Request *request) {
+    const Answer *answer = &request->answer;
+    Buffer out = {0};
+    JsonWriter json = {.out = &out};
+    char level[16];
+    runtime_level_text(&ask->runtime, level);
+    json_write_open(&json, NULL, '{');
+    json_write_text(&json, "answer", answer_trimmed(answer));
+    if (ask->question.thinking) {
+        json_write_text(&json, "thoughts", answer_thoughts(answer));
+    }
+    json_write_text(&json, "finish", bytes_of_text(answer->finish));
+    json_write_unsigned(&json, "tokens_in", request->prompt.token_count);
+    json_write_unsigned(&json, "tokens_image", request->prompt.image_token_count);
+    json_write_unsigned(&json, "tokens_out", answer->token_count);
+    json_write_real(&json, "ms", (double)(request->finished_ns - request->started_ns) * 1e-6, 6);
+    json_write_text(&json, "model", bytes_of_text(ask->runtime.weights->identity));
+    json_write_text(&json, "weights", bytes_of_text(level));
+    json_write_unsigned(&json, "seed", ask->question.sampling.seed);
+    Bytes logprobs = answer_logprobs(answer);
+    if (logprobs.length > 0) {
+        buffer_append_text(&out, ",\"logprobs\":");
+        buffer_append(&out, logprobs.data, logprobs.length);
+    }
+    json_write_close(&json, '}');
+    buffer_append_byte(&out, '\n');
+    fwrite(out.data, 1, out.length, stdout);
+    buffer_free(&out);
+}
+
+static bool ask_finished(void *context, Request *request) {
+    Ask *ask = context;
+    ask->status = request->status;
+    ask->error = request->error;
+    if (request->status == OK && ask->options->values[OPT_JSON].given) {
+        ask_print_json(ask, request);
+    } else if (ask->line_open) {
+        putchar('\n');
+    }
+    ask->output_failed = fflush(stdout) != 0 || ask->output_failed;
+    return true;
+}
+
+static Status ask_start(Ask *ask, PromptMaker *maker, Error *error) {
+    RuntimeOptions options;
+    const char *text = NULL;
+    TRY(ask_read_question(ask, &text, error));
+    TRY(runtime_options_read(ask->options, &options, error));
+    TRY(runtime_open(&options, &ask->runtime, error));
+    uint32_t image_count = ask->options->values[OPT_IMAGE].list_count;
+    if (image_count > 0 && !ask->runtime.weights->config.has_vision) {
+        return error_set(error, E_UNSUPPORTED, "%s: this model has no eyes (no vision tensors)",
+                         options.model);
+    }
+    TRY(question_read(ask->options, &ask->runtime, text, true, &ask->question, error));
+    *maker = prompt_maker(&ask->runtime);
+    Sizes sizes = {.batch = 1, .waiting = 1, .images = image_count, .context = options.context};
+    if (sizes.context == 0) {
+        uint32_t tokens;
+        TRY(prompt_count(maker, &ask->question, image_count, &tokens, error));
+        sizes.context =
+            (uint32_t)num_round_up((size_t)tokens + ask->question.new_tokens_max, KV_PAGE_TOKENS);
+    }
+    return runtime_start(&ask->runtime, &sizes, error);
+}
+
+static Exit ask_run(Ask *ask) {
+    Error error = {0};
+    PromptMaker maker = {0};
+    StepLoopStats stats = {0};
+    interrupt_install();
+    Status status = ask_start(ask, &maker, &error);
+    if (status != OK) {
+        return command_fail("ask", &error, command_start_exit(status));
+    }
+    const RunnerOptions runner = {
+        .runtime = &ask->runtime,
+        .prep_threads = 1,
+        .prep = {.maker = &maker, .limits = media_limits_default()},
+        .next = ask_next,
+        .text = ask_text,
+        .finished = ask_finished,
+        .context = ask,
+    };
+    status = runner_run(&runner, &stats, &error);
+    if (interrupt_asked()) {
+        if (ask->line_open) {
+            putchar('\n');
+        }
+        return EXIT_INTERRUPTED;
+    }
+    if (status != OK) {
+        return command_fail("ask", &error, EXIT_START);
+    }
+    if (ask->status != OK) {
+        return command_fail("ask", &ask->error, EXIT_ITEMS);
+    }
+    if (ask->output_failed) {
+        error_set(&error, E_IO, "the answer could not be written to standard output");
+        return command_fail("ask", &error, EXIT_START);
+    }
+    return EXIT_GOOD;
+}
+
+Exit command_ask(const Options *options) {
+    Ask ask = {.options = options};
+    Exit result = ask_run(&ask);
+    runtime_close(&ask.runtime);
+    buffer_free(&ask.stdin_text);
+    return result;
+}

@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: Apache-2.0
+// tessera caption: inputs -> runner -> journal, lines on stdout, sidecars, contact sheet.
+#include "host/command.h"
+
+#include "base/check.h"
+#include "base/file.h"
+#include "base/num.h"
+#include "host/html.h"
+#include "host/inputs.h"
+#include "host/interrupt.h"
+#include "host/journal.h"
+#include "host/log.h"
+#include "host/progress.h"
+#include "host/runner.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+typedef enum OutcomeState { OUTCOME_OPEN, OUTCOME_CAPTION, OUTCOME_ERROR } OutcomeState;
+
+// What became of one input. Written by the main thread; `place` by the prep thread that found the
+// record of an earlier run, before the request comes back.
+typedef struct Outcome {
+    OutcomeState state;
+    Bytes text; // caption or error, in the arena; kept only when a report needs it
+    uint32_t tokens_in, tokens_out;
+    double ms;
+    JournalPlace place;
+} Outcome;
+
+typedef struct Caption {
+    const Options *options;
+    Inputs inputs;
+    Journal *journal; // NULL without -o
+    Runtime runtime;
+    Question question;
+    char prompt_hash[33], settings_hash[33], level[16];
+    Outcome *outcomes; // [inputs.count]
+    size_t next;
+    Arena texts;
+    Progress progress;
+    Status write_status; // a journal or sidecar that could not be written ends the run
+    Error write_error;
+} Caption;
+
+// The key fields of a record of one input.
+static Record caption_record(const Caption *job, const Request *request) {
+    return (Record){
+        .file = job->inputs.paths[request->tag],
+        .id = request->content[0] != '\0' ? request->content : NULL,
+        .prompt = job->prompt_hash,
+        .settings = job->settings_hash,
+        .model = job->runtime.weights->identity,
+        .weights = job->level,
+        .seed = job->question.sampling.seed,
+    };
+}
+
+static bool caption_next(void *context, Request *request) {
+    Caption *job = context;
+    if (job->next == job->inputs.count) {
+        return false;
+    }
+    request->question = &job->question;
+    request->image_paths = &job->inputs.paths[job->next];
+    request->image_count = 1;
+    request->tag = job->next++;
+    return true;
+}
+
+// On a prep thread: the record of an earlier run makes the work unnecessary.
+static bool caption_wanted(void *context, const Request *request) {
+    Caption *job = context;
+    if (job->journal == NULL) {
+        return true;
+    }
+    const Record key = caption_record(job, request);
+    JournalPlace place;
+    if (!journal_find(job->journal, &key, &place) ||
+        (place.is_error && job->options->values[OPT_RETRY_ERRORS].given)) {
+        return true;
+    }
+    job->outcomes[request->tag].place = place;
+    return false;
+}
+
+static bool caption_fails(Caption *job, Status status) {
+    job->write_status = status;
+    return status != OK;
+}
+
+// Keeps a text for the contact sheet.
+static void caption_keep(Caption *job, Outcome *outcome, Bytes text) {
+    if (job->options->values[OPT_HTML].text == NULL) {
+        return;
+    }
+    char *copy = arena_copy_text(&job->texts, (const char *)text.data, text.length);
+    if (copy != NULL) {
+        outcome->text = (Bytes){(const uint8_t *)copy, text.length};
+    }
+}
+
+// "FILE <tab> CAPTION" with line breaks as spaces, or the error on stderr.
+static void caption_print(Caption *job, const char *path, bool is_error, Bytes text) {
+    progress_clear(&job->progress);
+    if (is_error) {
+        fprintf(stderr, "tessera caption: %.*s\n", (int)text.length, (const char *)text.data);
+        return;
+    }
+    const char *output = job->options->values[OPT_OUTPUT].text;
+    if (output != NULL && strcmp(output, "-") == 0) {
+        return; // standard output has the records
+    }
+    printf("%s\t", path);
+    for (size_t i = 0; i < text.length; i++) {
+        bool line_break = text.data[i] == '\n' || text.data[i] == '\r' || text.data[i] == '\t';
+        putchar(line_break ? ' ' : text.data[i]);
+    }
+    putchar('\n');
+    fflush(stdout);
+}
+
+static void caption_settle(Caption *job, size_t index, bool is_error, Bytes text) {
+    Outcome *outcome = &job->outcomes[index];
+    outcome->state = is_error ? OUTCOME_ERROR : OUTCOME_CAPTION;
+    caption_keep(job, outcome, text);
+    caption_print(job, job->inputs.paths[index], is_error, text);
+    job->progress.done++;
+    job->progress.errors += is_error;
+}
+
+// The name with its extension replaced by .txt.
+static void caption_sidecar_path(const char *path, Buffer *out) {
+    const char *slash = strrchr(path, '/');
+    const char *name = slash != NULL ? slash + 1 : path;
+    const char *dot = strrchr(name, '.');
+    size_t length = dot != NULL && dot != name ? (size_t)(dot - path) : strlen(path);
+    buffer_append(out, path, length);
+    buffer_append_text(out, ".txt");
+}
+
+static Status caption_write_sidecar(Caption *job, const char *path, Bytes caption, Error *error) {
+    Buffer name = {0}, text = {0};
+    caption_sidecar_path(path, &name);
+    buffer_append(&text, caption.data, caption.length);
+    buffer_append_byte(&text, '\n');
+    Status status =
+        name.failed || text.failed
+            ? error_set(error, E_MEMORY, "%s: no memory for its sidecar", path)
+            : file_write_whole((const char *)name.data, (Bytes){text.data, text.length}, error);
+    buffer_free(&text);
+    buffer_free(&name);
+    (void)job;
+    return status;
+}
+
+// A record of an earlier run stands for the work.
+static bool caption_take_old(Caption *job, const Request *request) {
+    Outcome *outcome = &job->outcomes[request->tag];
+    JournalEntry entry;
+    if (caption_fails(job, journal_read(job->journal, outcome->place, &entry, &job->write_error))) {
+        return false;
+    }
+    outcome->tokens_in = entry.tokens_in;
+    outcome->tokens_out = entry.tokens_out;
+    outcome->ms = entry.ms;
+    const Buffer *text = outcome->place.is_error ? &entry.error_text : &entry.caption;
+    caption_settle(job, request->tag, outcome->place.is_error, (Bytes){text->data, text->length});
+    journal_entry_free(&entry);
+    job->progress.skipped++;
+    return true;
+}
+
+static bool caption_finished(void *context, Request *request) {
+    Caption *job = context;
+    if (request->unwanted) {
+        return caption_take_old(job, request);
+    }
+    bool is_error = request->status != OK;
+    uint64_t end_ns = is_error ? request->prepared_ns : request->finished_ns;
+    Outcome *outcome = &job->outcomes[request->tag];
+    Record record = caption_record(job, request);
+    outcome->ms = record.ms = (double)(end_ns - request->started_ns) * 1e-6;
+    Bytes text;
+    if (is_error) {
+        record.error = request->status;
+        record.error_text = request->error.text;
+        text = bytes_of_text(request->error.text);
+    } else {
+        record.caption = text = answer_trimmed(&request->answer);
+        record.finish = request->answer.finish;
+        outcome->tokens_in = record.tokens_in = request->prompt.token_count;
+        outcome->tokens_out = record.tokens_out = request->answer.token_count;
+        record.tokens_image = request->prompt.image_token_count;
+        record.logprobs = answer_logprobs(&request->answer);
+    }
+    // The sidecar first: a record means that all was done.
+    if (!is_error && job->options->values[OPT_SIDECAR].given &&
+        caption_fails(job, caption_write_sidecar(job, record.file, text, &job->write_error))) {
+        return false;
+    }
+    if (job->journal != NULL &&
+        caption_fails(job, journal_append(job->journal, &record, &job->write_error))) {
+        return false;
+    }
+    caption_settle(job, request->tag, is_error, text);
+    return true;
+}
+
+static void caption_tick(void *context) {
+    Caption *job = context;
+    progress_tick(&job->progress);
+}
+
+static int caption_compare_texts(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+// Two pictures must not write the same sidecar.
+static Status caption_check_sidecars(const Inputs *inputs, Error *error) {
+    Arena arena = {0};
+    const char **names = arena_take_array(&arena, inputs->count + 1, sizeof *names);
+    Status status = names == NULL ? error_set(error, E_MEMORY, "no memory for the sidecars") : OK;
+    Buffer name = {0};
+    for (size_t i = 0; status == OK && i < inputs->count; i++) {
+        buffer_clear(&name);
+        caption_sidecar_path(inputs->paths[i], &name);
+        names[i] =
+            name.failed ? NULL : arena_copy_text(&arena, (const char *)name.data, name.length);
+        if (names[i] == NULL) {
+            status = error_set(error, E_MEMORY, "no memory for the sidecars");
+        }
+    }
+    if (status == OK) {
+        qsort(names, inputs->count, sizeof *names, caption_compare_texts);
+    }
+    for (size_t i = 1; status == OK && i < inputs->count; i++) {
+        if (strcmp(names[i - 1], names[i]) == 0) {
+            status = error_set(error, E_ARGUMENT,
+                               "--sidecar: two pictures would write %s; rename one or leave "
+                               "--sidecar out",
+                               names[i]);
+        }
+    }
+    buffer_free(&name);
+    arena_free(&arena);
+    return status;
+}
+
+static Status caption_gather(Caption *job, Error *error) {
+    const Options *options = job->options;
+    if (options->operand_count == 0) {
+        return error_set(error, E_ARGUMENT,
+                         "no PATH: name pictures, folders or patterns, or - for a list");
+    }
+    char end = options->values[OPT_NUL].given ? '\0' : '\n';
+    for (uint32_t i = 0; i < options->operand_count; i++) {
+        TRY(inputs_add(&job->inputs, options->operands[i], stdin, end, error));
+    }
+    if (job->inputs.count == 0) {
+        return error_set(error, E_ARGUMENT, "there is no .jpg, .jpeg, .png or .webp file in %s%s",
+                         options->operands[0], options->operand_count > 1 ? " and the others" : "");
+    }
+    if (options->values[OPT_SIDECAR].given) {
+        TRY(caption_check_sidecars(&job->inputs, error));
+    }
+    job->outcomes = calloc(job->inputs.count, sizeof *job->outcomes);
+    return job->outcomes != NULL ? OK : error_set(error, E_MEMORY, "no memory for the list");
+}
+
+static uint32_t caption_prep_threads(const Caption *job) {
+    uint32_t asked = (uint32_t)job->options->values[OPT_PREP_THREADS].number;
+    return asked != 0 ? asked : (uint32_t)num_max(uv_available_parallelism() / 4, 1);
+}
+
+static Status caption_start(Caption *job, PromptMaker *maker, Error *error) {
+    RuntimeOptions options;
+    TRY(runtime_options_read(job->options, &options, error));
+    const char *output = job->options->values[OPT_OUTPUT].text;
+    if (output != NULL) {
+        TRY(journal_open(output, &job->journal, error));
+        if (journal_cut_bytes(job->journal) > 0) {
+            log_event(LOG_WARN, "journal_cut", "file=\"%s\" bytes=%" PRIu64, output,
+                      journal_cut_bytes(job->journal));
+        }
+    }
+    TRY(runtime_open(&options, &job->runtime, error));
+    if (!job->runtime.weights->config.has_vision) {
+        return error_set(error, E_UNSUPPORTED, "%s: this model has no eyes (no vision tensors)",
+                         options.model);
+    }
+    TRY(question_read(job->options, &job->runtime, job->options->values[OPT_PROMPT].text, false,
+                      &job->question, error));
+    question_hashes(&job->question, &job->runtime, job->prompt_hash, job->settings_hash);
+    runtime_level_text(&job->runtime, job->level);
+    *maker = prompt_maker(&job->runtime);
+    uint32_t prompt_tokens;
+    TRY(prompt_count(maker, &job->question, 1, &prompt_tokens, error));
+    Sizes sizes = {
+        .batch = (uint32_t)num_min(options.batch, job->inputs.count),
+        .images = 1,
+        .context = options.context,
+    };
+    sizes.waiting = sizes.batch / 2 + 2 * caption_prep_threads(job);
+    if (sizes.context == 0) {
+        sizes.context = (uint32_t)num_round_up((size_t)prompt_tokens + job->question.new_tokens_max,
+                                               KV_PAGE_TOKENS);
+    }
+    return runtime_start(&job->runtime, &sizes, error);
+}
+
+static Status caption_html(const Caption *job, double pictures_per_second, Error *error) {
+    HtmlRow *rows = calloc(job->inputs.count, sizeof *rows);
+    if (rows == NULL) {
+        return error_set(error, E_MEMORY, "no memory for the contact sheet");
+    }
+    for (size_t i = 0; i < job->inputs.count; i++) {
+        const Outcome *outcome = &job->outcomes[i];
+        rows[i] = (HtmlRow){
+            .path = job->inputs.paths[i],
+            .caption = outcome->text,
+            .error = outcome->state == OUTCOME_ERROR ? (const char *)outcome->text.data : NULL,
+            .tokens_in = outcome->tokens_in,
+            .tokens_out = outcome->tokens_out,
+            .ms = outcome->ms,
+        };
+    }
+    const HtmlSheet sheet = {
+        .model = job->runtime.options.model,
+        .weights = job->level,
+        .prompt = job->question.text,
+        .rows = rows,
+        .row_count = job->inputs.count,
+        .errors = (size_t)job->progress.errors,
+        .pictures_per_second = pictures_per_second,
+    };
+    Status status = html_write(job->options->values[OPT_HTML].text, &sheet, error);
+    free(rows);
+    return status;
+}
+
+static void caption_summary(const Caption *job, const StepLoopStats *stats, double seconds) {
+    const Progress *p = &job->progress;
+    uint64_t worked = p->done - p->skipped;
+    fprintf(stderr, "%" PRIu64 " of %zu pictures: %" PRIu64 " captioned, %" PRIu64 " error%s",
+            p->done, job->inputs.count, p->done - p->errors, p->errors, p->errors == 1 ? "" : "s");
+    if (p->skipped > 0) {
+        fprintf(stderr, ", %" PRIu64 " of them by an earlier run", p->skipped);
+    }
+    fprintf(stderr, "; %.2f s", seconds);
+    if (worked > 0) {
+        fprintf(stderr, ", %.2f pictures/s (%.3f s each), %.0f tokens/s in, %.0f tokens/s out",
+                (double)worked / seconds, seconds / (double)worked,
+                (double)stats->tokens_in / seconds, (double)stats->tokens_out / seconds);
+    }
+    fputc('\n', stderr);
+}
+
+static Exit caption_end(Caption *job, Status status, const StepLoopStats *stats, Error *error) {
+    double seconds = progress_seconds(&job->progress);
+    uint64_t worked = job->progress.done - job->progress.skipped;
+    bool quiet = job->options->values[OPT_QUIET].given;
+    progress_end(&job->progress);
+    if (!quiet) {
+        caption_summary(job, stats, seconds);
+    }
+    if (job->write_status != OK) {
+        return command_fail("caption", &job->write_error, EXIT_START);
+    }
+    if (interrupt_asked()) {
+        fprintf(stderr, "tessera caption: interrupted; %s\n",
+                job->journal != NULL ? "the same command goes on where it stopped"
+                                     : "with -o FILE the same command would go on from here");
+        return EXIT_INTERRUPTED;
+    }
+    if (status != OK) {
+        return command_fail("caption", error, EXIT_START);
+    }
+    if (job->options->values[OPT_HTML].text != NULL &&
+        caption_html(job, (double)worked / seconds, error) != OK) {
+        return command_fail("caption", error, EXIT_START);
+    }
+    if (job->progress.errors > 0 && job->progress.skipped > 0 && !quiet) {
+        fprintf(stderr, "pictures with an error record are tried again with --retry-errors\n");
+    }
+    return job->progress.errors > 0 ? EXIT_ITEMS : EXIT_GOOD;
+}
+
+static Exit caption_run(Caption *job) {
+    Error error = {0};
+    PromptMaker maker = {0};
+    StepLoopStats stats = {0};
+    if (caption_gather(job, &error) != OK) {
+        return command_fail("caption", &error, EXIT_USAGE);
+    }
+    interrupt_install();
+    Status status = caption_start(job, &maker, &error);
+    if (status != OK) {
+        return command_fail("caption", &error, command_start_exit(status));
+    }
+    const RunnerOptions runner = {
+        .runtime = &job->runtime,
+        .prep_threads = caption_prep_threads(job),
+        .prep = {&maker, media_limits_default(), caption_wanted, job},
+        .next = caption_next,
+        .finished = caption_finished,
+        .tick = caption_tick,
+        .context = job,
+    };
+    progress_begin(&job->progress, job->inputs.count, !job->options->values[OPT_QUIET].given);
+    status = runner_run(&runner, &stats, &error);
+    return caption_end(job, status, &stats, &error);
+}
+
+Exit command_caption(const Options *options) {
+    Caption job = {.options = options};
+    Exit result = caption_run(&job);
+    Error error = {0};
+    if (journal_close(job.journal, &error) != OK) {
+        result = command_fail("caption", &error, EXIT_START);
+    }
+    runtime_close(&job.runtime);
+    arena_free(&job.texts);
+    free(job.outcomes);
+    inputs_free(&job.inputs);
+    return result;
+}

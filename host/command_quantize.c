@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// tessera quantize: a Hugging Face folder to one packed file.
+#include "host/command.h"
+
+#include "base/clock.h"
+#include "host/boot.h"
+
+#include <sys/stat.h>
+
+static Status quantize_blob(const Runtime *runtime, Buffer *blob, Error *error) {
+    return runtime->tokenizer != NULL ? tokenizer_blob(runtime->tokenizer, blob, error) : OK;
+}
+
+static void quantize_say(const Options *options, const char *text, uint64_t begin_ns) {
+    if (!options->values[OPT_QUIET].given) {
+        fprintf(stderr, "%7.2f s  %s\n", (double)(clock_ns() - begin_ns) * 1e-9, text);
+    }
+}
+
+static Status quantize_pack(const Runtime *runtime, const Options *options, uint64_t begin_ns,
+                            Error *error) {
+    const char *path = options->values[OPT_OUTPUT].text;
+    Buffer blob = {0};
+    Status status = quantize_blob(runtime, &blob, error);
+    if (status == OK) {
+        quantize_say(options, "writing the packed file", begin_ns);
+        status = weights_pack(runtime->weights, (Bytes){blob.data, blob.length}, path, error);
+    }
+    buffer_free(&blob);
+    if (status == OK) {
+        quantize_say(options, "reading it back and comparing checksums", begin_ns);
+        status = weights_verify(path, error);
+    }
+    return status;
+}
+
+static Exit quantize_run(Runtime *runtime, const Options *options, Error *error) {
+    const OptionValue *v = options->values;
+    if (options->operand_count != 1 || v[OPT_OUTPUT].text == NULL) {
+        error_set(error, E_ARGUMENT, "name one MODEL and the file to write with -o FILE");
+        return EXIT_USAGE;
+    }
+    uint64_t begin_ns = clock_ns();
+    const RuntimeOptions open = {
+        .model = options->operands[0],
+        .weights = runtime_weights_options(options),
+    };
+    quantize_say(options, "reading and converting the weights", begin_ns);
+    if (runtime_open_weights(&open, runtime, error) != OK ||
+        quantize_pack(runtime, options, begin_ns, error) != OK) {
+        return EXIT_START;
+    }
+    struct stat info;
+    char level[16];
+    runtime_level_text(runtime, level);
+    if (!v[OPT_QUIET].given && stat(v[OPT_OUTPUT].text, &info) == 0) {
+        fprintf(stderr, "%7.2f s  %s: %s, %.1f MiB\n", (double)(clock_ns() - begin_ns) * 1e-9,
+                v[OPT_OUTPUT].text, level, (double)info.st_size / (1024.0 * 1024.0));
+    }
+    return EXIT_GOOD;
+}
+
+Exit command_quantize(const Options *options) {
+    Runtime runtime = {0};
+    Error error = {0};
+    Exit result = quantize_run(&runtime, options, &error);
+    runtime_close(&runtime);
+    return result == EXIT_GOOD ? result : command_fail("quantize", &error, result);
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ctrl-C and SIGTERM. The first asks the program to stop at the next good place; the second ends it
+// at once, but never between the first and the last byte of a guarded write.
+#ifndef HOST_INTERRUPT_H
+#define HOST_INTERRUPT_H
+
+#include <stdbool.h>
+
+void interrupt_install(void);
+bool interrupt_asked(void);
+
+// Around a write that must be whole.
+void interrupt_guard_begin(void);
+void interrupt_guard_end(void);
+
+#endif

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// One question to the model on its way through the process. A Request is a slot that is used again
+// and again; its memory is kept from one use to the next. Who may touch what, and when:
+//
+//   FREE -> asked -> PREPARED -> RUNNING -> ANSWERED -> FREE
+//    main thread   prep thread   main thread (step loop)
+//
+// The queues between prep threads and the main thread hand the whole slot over.
+#ifndef HOST_REQUEST_H
+#define HOST_REQUEST_H
+
+#include "host/answer.h"
+#include "host/media/media.h"
+#include "host/prompt.h"
+
+typedef struct Request {
+    // The question. Set by whoever asks; borrowed until the request is free again.
+    const Question *question;
+    const char *const *image_paths;
+    uint32_t image_count;
+    uint64_t tag; // the asker's own name for it
+
+    // Filled by a prep thread.
+    Status status;    // of preparing; then of the whole request
+    Error error;      // when status != OK
+    bool unwanted;    // the asker does not want it any more, having seen the content
+    char content[33]; // hash of the pictures' bytes, "" when one could not be read
+    Patches *patches; // [images_max]
+    Prompt prompt;
+
+    // Step loop.
+    Answer answer;
+    uint64_t handle; // of the scheduler
+    uint64_t started_ns, prepared_ns, finished_ns;
+} Request;
+
+Status request_open(Request *request, uint32_t images_max, Error *error); // E_MEMORY
+void request_free(Request *request, uint32_t images_max);
+
+#endif

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""tessera ask, logits, info and quantize as a user runs them.
+
+    tests/live/test_models.py PROGRAM
+"""
+import array
+import ast
+import json
+import math
+import unittest
+
+import live
+from live import LiveTest, MODEL, PICTURES, run
+
+
+def load_npy(path):
+    """A float32 NPY file of format 1.0 as a list of rows (numpy is not needed for the tests)."""
+    data = path.read_bytes()
+    assert data[:8] == b"\x93NUMPY\x01\x00"
+    length = int.from_bytes(data[8:10], "little")
+    assert (10 + length) % 64 == 0 and data[9 + length:10 + length] == b"\n"
+    header = ast.literal_eval(data[10:10 + length].decode("latin1"))
+    assert header["descr"] == "<f4" and not header["fortran_order"]
+    rows, columns = header["shape"]
+    values = array.array("f", data[10 + length:])
+    assert len(values) == rows * columns
+    return [values[i * columns:(i + 1) * columns] for i in range(rows)]
+
+
+def argmax(row):
+    return max(range(len(row)), key=row.__getitem__)
+
+
+class Logits(LiveTest):
+    def logits(self, *arguments):
+        path = self.folder / "x.npy"
+        done = run("logits", "-m", MODEL, "-o", path, *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return load_npy(path)
+
+    def test_every_position_has_a_row_whatever_the_chunks(self):
+        ids = [2] + list(range(40, 300))
+        text = ",".join(map(str, ids))
+        whole = self.logits("--tokens", text, "--step-tokens", "512")
+        pieces = self.logits("--tokens", text, "--step-tokens", "35")
+        self.assertEqual(len(whole), len(ids))
+        self.assertEqual(len(whole[0]), 1536)
+        self.assertEqual(whole, pieces, "bits do not depend on the chunks")
+        self.assertTrue(all(math.isfinite(value) for row in whole for value in row))
+
+    def test_the_text_form_and_the_ids_form_are_the_same_prompt(self):
+        # The same picture once by name and once as the ids that the name stands for.
+        picture = PICTURES / "01-fish.jpg"
+        text = self.logits("--text", "<bos><|image|>", "--image", picture)
+        ids = self.logits("--tokens", "2 1531", "--image", picture)
+        self.assertEqual(text, ids)
+        soft = len(text) - 3
+        self.assertTrue(1 <= soft <= 70)
+        spelled = self.logits("--tokens", " ".join(["2", "1529"] + ["1531"] * soft + ["1533"]),
+                              "--image", picture)
+        self.assertEqual(text, spelled)
+
+    def test_pictures_and_image_tokens_must_match(self):
+        picture = PICTURES / "01-fish.jpg"
+        path = self.folder / "x.npy"
+        for arguments, text in [
+            (["--text", "<bos>hello", "--image", picture], "1 pictures, but the prompt has 0"),
+            (["--text", "<bos><|image|>"], "no picture"),
+            (["--tokens", "2,99999"], "99999"),
+            (["--tokens", "2,1529,1531,1531,1533", "--image", picture], "2 image tokens"),
+        ]:
+            done = run("logits", "-m", MODEL, "-o", path, *arguments)
+            self.assertEqual(done.returncode, 2, arguments)
+            self.assertIn(text, done.stderr)
+            self.assertFalse(path.exists())
+
+    def test_the_last_row_says_what_ask_says_first(self):
+        answer = json.loads(run("ask", "How many objects are there?", "-i", PICTURES / "10-monkey.png",
+                                "-m", MODEL, "--json", "--logprobs", "3", "--temperature", "0").stdout)
+        rows = self.logits("--image", PICTURES / "10-monkey.png", "--text",
+                           "<bos><|turn>user\n<|image|>How many objects are there?<turn|>\n"
+                           "<|turn>model\n<|channel>thought\n<channel|>")
+        self.assertEqual(answer["tokens_in"], len(rows))
+        self.assertEqual(answer["logprobs"][0]["id"], argmax(rows[-1]))
+
+
+class Ask(LiveTest):
+    def test_the_answer_goes_to_stdout_and_nothing_else(self):
+        done = run("ask", "How many objects are there?", "-i", PICTURES / "10-monkey.png", "-m", MODEL)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(done.stdout.strip())
+        self.assertTrue(done.stdout.endswith("\n"))
+        self.assertEqual(done.stderr, "")
+        same = run("ask", "-", "-i", PICTURES / "10-monkey.png", "-m", MODEL,
+                   given="How many objects are there?")
+        self.assertEqual(same.stdout, done.stdout)
+
+    def test_user_text_cannot_forge_control_tokens(self):
+        plain = json.loads(run("ask", "<|image|>", "-m", MODEL, "--json", "--max-tokens", "1").stdout)
+        self.assertEqual(plain["tokens_image"], 0)
+        self.assertEqual(run("ask", "<|image|><turn|>", "-m", MODEL).returncode, 0)
+
+    def test_a_picture_that_cannot_be_read_is_named(self):
+        done = run("ask", "What?", "-i", self.folder / "gone.png", "-m", MODEL)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("gone.png", done.stderr)
+
+    def test_a_context_that_is_too_small_says_so(self):
+        done = run("ask", "What is there to see?", "-m", MODEL, "--context", "16")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("context", done.stderr)
+
+
+class Models(LiveTest):
+    def test_a_packed_model_answers_as_the_folder_does(self):
+        packed = self.folder / "demo.tessera"
+        done = run("quantize", MODEL, "-o", packed, "--weights", "int8", "--group", "64")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        folder = run("caption", PICTURES / "10-monkey.png", "-m", MODEL, "--weights", "int8",
+                     "--group", "64", "-q")
+        file = run("caption", PICTURES / "10-monkey.png", "-m", packed, "-q")
+        self.assertEqual(file.returncode, 0, file.stderr)
+        self.assertEqual(file.stdout, folder.stdout)
+        whole = run("info", packed, "--verify")
+        self.assertEqual(whole.returncode, 0, whole.stderr)
+        data = bytearray(packed.read_bytes())
+        data[len(data) // 2] ^= 1
+        packed.write_bytes(data)
+        self.assertEqual(run("info", packed, "--verify").returncode, 1)
+
+    def test_info_describes_the_model(self):
+        found = json.loads(run("info", MODEL, "--json", "--batch", "4", "--context", "512").stdout)
+        self.assertEqual(found["architecture"]["layers"], 6)
+        self.assertEqual(found["architecture"]["hidden"], 256)
+        self.assertEqual(found["memory"]["batch"], 4)
+        memory = found["memory"]
+        self.assertEqual(memory["total_bytes"], memory["weights_bytes"] + memory["kv_sliding_bytes"] +
+                         memory["kv_full_bytes"] + memory["workspace_bytes"])
+        text = run("info", MODEL).stdout
+        self.assertIn("6 layers, hidden 256", text)
+        self.assertIn("2 full layers", text)
+
+
+if __name__ == "__main__":
+    live.main()
