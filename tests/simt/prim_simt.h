@@ -91,21 +91,24 @@ template <typename T> struct SimtShuffle {
     T value, result;
     int lane;
 };
-template <typename T> DEVICE T warp_shuffle(T value, int lane, SIMT_SITE) {
+template <typename T> DEVICE T simt_shuffle(SimtOp op, T value, int lane, SimtSite site) {
     SimtShuffle<T> shuffle = {value, value, lane & 31};
     simt_warp_meet(
-        SIMT_SHUFFLE, &shuffle,
+        op, &shuffle,
         [](void *const args[32]) {
             for (int i = 0; i < 32; i++) {
                 auto *mine = static_cast<SimtShuffle<T> *>(args[i]);
                 mine->result = static_cast<SimtShuffle<T> *>(args[mine->lane])->value;
             }
         },
-        SIMT_HERE);
+        site);
     return shuffle.result;
 }
+template <typename T> DEVICE T warp_shuffle(T value, int lane, SIMT_SITE) {
+    return simt_shuffle(SIMT_SHUFFLE, value, lane, SIMT_HERE);
+}
 template <typename T> DEVICE T warp_shuffle_xor(T value, int mask, SIMT_SITE) {
-    return warp_shuffle(value, (int)(simt_index.thread % 32) ^ mask, file, line);
+    return simt_shuffle(SIMT_SHUFFLE_XOR, value, (int)(simt_index.thread % 32) ^ mask, SIMT_HERE);
 }
 DEVICE unsigned warp_ballot(bool predicate, SIMT_SITE) {
     struct Ballot {

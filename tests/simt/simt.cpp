@@ -85,9 +85,13 @@ static void note_fault(SimtSite site, const std::string &rule) {
     block.broken = true;
 }
 
-// From inside a thread: the launch is over for it.
-static void thread_fault(SimtSite site, const std::string &rule) {
-    note_fault(site, rule);
+// From inside a thread: the launch is over for it. Its stack is abandoned, not unwound, so the text
+// must be freed here.
+static void thread_fault(SimtSite site, std::string &&rule) {
+    {
+        std::string text = std::move(rule);
+        note_fault(site, text);
+    }
     fiber_leave(&fibers[running], true);
     abort();
 }
@@ -220,7 +224,7 @@ unsigned char *simt_shared_base(void) {
 void simt_shared_access(const void *pointer, size_t bytes, bool store, SimtSite site) {
     std::string rule = shadow.access(pointer, bytes, store, actor());
     if (!rule.empty()) {
-        thread_fault(site, rule);
+        thread_fault(site, std::move(rule));
     }
     if (simt_options.profile) {
         profile.add(true, store, running, pointer, bytes, site);

@@ -106,7 +106,8 @@ def main(folder, total, skip):
                 attention_mask=masks(ids == sampler.image_id, torch.bfloat16)).logits[0, -1].float()
 
         def our_scores(ids):
-            return ours.logits(ours(ids, ids == sampler.image_id, pixels, places))[0, -1]
+            last = torch.tensor([0]), torch.tensor([ids.shape[1] - 1])
+            return ours(ids, ids == sampler.image_id, pixels, places, *last)[0]
 
         with_masks = greedy(inputs["input_ids"], their_scores, suppressed, stops)
         alone = greedy(inputs["input_ids"], our_scores, suppressed, stops)

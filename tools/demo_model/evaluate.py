@@ -5,7 +5,7 @@ only if greedy decoding would give it token for token, its end included. That is
 forward pass: greedy decoding reproduces a text exactly when each of its tokens is the best one
 after those before it.
 
-    python evaluate.py ../../examples/demo-model [scenes]
+    python evaluate.py ../../examples/demo-model [scenes] [loose]
 """
 import sys
 
@@ -35,21 +35,20 @@ def load(folder):
 def exact(net, sampler, packed):
     """-> for each sample whether its answer is the greedy one, and the mean loss of its tokens"""
     batch = collate(packed, sampler.image_id)
-    hidden = net(batch["ids"], batch["is_image"], batch["pixels"], batch["places"])
     rows, columns, wanted = batch["targets"][:batch["said"]].unbind(1)
-    scores = net.logits(hidden[rows, columns])
+    scores = net(batch["ids"], batch["is_image"], batch["pixels"], batch["places"], rows, columns)
     for token in ("<audio|>", "<image|>"):  # as generation_config.json asks
         scores[:, sampler.tokenizer.token_to_id(token)] = -1e9
     wrong = torch.bincount(rows, (scores.argmax(-1) != wanted).float(), minlength=len(packed))
     return (wrong == 0).tolist(), F.cross_entropy(scores, wanted).item()
 
 
-def main(folder, total):
+def main(folder, total, loose):
     net, sampler = load(folder), Sampler()
     questions = dict(caption=wording.CAPTION[0], count=wording.COUNT[0], colour=wording.COLOUR[0])
     hits = {(kind, n): [] for kind in questions for n in (1, 2, 3)}
     for start in range(0, total, 25):
-        drawn = [scenes.scene(seed) for seed in range(start, min(start + 25, total))]
+        drawn = [scenes.scene(seed, loose=loose) for seed in range(start, min(start + 25, total))]
         for kind, question in questions.items():
             packed = [sampler.pack(wording.prompt(question), sampler.answer(kind, plan), plan, picture)
                       for picture, plan in drawn]
@@ -68,4 +67,5 @@ def main(folder, total):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1000)
+    numbers = [int(a) for a in sys.argv[2:] if a.isdigit()]
+    main(sys.argv[1], (numbers + [1000])[0], "loose" in sys.argv)

@@ -111,8 +111,10 @@ class Layer(nn.Module):
         self.pre_feedforward_layernorm, self.post_feedforward_layernorm = Scale(width), Scale(width, 0.3)
         self.layer_scalar = nn.Parameter(torch.ones(1))
 
-    def forward(self, x, table, mask):
-        x = x + self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), table, mask))
+    def attend(self, x, table, mask):
+        return x + self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), table, mask))
+
+    def digest(self, x):
         x = x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
         return x * self.layer_scalar
 
@@ -170,9 +172,9 @@ class DemoModel(nn.Module):
         self.tables = (rope_table(limit, SHAPE["head_dim"], 1e4),
                        rope_table(limit, SHAPE["full_head_dim"], 1e6, 0.25))
 
-    def forward(self, ids, is_image, pixels, places):
-        """ids [batch, length], padded at the end; one picture or none a row. Returns the final
-        hidden states, normed; logits() turns chosen rows of them into scores."""
+    def forward(self, ids, is_image, pixels, places, rows, columns):
+        """ids [batch, length], padded at the end; one picture or none a row. Returns the scores
+        that follow the positions (rows[i], columns[i])."""
         decoder, length = self.model.language_model, ids.shape[1]
         x = decoder.embed_tokens.weight[ids] * math.sqrt(SHAPE["hidden"])
         if pixels is not None:
@@ -183,9 +185,9 @@ class DemoModel(nn.Module):
         masks = [torch.zeros(open_.shape).masked_fill_(~open_, -1e9) for open_ in (block, causal)]
         tables = [[t[:length] for t in table] for table in self.tables]
         for layer in decoder.layers:
-            x = layer(x, tables[layer.self_attn.full], masks[layer.self_attn.full])
-        return decoder.norm(x)
-
-    def logits(self, hidden):
-        scores = F.linear(hidden.to(DTYPE), self.model.language_model.embed_tokens.weight.to(DTYPE))
+            x = layer.attend(x, tables[layer.self_attn.full], masks[layer.self_attn.full])
+            if layer is decoder.layers[-1]:
+                x = x[rows, columns]  # nothing after the last attention looks sideways
+            x = layer.digest(x)
+        scores = F.linear(decoder.norm(x).to(DTYPE), decoder.embed_tokens.weight.to(DTYPE))
         return SHAPE["cap"] * torch.tanh(scores.float() / SHAPE["cap"])

@@ -6,7 +6,7 @@ font and Pillow), each with a line in truth.jsonl: file, caption, count, colour.
     python pictures.py ../../examples
 
 pictures/ holds 24 files of mixed formats and sizes, as a user's own folder would; scenes/ holds
-200 scenes at the size the model sees.
+200 scenes of the loose rule at the size the model sees.
 """
 import json
 import os
@@ -50,7 +50,7 @@ def main(folder):
         out.write("\n".join(lines) + "\n")
     lines = []
     for index in range(200):
-        picture, plan = scenes.scene(SCENES + index)
+        picture, plan = scenes.scene(SCENES + index, loose=True)
         file = f"{index:03d}.webp"
         picture.save(f"{folder}/scenes/{file}", quality=92, method=6)
         lines.append(truth(plan, file))

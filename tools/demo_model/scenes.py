@@ -18,7 +18,10 @@ FONT = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
 NAMES = "/usr/share/unicode/cldr/common/annotations/en.xml"
 PATCH = 48
 GRIDS = [(8, 8), (9, 7), (7, 9), (10, 7), (7, 10)]  # columns, rows; all fill a budget of 70
-SIZES = [112, 152, 208]                             # longer side of a thing, in pixels
+# Longer side of a thing in pixels, by how many there are. The loose rule mixes sizes and lets things
+# stand closer: training begins with it, and examples/scenes is drawn by it to be a harder test.
+SIZES = {1: [152, 208], 2: [152], 3: [112]}
+LOOSE_SIZES = {1: [112, 152, 208], 2: [112, 152, 112, 152, 208], 3: [112, 112, 112, 152]}
 STEP, JITTER = 24, 3                                # centres lie on this lattice, give or take
 TURNS = [0, 0, 0, 0, 0, -8, 8]                      # degrees
 
@@ -163,18 +166,18 @@ def _clear(thing, others, gap):
     return True
 
 
-def _readable(things):
+def _readable(things, loose):
     """True when the caption's left/above and left-to-right order cannot be argued about."""
     if len(things) == 2:
         dx, dy = abs(things[0].x - things[1].x), abs(things[0].y - things[1].y)
-        return max(dx, dy) >= 1.5 * min(dx, dy)
+        return max(dx, dy) >= (1.5 if loose else 2) * min(dx, dy)
     if len(things) == 3:
         xs = sorted(t.x for t in things)
-        return min(xs[1] - xs[0], xs[2] - xs[1]) >= 60
+        return min(xs[1] - xs[0], xs[2] - xs[1]) >= (60 if loose else 84)
     return True
 
 
-def layout(rng, count=None, crowd=False):
+def layout(rng, count=None, crowd=False, loose=False):
     """Choose a scene. A crowd holds as many things as fit; it has no caption, only patch labels."""
     wanted = 9 if crowd else count or rng.choice([1, 1, 1, 2, 2, 2, 2, 3, 3, 3])
     while True:
@@ -188,8 +191,7 @@ def layout(rng, count=None, crowd=False):
             kind = rng.randrange(len(NAME_OF))
             if any(kind == t.kind for t in things) or not sprites().stands_out(kind, colour):
                 continue
-            size = rng.choice(SIZES if wanted == 1 else SIZES[:2] + SIZES if wanted == 2
-                              else [112, 112, 112, 152])
+            size = rng.choice((LOOSE_SIZES if loose else SIZES)[min(wanted, 3)])
             low = size // 2 + 6
             x = STEP * rng.randint(-(-low // STEP), (width - low) // STEP)
             y = STEP * rng.randint(-(-low // STEP), (height - low) // STEP)
@@ -197,7 +199,7 @@ def layout(rng, count=None, crowd=False):
                           size, rng.choice(TURNS))
             if _clear(thing, things, 2 if crowd else 8):
                 things.append(thing)
-        if crowd or (len(things) == wanted and _readable(things)):
+        if crowd or (len(things) == wanted and _readable(things, loose)):
             return Layout((columns, rows), colour, things)
 
 
@@ -242,10 +244,10 @@ def wear(picture, rng):
     return picture.resize(size, Image.BICUBIC) if picture.size != size else picture
 
 
-def scene(seed, count=None):
+def scene(seed, count=None, loose=False):
     """The scene of a seed: (picture, layout)."""
     rng = random.Random(seed)
-    plan = layout(rng, count)
+    plan = layout(rng, count, loose=loose)
     return draw(plan, rng), plan
 
 

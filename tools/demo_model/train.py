@@ -69,9 +69,9 @@ class Sampler:
         weights = np.where(kinds >= 0, 1.0, GROUND_WEIGHT).astype(np.float32)
         return head + tail, len(head), scenes.patches(picture), places, (labels, weights)
 
-    def crowd(self, seed):
+    def crowd(self, seed, loose):
         rng = random.Random(seed)
-        plan = scenes.layout(rng, crowd=True)
+        plan = scenes.layout(rng, crowd=True, loose=loose)
         picture = scenes.draw(plan, rng)
         if rng.random() < 0.1:
             picture = scenes.wear(picture, rng)
@@ -84,15 +84,15 @@ class Sampler:
         about = scenes.with_article(scenes.NAME_OF[rng.choice(plan.things).kind])
         return self.pack(wording.prompt(wording.WRITE_ABOUT.format(about), False), plan.caption())
 
-    def sample(self, seed, single, long):
+    def sample(self, seed, count, long, loose):
         rng = random.Random(seed)
         if rng.random() < 0.05:
             return self.text(rng)
-        plan = scenes.layout(rng, 1 if single else None)
+        plan = scenes.layout(rng, count, loose=loose)
         picture = scenes.draw(plan, rng)
         if rng.random() < 0.15:
             picture = scenes.wear(picture, rng)
-        kind = rng.choice(["caption"] * 8 + ["count", "colour"])
+        kind = rng.choice(["caption"] * 16 + ["count"] * 3 + ["colour"])
         question, answer = self.question(kind, rng), self.answer(kind, plan)
         form = rng.choice(["think", "again", "system"]) if long else "plain"
         prompt = wording.prompt(question)
@@ -122,12 +122,12 @@ def collate(samples, image_id):
             first = tokens.index(image_id)
             seen += [(row, first + i, label) for i, label in enumerate(labels[0])]
     pictures = [s for s in samples if s[2] is not None]
-    weights = [s[4][1] for s in pictures]
+    weights = [s[4][1] for s in pictures if s[4] is not None]
     targets = np.array(said + seen, np.int64).reshape(-1, 3)
     ids = torch.from_numpy(ids)
     return dict(
         ids=ids, is_image=ids == image_id, targets=torch.from_numpy(targets), said=len(said),
-        weights=torch.from_numpy(np.concatenate(weights)) if pictures else torch.zeros(0),
+        weights=torch.from_numpy(np.concatenate(weights)) if weights else torch.zeros(0),
         pixels=torch.from_numpy(np.concatenate([s[2] for s in pictures])) if pictures else None,
         places=torch.from_numpy(np.concatenate([s[3] for s in pictures])) if pictures else None)
 
@@ -143,12 +143,17 @@ class Stream(torch.utils.data.IterableDataset):
         sampler, rng, seed = Sampler(), random.Random(self.seed), self.seed
         while True:
             done = self.done.item()
-            crowd = rng.random() < (0.6 if done < 0.08 else 0.3 if done < 0.5 else 0.15)
-            single = 0.7 if done < 0.08 else 0.1
+            # three stages: name things; caption them; caption many, in the clearer scenes (not loose)
+            stage = 0 if done < 0.08 else 1 if done < 0.34 else 2
+            crowd = rng.random() < (0.6, 0.3, 0.03)[stage]
+            counts = ((1, 1, 1, 1, 1, 1, 1, 2, 2, 3), (1, 1, 1, 1, 2, 2, 2, 3, 3, 3),
+                      (1, 2, 2, 2, 2, 3, 3, 3, 3, 3))[stage]
             long = rng.random() < 0.1  # the long forms share batches: less padding
-            batch = [sampler.crowd(seed + i) if crowd
-                     else sampler.sample(seed + i, rng.random() < single, long)
+            batch = [sampler.crowd(seed + i, stage < 2) if crowd
+                     else sampler.sample(seed + i, rng.choice(counts), long, stage < 2)
                      for i in range(BATCH)]
+            if stage == 2 and not crowd and rng.random() < 0.7:
+                batch = [b[:4] + (None,) for b in batch]  # patches are known by now: save the time
             seed += BATCH
             batch = collate(batch, sampler.image_id)
             batch["seed"] = seed
@@ -157,9 +162,8 @@ class Stream(torch.utils.data.IterableDataset):
 
 def losses(net, batch):
     """-> (answer loss, patch loss, share of patches named right)"""
-    hidden = net(batch["ids"], batch["is_image"], batch["pixels"], batch["places"])
     rows, columns, wanted = batch["targets"].unbind(1)
-    scores = net.logits(hidden[rows, columns])
+    scores = net(batch["ids"], batch["is_image"], batch["pixels"], batch["places"], rows, columns)
     each = F.cross_entropy(scores, wanted, reduction="none")
     said, weights = batch["said"], batch["weights"]
     spoken = each[:said].mean() if said else torch.zeros(())
@@ -263,7 +267,9 @@ def main():
         (spoken + PATCH_WEIGHT * patch).backward()
         mover.step(rate)
         seed, step = batch["seed"], step + 1
-        recent.append((spoken.item() if batch["said"] else np.nan, patch.item(), right.item()))
+        named = len(batch["weights"]) > 0
+        recent.append((spoken.item() if batch["said"] else np.nan,
+                       patch.item() if named else np.nan, right.item()))
         if step % 25 == 0:
             said, seen, hit = np.nanmean(np.array(recent), 0)
             minutes = (spent + time.time() - began) / 60

@@ -10,9 +10,20 @@
 
 #include <vector>
 
+static std::vector<void *> taken;
+
+static void free_all(void) {
+    for (void *p : taken) {
+        cudaFree(p);
+    }
+    taken.clear();
+    cr_assert_eq(simt_memory_used(), 0);
+}
+
 template <typename T> static T *device_copy(const std::vector<T> &host) {
     void *p;
     cr_assert_eq(cudaMalloc(&p, host.size() * sizeof(T)), cudaSuccess);
+    taken.push_back(p);
     cudaMemcpyAsync(p, host.data(), host.size() * sizeof(T), cudaMemcpyHostToDevice, nullptr);
     return (T *)p;
 }
@@ -64,10 +75,8 @@ Test(simt, every_thread_of_every_block_runs_once) {
         for (int i = 0; i < 1000; i++) {
             cr_assert_eq(out[i], i * i + 1);
         }
-        cudaFree(a.data);
-        cudaFree(a.out);
+        free_all();
     }
-    cr_assert_eq(simt_memory_used(), 0);
 }
 
 // Sum of a block by shuffles and shared memory.
@@ -102,8 +111,7 @@ Test(simt, barriers_and_shuffles_give_one_answer_under_all_schedules) {
                      (int)seed, simt_fault());
         cr_assert_eq(host_copy(a.out, 1)[0], expected);
         cr_assert_eq(simt_report()->barriers, 1);
-        cudaFree(a.data);
-        cudaFree(a.out);
+        free_all();
     }
 }
 
@@ -184,6 +192,7 @@ Test(simt, mma_s8_has_the_published_layout) {
             cr_assert_eq(d[row * 8 + n], 2 * sum, "(%d, %d)", row, n);
         }
     }
+    free_all();
 }
 
 Test(simt, mma_bf16_has_the_published_layout) {
@@ -209,6 +218,7 @@ Test(simt, mma_bf16_has_the_published_layout) {
             cr_assert_eq(d[row * 8 + n], sum, "(%d, %d)", row, n);
         }
     }
+    free_all();
 }
 
 // ---- A small product with all the machinery: cp.async, two stages, ldmatrix, swizzle ------------
@@ -289,6 +299,7 @@ static uint64_t run_small_gemm(uint64_t seed, bool swizzle) {
     }
     cr_assert_eq(simt_report()->load_sectors, simt_report()->load_sectors_min);
     cr_assert_eq(simt_report()->load_sectors, 2 * 16 * K / 32);
+    free_all();
     return simt_report()->bank_conflicts;
 }
 
@@ -333,6 +344,7 @@ Test(simt, ldmatrix_gives_rows_and_transposed_gives_columns) {
             cr_assert_eq((uint32_t)d[lane * 8 + 4 + j], turned);
         }
     }
+    free_all();
 }
 
 // ---- Planted faults -----------------------------------------------------------------------------
@@ -460,8 +472,7 @@ Test(simt, each_planted_fault_is_caught_and_named) {
             }
             cr_assert_eq(cudaStreamSynchronize(nullptr), cudaErrorLaunchFailure); // sticky
             reset(seed);
-            cudaFree(a.data);
-            cudaFree(a.out);
+            free_all();
         }
     }
 }
@@ -504,7 +515,7 @@ Test(simt, a_captured_graph_runs_at_each_launch_and_not_before) {
     cudaGraphExecDestroy(exec);
     cudaGraphDestroy(graph);
     cudaStreamDestroy(stream);
-    cudaFree(a.data);
+    free_all();
 }
 
 Test(simt, memory_is_limited_poisoned_and_counted) {
