@@ -93,6 +93,9 @@ static bool is_space(uint32_t code) {
 Bytes chat_trim(Bytes text) {
     uint32_t code;
     size_t length, begin = 0, end = text.length;
+    if (end == 0) {
+        return text;
+    }
     while (begin < end && (length = utf8_decode(text, begin, &code)) > 0 && is_space(code)) {
         begin += length;
     }

@@ -28,8 +28,7 @@ typedef struct Builder {
     BlobHeader header;
     uint8_t *kinds;
     uint16_t *code_index;
-    int32_t *code_pages;
-    size_t code_page_count;
+    Buffer code_pages; // i32 [pages][256]
     int32_t byte_ids[256];
     TokenizerPair *pairs;
     size_t pair_slots;
@@ -93,18 +92,31 @@ static Status no_memory(Builder *builder) {
                      builder->source);
 }
 
+static int32_t *code_page(const Builder *builder, uint16_t page) {
+    return (int32_t *)builder->code_pages.data + (size_t)page * 256;
+}
+
+static uint16_t add_code_page(Builder *builder) {
+    int32_t empty[256];
+    memset(empty, 0xff, sizeof empty);
+    uint16_t page = (uint16_t)(builder->code_pages.length / sizeof empty);
+    buffer_append(&builder->code_pages, empty, sizeof empty);
+    return page;
+}
+
 // Kinds, code point pages and byte tokens, one look at every piece.
 static Status index_pieces(Builder *builder) {
     const TokenizerInput *input = builder->input;
     builder->kinds = calloc(input->vocab_size, 1);
     builder->code_index = calloc(TOKENIZER_CODE_PAGES, sizeof *builder->code_index);
-    // Page 0 is the page of nothing; a page is added when its first code point is seen.
-    builder->code_pages = malloc((TOKENIZER_CODE_PAGES + 1) * (size_t)256 * sizeof(int32_t));
-    if (builder->kinds == NULL || builder->code_index == NULL || builder->code_pages == NULL) {
+    if (builder->kinds == NULL || builder->code_index == NULL) {
         return no_memory(builder);
     }
-    memset(builder->code_pages, 0xff, 256 * sizeof(int32_t));
-    builder->code_page_count = 1;
+    // Page 0 is the page of nothing; another is added when its first code point is seen.
+    add_code_page(builder);
+    if (builder->code_pages.failed) {
+        return no_memory(builder);
+    }
     for (uint32_t id = 0; id < input->vocab_size; id++) {
         uint32_t code;
         if (tokenizer_byte_of_piece(input->pieces[id]) >= 0) {
@@ -112,10 +124,12 @@ static Status index_pieces(Builder *builder) {
         } else if (single_code(input->pieces[id], &code)) {
             uint16_t *page = &builder->code_index[code >> 8];
             if (*page == 0) {
-                *page = (uint16_t)builder->code_page_count++;
-                memset(builder->code_pages + (size_t)*page * 256, 0xff, 256 * sizeof(int32_t));
+                *page = add_code_page(builder);
             }
-            builder->code_pages[(size_t)*page * 256 + (code & 255)] = (int32_t)id;
+            if (builder->code_pages.failed) {
+                return no_memory(builder);
+            }
+            code_page(builder, *page)[code & 255] = (int32_t)id;
         }
     }
     bool all_bytes = true;
@@ -188,7 +202,7 @@ static uint32_t last_code(Bytes piece) {
 }
 
 static int32_t id_of_code(const Builder *builder, uint32_t code) {
-    return builder->code_pages[(size_t)builder->code_index[code >> 8] * 256 + (code & 255)];
+    return code_page(builder, builder->code_index[code >> 8])[code & 255];
 }
 
 static void mark_crossing(Builder *builder, Bytes left, Bytes right) {
@@ -357,8 +371,8 @@ static Status write_all(Builder *builder) {
                   sizeof *input->piece_hash);
     write_section(builder, SECTION_CODE_INDEX, builder->code_index, TOKENIZER_CODE_PAGES,
                   sizeof *builder->code_index);
-    write_section(builder, SECTION_CODE_PAGES, builder->code_pages, builder->code_page_count * 256,
-                  sizeof *builder->code_pages);
+    write_section(builder, SECTION_CODE_PAGES, builder->code_pages.data,
+                  builder->code_pages.length / sizeof(int32_t), sizeof(int32_t));
     write_section(builder, SECTION_BYTE_IDS, builder->byte_ids, 256, sizeof *builder->byte_ids);
     write_section(builder, SECTION_PAIRS, builder->pairs, builder->pair_slots,
                   sizeof *builder->pairs);
@@ -400,7 +414,7 @@ Status tokenizer_build(const TokenizerInput *input, const char *source, Buffer *
     }
     free(builder.kinds);
     free(builder.code_index);
-    free(builder.code_pages);
+    buffer_free(&builder.code_pages);
     free(builder.pairs);
     buffer_free(&builder.text);
     return status;

@@ -7,7 +7,8 @@ with those byte tokens between them. Python's surrogateescape decides which byte
 
 One thing we do not copy: with ignore_merges, a plain text that spells a control token exactly is
 given that token by the package even when told to encode control tokens as text. encode returns None
-for those; the tests then ask only that ours holds no control token.
+for those; the tests then ask only that ours holds no control token. It also returns None for invalid
+UTF-8 when merges join byte tokens, where the stretches cannot be taken one by one.
 """
 import json
 import re
@@ -21,6 +22,7 @@ class Expected:
         with open(path, encoding="utf-8") as file:
             model = json.load(file)["model"]
         self.ignore_merges, self.byte_fallback = model["ignore_merges"], model["byte_fallback"]
+        self.byte_merges = any("<0x" in part for merge in model["merges"] for part in merge)
         if "<0x00>" not in model["vocab"]:
             self.byte_fallback = False
         added = self.tokenizer.get_added_tokens_decoder().values()
@@ -33,6 +35,8 @@ class Expected:
         text = data.decode(errors="surrogateescape")
         if not self.byte_fallback:  # then such a byte is an unknown character, as U+FFFD is
             text = re.sub("[\udc80-\udcff]", "\ufffd", text)
+        elif self.byte_merges and re.search("[\udc80-\udcff]", text):
+            return None
         ids = []
         for part in re.split("([\udc80-\udcff])", text):
             if len(part) == 1 and "\udc80" <= part <= "\udcff":

@@ -108,8 +108,10 @@ def variants():
     strip["added_tokens"].append({"id": vocab["in"], "content": "in", "single_word": False, "lstrip": False,
                                   "rstrip": True, "normalized": True, "special": False})
     results = {
-        "whole": variant({"merges": [*map(list, merges), ["<0x41>", "<0x42>"]],
-                          "vocab": {**vocab, "<0x41><0x42>": len(vocab)}}),  # a merge of bytes: no cuts
+        # Merges of bytes, one of them from the end of one character to the next (joiner and emoji):
+        # no place is safe to cut.
+        "whole": variant({"merges": [*map(list, merges), ["<0xF0>", "<0x9F>"], ["<0x8D>", "<0xF0><0x9F>"]],
+                          "vocab": {**vocab, "<0xF0><0x9F>": len(vocab), "<0x8D><0xF0><0x9F>": len(vocab) + 1}}),
         "unknown_fused": variant({"byte_fallback": False}),
         "unknown_single": tokenizer_json(no_bytes, [m for m in merges if "".join(m) in no_bytes]),
         "unknown_dropped": variant({"byte_fallback": False, "unk_token": None}),

@@ -52,8 +52,8 @@ def write_hashes(name, texts):
     with open(HERE / f"{name}.hash", "wb") as file:
         for data in texts:
             ids = expected.encode(data, True)
-            decoded = expected.decode(ids, False).encode()
-            file.write(struct.pack("<3I", ids_hash(ids), ids_hash(expected.encode(data, False)), fnv(decoded)))
+            decoded = 0 if ids is None else fnv(expected.decode(ids, False).encode())
+            file.write(struct.pack("<3I", ids_hash(ids), ids_hash(expected.encode(data, False)), decoded))
 
 
 def write_decodes(name, count=1500):

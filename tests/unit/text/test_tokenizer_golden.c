@@ -76,28 +76,29 @@ ParameterizedTest(Vocabulary *vocabulary, tokenizer_golden, equals_the_package) 
     snprintf(path, sizeof path, GOLDEN("%s.hash"), vocabulary->name);
     read_whole(path, &hashes);
     Bytes all = {texts.data, texts.length}, want = {hashes.data, hashes.length};
-    size_t row = 0, index = 0;
+    size_t row = 0, index = 0, compared = 0;
     for (size_t at = 0; at < all.length; index++) {
         Bytes text = {all.data + at + 4, golden_u32(all, at)};
         at += 4 + text.length;
         if (index % vocabulary->stride != 0) {
             continue;
         }
-        uint32_t plain = golden_u32(want, row + 4);
+        uint32_t parsed = golden_u32(want, row), plain = golden_u32(want, row + 4);
         if (plain != 0) {
             cr_assert_eq(encoded_hash(&fixture, text, TOKENIZER_PLAIN), plain,
-                         "text %zu (\"%.*s\") as plain text with %s", index, (int)text.length,
-                         text.data, vocabulary->name);
+                         "text %zu as plain text with %s", index, vocabulary->name);
         }
-        cr_assert_eq(encoded_hash(&fixture, text, TOKENIZER_PARSE_SPECIAL), golden_u32(want, row),
-                     "text %zu (\"%.*s\") with %s", index, (int)text.length, text.data,
-                     vocabulary->name);
-        cr_assert_eq(decoded_hash(&fixture), golden_u32(want, row + 8),
-                     "text %zu (\"%.*s\") decoded with %s", index, (int)text.length, text.data,
-                     vocabulary->name);
+        if (parsed != 0) {
+            cr_assert_eq(encoded_hash(&fixture, text, TOKENIZER_PARSE_SPECIAL), parsed,
+                         "text %zu with %s", index, vocabulary->name);
+            cr_assert_eq(decoded_hash(&fixture), golden_u32(want, row + 8),
+                         "text %zu decoded with %s", index, vocabulary->name);
+        }
+        compared += (plain != 0) + (parsed != 0);
         row += 12;
     }
     cr_assert_eq(row, want.length, "every row of the fixture is used");
+    cr_assert_gt(compared, row / 12 * 2 * 9 / 10, "only a few texts are not compared");
     buffer_free(&texts);
     buffer_free(&hashes);
     fixture_close(&fixture);
