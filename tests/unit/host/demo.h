@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The demo model as a started or only opened Runtime, for tests that need a real one.
+#ifndef TESTS_UNIT_HOST_DEMO_H
+#define TESTS_UNIT_HOST_DEMO_H
+
+#include "host/boot.h"
+#include "host/question.h"
+
+enum { DEMO_PICTURES = 4 };
+
+extern const char *const demo_pictures[DEMO_PICTURES];
+
+void demo_open(Runtime *runtime, const char *isa);
+Question demo_question(const char *text); // greedy, budget 70, 40 tokens
+
+#endif

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// The runner with the demo model: every request is finished exactly once, answers do not depend on
+// the crowd, bad pictures harm nobody, a sink that has enough ends the run.
+#include "host/runner.h"
+
+#include "tests/unit/host/demo.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { REQUESTS = 24 };
+
+typedef struct Job {
+    Question question;
+    const char *paths[REQUESTS];
+    uint32_t asked, finished, finished_max;
+    char *captions[REQUESTS]; // by tag, "" = error
+    uint32_t text_bytes;
+} Job;
+
+static bool job_next(void *context, Request *request) {
+    Job *job = context;
+    if (job->asked == REQUESTS) {
+        return false;
+    }
+    request->question = &job->question;
+    request->image_paths = &job->paths[job->asked];
+    request->image_count = 1;
+    request->tag = job->asked++;
+    return true;
+}
+
+static void job_text(void *context, Request *request, AnswerPart part, Bytes text) {
+    (void)request;
+    (void)part;
+    ((Job *)context)->text_bytes += (uint32_t)text.length;
+}
+
+static bool job_finished(void *context, Request *request) {
+    Job *job = context;
+    cr_assert_null(job->captions[request->tag], "finished twice");
+    Bytes caption = request->status == OK ? answer_trimmed(&request->answer) : (Bytes){0};
+    job->captions[request->tag] =
+        strndup(caption.length > 0 ? (const char *)caption.data : "", caption.length);
+    return ++job->finished < job->finished_max;
+}
+
+static Status run(Job *job, uint32_t batch, uint32_t prep_threads, const char *isa) {
+    Error error = {0};
+    Runtime runtime;
+    StepLoopStats stats;
+    demo_open(&runtime, isa);
+    const Sizes sizes = {.batch = batch, .waiting = 4 + prep_threads, .images = 1, .context = 160};
+    cr_assert_eq(runtime_start(&runtime, &sizes, &error), OK, "%s", error.text);
+    const PromptMaker maker = prompt_maker(&runtime);
+    const RunnerOptions options = {
+        .runtime = &runtime,
+        .prep_threads = prep_threads,
+        .prep = {.maker = &maker, .limits = media_limits_default()},
+        .next = job_next,
+        .text = job_text,
+        .finished = job_finished,
+        .context = job,
+    };
+    job->asked = job->finished = job->text_bytes = 0;
+    Status status = runner_run(&options, &stats, &error);
+    SchedulerStats left = sched_stats(runtime.scheduler);
+    cr_expect_eq(left.running + left.waiting, 0, "the scheduler is empty afterwards");
+    runtime_close(&runtime);
+    return status;
+}
+
+static Job make_job(void) {
+    Job job = {.question = demo_question("Describe this image."), .finished_max = UINT32_MAX};
+    for (uint32_t i = 0; i < REQUESTS; i++) {
+        job.paths[i] = demo_pictures[i % DEMO_PICTURES];
+    }
+    return job;
+}
+
+static void forget(Job *job) {
+    for (uint32_t i = 0; i < REQUESTS; i++) {
+        free(job->captions[i]);
+        job->captions[i] = NULL;
+    }
+}
+
+Test(runner, answers_do_not_depend_on_crowd_or_threads) {
+    Job alone = make_job(), crowd = make_job();
+    cr_assert_eq(run(&alone, 1, 1, "auto"), OK);
+    cr_assert_eq(run(&crowd, 7, 3, "auto"), OK);
+    cr_assert_eq(alone.finished, REQUESTS);
+    cr_assert_eq(crowd.finished, REQUESTS);
+    for (uint32_t i = 0; i < REQUESTS; i++) {
+        cr_expect_gt(strlen(alone.captions[i]), 5);
+        cr_expect_str_eq(alone.captions[i], crowd.captions[i]);
+        cr_expect_str_eq(alone.captions[i], alone.captions[i % DEMO_PICTURES]);
+    }
+    cr_expect_geq(crowd.text_bytes, REQUESTS * 5);
+    forget(&alone);
+    forget(&crowd);
+}
+
+Test(runner, a_bad_picture_harms_nobody) {
+    Job job = make_job();
+    job.paths[3] = "/nowhere.png";
+    job.paths[4] = TEST_ROOT "/README.md";
+    job.paths[REQUESTS - 1] = TEST_ROOT;
+    cr_assert_eq(run(&job, 4, 2, "auto"), OK);
+    cr_assert_eq(job.finished, REQUESTS);
+    for (uint32_t i = 0; i < REQUESTS; i++) {
+        bool bad = i == 3 || i == 4 || i == REQUESTS - 1;
+        cr_expect_eq(job.captions[i][0] == '\0', bad, "request %u", i);
+    }
+    forget(&job);
+}
+
+Test(runner, a_prompt_that_cannot_fit_is_an_error_of_its_request) {
+    Job job = make_job();
+    job.question.new_tokens_max = 150; // with the picture beyond the context of 160
+    cr_assert_eq(run(&job, 2, 1, "auto"), OK);
+    cr_assert_eq(job.finished, REQUESTS);
+    cr_expect_str_eq(job.captions[0], "");
+    forget(&job);
+}
+
+Test(runner, a_sink_that_has_enough_ends_the_run) {
+    Job job = make_job();
+    job.finished_max = 3;
+    cr_assert_eq(run(&job, 4, 2, "auto"), E_CANCELLED);
+    cr_expect_eq(job.finished, 3, "nothing is reported after that");
+    forget(&job);
+}
