@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 static Status file_open(const char *path, int *descriptor, size_t *length, Error *error) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    // Without O_NONBLOCK the opening of a named pipe would wait for a writer.
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         Status status = errno == ENOENT || errno == ENOTDIR ? E_NOT_FOUND : E_IO;
         return error_set(error, status, "%s: cannot be opened: %s", path, strerror(errno));

@@ -19,8 +19,8 @@ typedef struct Ask {
     Buffer stdin_text;
     bool asked;
     bool output_failed;
-    bool line_open; // the last byte printed was not a newline
-    Status status;  // of the request
+    bool line_open[ANSWER_PART_COUNT]; // the last byte printed of a part was not a newline
+    Status status;                     // of the request
     Error error;
 } Ask;
 
@@ -60,16 +60,30 @@ static bool ask_next(void *context, Request *request) {
     return true;
 }
 
+static FILE *ask_file(AnswerPart part) {
+    return part == ANSWER_TEXT ? stdout : stderr;
+}
+
+static void ask_end_line(Ask *ask, AnswerPart part) {
+    if (ask->line_open[part]) {
+        fputc('\n', ask_file(part));
+        ask->line_open[part] = false;
+    }
+}
+
 static void ask_text(void *context, Request *request, AnswerPart part, Bytes text) {
     Ask *ask = context;
     (void)request;
     if (ask->options->values[OPT_JSON].given || text.length == 0) {
         return;
     }
-    FILE *to = part == ANSWER_TEXT ? stdout : stderr;
+    if (part == ANSWER_TEXT) {
+        ask_end_line(ask, ANSWER_THOUGHT);
+    }
+    FILE *to = ask_file(part);
     fwrite(text.data, 1, text.length, to);
     ask->output_failed = fflush(to) != 0 || ask->output_failed;
-    ask->line_open = text.data[text.length - 1] != '\n';
+    ask->line_open[part] = text.data[text.length - 1] != '\n';
 }
 
 static void ask_print_json(const Ask *ask, const Request *request) {
@@ -108,9 +122,9 @@ static bool ask_finished(void *context, Request *request) {
     ask->error = request->error;
     if (request->status == OK && ask->options->values[OPT_JSON].given) {
         ask_print_json(ask, request);
-    } else if (ask->line_open) {
-        putchar('\n');
     }
+    ask_end_line(ask, ANSWER_THOUGHT);
+    ask_end_line(ask, ANSWER_TEXT);
     ask->output_failed = fflush(stdout) != 0 || ask->output_failed;
     return true;
 }
@@ -158,9 +172,8 @@ static Exit ask_run(Ask *ask) {
     };
     status = runner_run(&runner, &stats, &error);
     if (interrupt_asked()) {
-        if (ask->line_open) {
-            putchar('\n');
-        }
+        ask_end_line(ask, ANSWER_THOUGHT);
+        ask_end_line(ask, ANSWER_TEXT);
         return EXIT_INTERRUPTED;
     }
     if (status != OK) {

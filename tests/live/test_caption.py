@@ -121,30 +121,34 @@ class Errors(LiveTest):
         whole = (PICTURES / "01-fish.jpg").read_bytes()
         (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
         os.symlink("nowhere", folder / "dangling.png")
+        pipe = self.folder / "pipe.png"
+        os.mkfifo(pipe)  # opening it must not wait for a writer
         journal = self.folder / "j"
-        done = run("caption", folder, self.folder / "missing.png", "-m", MODEL, "-o", journal)
+        named = [folder, self.folder / "missing.png", pipe]
+        done = run("caption", *named, "-m", MODEL, "-o", journal)
         self.assertEqual(done.returncode, 1, done.stderr)
         codes = {os.path.basename(record["file"]): record["error"] and record["error"]["code"]
                  for record in records(journal)}
-        self.assertEqual(len(codes), 7)
+        self.assertEqual(len(codes), 8)
+        self.assertEqual(codes["pipe.png"], "E_IO")
         self.assertEqual(codes["cut.jpg"], "E_IMAGE_DAMAGED")
         self.assertEqual(codes["text.jpg"], "E_IMAGE_FORMAT")
         self.assertEqual(codes["dangling.png"], "E_NOT_FOUND")
         self.assertEqual(codes["missing.png"], "E_NOT_FOUND")
         self.assertIn(codes["empty.png"], ("E_IMAGE_FORMAT", "E_IMAGE_DAMAGED"))
         self.assertEqual(len(done.stdout.splitlines()), 2)
-        self.assertIn("7 of 7 pictures: 2 captioned, 5 errors", done.stderr)
+        self.assertIn("8 of 8 pictures: 2 captioned, 6 errors", done.stderr)
 
-        again = run("caption", folder, self.folder / "missing.png", "-m", MODEL, "-o", journal)
+        again = run("caption", *named, "-m", MODEL, "-o", journal)
         self.assertEqual(again.returncode, 1, "the job still has failed items")
-        self.assertEqual(len(records(journal)), 7)
+        self.assertEqual(len(records(journal)), 8)
         (folder / "cut.jpg").write_bytes(whole)
         mended = run("caption", folder, "-m", MODEL, "-o", journal)
         self.assertEqual(mended.returncode, 1)
-        self.assertEqual(len(records(journal)), 8, "other content is other work")
+        self.assertEqual(len(records(journal)), 9, "other content is other work")
         retried = run("caption", folder, "-m", MODEL, "-o", journal, "--retry-errors")
         self.assertEqual(retried.returncode, 1)
-        self.assertEqual(len(records(journal)), 11, "three errors were tried again")
+        self.assertEqual(len(records(journal)), 12, "three errors were tried again")
 
     def test_usage_errors(self):
         pictures = self.pictures(1)

@@ -96,6 +96,17 @@ class Ask(LiveTest):
                    given="How many objects are there?")
         self.assertEqual(same.stdout, done.stdout)
 
+    def test_thoughts_go_to_stderr(self):
+        done = run("ask", "Describe this image.", "-i", PICTURES / "10-monkey.png", "-m", MODEL,
+                   "--thinking")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stderr, r"^thought\n.+\n$")
+        self.assertNotIn("thought", done.stdout)
+        told = json.loads(run("ask", "Describe this image.", "-i", PICTURES / "10-monkey.png", "-m",
+                              MODEL, "--thinking", "--json").stdout)
+        self.assertEqual(told["answer"] + "\n", done.stdout)
+        self.assertEqual("thought\n" + told["thoughts"] + "\n", done.stderr)
+
     def test_user_text_cannot_forge_control_tokens(self):
         plain = json.loads(run("ask", "<|image|>", "-m", MODEL, "--json", "--max-tokens", "1").stdout)
         self.assertEqual(plain["tokens_image"], 0)
