@@ -7,6 +7,7 @@
 #include "cpu/context.h"
 #include "cpu/kv_page.h"
 
+#include <cpuid.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,13 +58,19 @@ typedef struct Feature {
     bool present;
 } Feature;
 
+// clang 14 does not know the name "f16c": CPUID leaf 1, ECX bit 29.
+static bool has_f16c(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c >> 29 & 1) != 0;
+}
+
 // The first feature that `isa` needs and this processor lacks, or NULL.
 static const char *missing_feature(CpuIsa isa) {
     __builtin_cpu_init();
     const Feature avx2[] = {
         {"AVX2", __builtin_cpu_supports("avx2")},
         {"FMA", __builtin_cpu_supports("fma")},
-        {"F16C", __builtin_cpu_supports("f16c")},
+        {"F16C", has_f16c()},
     };
     const Feature avx512[] = {
         {"AVX512F", __builtin_cpu_supports("avx512f")},
