@@ -130,12 +130,14 @@ static inline Character character_at(const Tokenizer *tokenizer, Bytes text, siz
                        tokenizer->byte_ids[text.data[at + length - 1]]};
 }
 
+// True too often does no harm: the text is then cut less.
 static inline bool may_cross(const Tokenizer *tokenizer, const Character *left,
                              const Character *right) {
     if (left->common >= 0 && right->common >= 0) {
         return tokenizer_crosses(tokenizer, (unsigned)left->common, (unsigned)right->common);
     }
-    return tokenizer_pair(tokenizer, (uint32_t)left->last, (uint32_t)right->first) != NULL;
+    return tokenizer_pair_possible(
+        tokenizer, tokenizer_pair_hash((uint32_t)left->last, (uint32_t)right->first));
 }
 
 // One piece of the pre-tokenizer.

@@ -33,6 +33,7 @@ static Status check_header(Bytes blob, Error *error) {
                                                      4,
                                                      4,
                                                      sizeof(TokenizerPair),
+                                                     8,
                                                      4,
                                                      sizeof(TokenizerAdded),
                                                      sizeof(TokenizerAdded),
@@ -147,6 +148,11 @@ static Status take_pairs(Tokenizer *tokenizer, Error *error) {
     if (bad != 0 || empty == 0) {
         return damaged(error, "merges");
     }
+    tokenizer->pair_filter = section(tokenizer, SECTION_PAIR_FILTER, &count);
+    if (count == 0 || (count & (count - 1)) != 0) {
+        return damaged(error, "pair filter");
+    }
+    tokenizer->pair_filter_mask = (uint64_t)count * 64 - 1;
     tokenizer->crossings = section(tokenizer, SECTION_CROSSINGS, &count);
     return OK;
 }

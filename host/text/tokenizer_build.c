@@ -276,6 +276,31 @@ static void write_section(Builder *builder, Section section, const void *data, s
     buffer_append(builder->out, data, count * item_bytes);
 }
 
+// One bit per pair, at least 16 bits for each of them.
+static Status write_pair_filter(Builder *builder) {
+    size_t used = 0, words = 1;
+    for (size_t i = 0; i < builder->pair_slots; i++) {
+        used += builder->pairs[i].left != UINT32_MAX;
+    }
+    while (words * 64 < used * 16) {
+        words *= 2;
+    }
+    uint64_t *filter = calloc(words, sizeof *filter);
+    if (filter == NULL) {
+        return no_memory(builder);
+    }
+    for (size_t i = 0; i < builder->pair_slots; i++) {
+        const TokenizerPair *pair = &builder->pairs[i];
+        if (pair->left != UINT32_MAX) {
+            uint64_t bit = tokenizer_pair_hash(pair->left, pair->right) & (words * 64 - 1);
+            filter[bit >> 6] |= (uint64_t)1 << (bit & 63);
+        }
+    }
+    write_section(builder, SECTION_PAIR_FILTER, filter, words, sizeof *filter);
+    free(filter);
+    return OK;
+}
+
 static void write_pieces(Builder *builder) {
     const TokenizerInput *input = builder->input;
     begin_section(builder, SECTION_PIECE_OFFSETS, input->vocab_size + 1);
@@ -376,6 +401,7 @@ static Status write_all(Builder *builder) {
     write_section(builder, SECTION_BYTE_IDS, builder->byte_ids, 256, sizeof *builder->byte_ids);
     write_section(builder, SECTION_PAIRS, builder->pairs, builder->pair_slots,
                   sizeof *builder->pairs);
+    TRY(write_pair_filter(builder));
     write_section(builder, SECTION_CROSSINGS, builder->crossings,
                   TOKENIZER_COMMON * TOKENIZER_CROSSING_WORDS, sizeof *builder->crossings);
     TRY(write_added(builder, SECTION_ADDED_RAW, false));
