@@ -33,8 +33,8 @@ static Status file_open(const char *path, int *descriptor, size_t *length, Error
 
 Status file_map_open(const char *path, FileMap *map, Error *error) {
     *map = (FileMap){0};
-    int fd;
-    size_t length;
+    int fd = -1;
+    size_t length = 0;
     Status status = file_open(path, &fd, &length, error);
     if (status != OK) {
         return status;
@@ -61,8 +61,8 @@ void file_map_close(FileMap *map) {
 }
 
 Status file_read(const char *path, size_t bytes_max, Buffer *out, Error *error) {
-    int fd;
-    size_t length;
+    int fd = -1;
+    size_t length = 0;
     Status status = file_open(path, &fd, &length, error);
     if (status != OK) {
         return status;

@@ -9,6 +9,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef __cplusplus // the .cu files are C++
+extern "C" {
+#endif
+
 typedef int32_t Status;
 
 enum {
@@ -49,5 +53,9 @@ const char *status_text(Status status);  // the catalogue's client text
 const char *status_hint(Status status);  // the catalogue's operator hint
 StatusClass status_class(Status status); // STATUS_BUG for unknown numbers
 bool status_retryable(Status status);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -21,7 +21,7 @@ ALLOWED = {
     "host/text": {"base", "weights"},
     "host/media": {"base"},
     "host": {"base", "rpc", "scheduler", "weights", "model/engine.h", "host/text", "host/media",
-             "cpu/cpu.h", "cuda/cuda_backend.h"},
+             "cpu/cpu.h", "cuda/gpus.h"},
 }
 # The two doors through which kernels reach the GPU emulator instead of the GPU.
 EMULATED = ("cuda/launch.h", "cuda/prim/prim.cuh")

@@ -5,6 +5,9 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/num.h"
+#ifdef TESSERA_CUDA
+#include "cuda/gpus.h"
+#endif
 #include "host/log.h"
 
 #include <stdlib.h>
@@ -41,6 +44,28 @@ WeightsOptions runtime_weights_options(const Options *options) {
     };
 }
 
+// The network runs on the CPU only so far. A build with CUDA at least says which GPUs it sees.
+static Status refuse_cuda(Error *error) {
+#ifdef TESSERA_CUDA
+    GpuInfo gpus[8];
+    uint32_t count;
+    TRY(gpus_list(gpus, 8, &count, error));
+    if (count == 0) {
+        return error_set(error, E_NOT_FOUND,
+                         "--device cuda: no NVIDIA GPU is seen; use --device cpu");
+    }
+    return error_set(
+        error, E_UNSUPPORTED,
+        "--device cuda: %s (sm_%d%d, %.1f GiB) and %u GPUs in all are seen, but this version "
+        "computes on the CPU only; use --device cpu",
+        gpus[0].name, gpus[0].compute_major, gpus[0].compute_minor,
+        (double)gpus[0].bytes_total / (1 << 30), count);
+#else
+    return error_set(error, E_UNSUPPORTED,
+                     "--device cuda: this version computes on the CPU only; use --device cpu");
+#endif
+}
+
 Status runtime_options_read(const Options *options, RuntimeOptions *out, Error *error) {
     const OptionValue *v = options->values;
     const char *model = v[OPT_MODEL].text != NULL ? v[OPT_MODEL].text : getenv("TESSERA_MODEL");
@@ -50,10 +75,7 @@ Status runtime_options_read(const Options *options, RuntimeOptions *out, Error *
                          "synthetic:gemma-4-12b) or set TESSERA_MODEL");
     }
     if (strcmp(v[OPT_DEVICE].text, "cuda") == 0) {
-        return error_set(error, E_UNSUPPORTED,
-                         "--device cuda: this program was built without CUDA; install nvcc and "
-                         "build it with `cmake --preset cuda && cmake --build --preset cuda`, or "
-                         "use --device cpu");
+        return refuse_cuda(error);
     }
     *out = (RuntimeOptions){
         .model = model,

@@ -1,0 +1,22 @@
+# The CUDA part, for machines with nvcc (TESSERA_CUDA=ON, preset cuda). The rest of the project builds without.
+# Warnings are errors in host and device code; ptxas reports registers and spills.
+set(CMAKE_CUDA_ARCHITECTURES "80;86;89;90;120" CACHE STRING "GPU architectures")
+enable_language(CUDA)
+set(CMAKE_CUDA_STANDARD 17)
+set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+set(CUDA_WARNINGS --Werror=all-warnings -Xptxas=--warn-on-spills -Xcompiler=-Wall,-Wextra)
+
+file(GLOB cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/*.cu)
+add_library(tessera_cuda STATIC ${cuda_sources})
+target_include_directories(tessera_cuda PUBLIC ${PROJECT_SOURCE_DIR})
+target_link_libraries(tessera_cuda PUBLIC tessera_base)
+target_compile_definitions(tessera_cuda PUBLIC TESSERA_CUDA)
+
+add_library(tessera_prim_compile OBJECT ${PROJECT_SOURCE_DIR}/tests/cuda/prim_compile.cu)
+target_include_directories(tessera_prim_compile PRIVATE ${PROJECT_SOURCE_DIR})
+
+foreach(target tessera_cuda tessera_prim_compile)
+  # The C warning set of cmake/warnings.cmake is gcc's; nvcc gets its own.
+  set_target_properties(${target} PROPERTIES COMPILE_OPTIONS "")
+  target_compile_options(${target} PRIVATE ${CUDA_WARNINGS})
+endforeach()
