@@ -36,7 +36,9 @@ static void sched_defaults(SchedulerOptions *o, uint32_t slot_count) {
         o->queued_tokens_max = UINT64_MAX;
     }
     if (o->stored_tokens_max == 0) {
-        o->stored_tokens_max = (uint64_t)slot_count * o->tokens_max;
+        // One largest block per slot: each live block touches one such place, so one is always
+        // whole.
+        o->stored_tokens_max = slot_count * token_store_block(o->tokens_max);
     }
     if (o->watermark_permille == 0) {
         o->watermark_permille = WATERMARK_DEFAULT;

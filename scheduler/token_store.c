@@ -19,6 +19,10 @@ static uint32_t order_for(uint64_t token_count) {
     return order;
 }
 
+uint64_t token_store_block(uint32_t token_count) {
+    return (UINT64_C(1) << order_for(token_count)) * TOKEN_STORE_UNIT;
+}
+
 static void list_push(TokenStore *store, uint32_t unit, uint32_t order) {
     store->order[unit] = (uint8_t)order;
     store->previous[unit] = NO_UNIT;

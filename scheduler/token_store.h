@@ -25,6 +25,9 @@ typedef struct TokenStore {
 Status token_store_open(uint64_t token_count, TokenStore *store, Error *error);
 void token_store_close(TokenStore *store);
 
+// Tokens that a block for token_count tokens really takes.
+uint64_t token_store_block(uint32_t token_count);
+
 // A block for token_count tokens, or NULL when no block is large enough.
 int32_t *token_store_take(TokenStore *store, uint32_t token_count);
 void token_store_give(TokenStore *store, int32_t *tokens, uint32_t token_count); // as taken

@@ -104,3 +104,21 @@ Test(token_store, blocks_are_separate_and_join_again) {
     cr_assert_null(token_store_take(&store, 1 << 20));
     token_store_close(&store);
 }
+
+Test(token_store, with_a_largest_block_per_owner_nobody_is_refused) {
+    enum { OWNERS = 12, MOST = 300 };
+    TokenStore store;
+    cr_assert_eq(token_store_open(OWNERS * token_store_block(MOST), &store, NULL), OK);
+    int32_t *blocks[OWNERS] = {0};
+    uint32_t sizes[OWNERS];
+    for (uint64_t step = 0; step < 20000; step++) {
+        uint32_t i = (uint32_t)(prng_u64(3, 0, step) % OWNERS);
+        if (blocks[i] != NULL) {
+            token_store_give(&store, blocks[i], sizes[i]);
+        }
+        sizes[i] = 1 + (uint32_t)(prng_u64(3, 1, step) % MOST);
+        blocks[i] = token_store_take(&store, sizes[i]);
+        cr_assert_not_null(blocks[i], "step %llu", (unsigned long long)step);
+    }
+    token_store_close(&store);
+}
