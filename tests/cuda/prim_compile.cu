@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every primitive of cuda/prim in one kernel, compiled by nvcc for every architecture we serve. It is
-// never run: that it compiles without warnings and without spills is the test (preset cuda).
+// Every primitive of cuda/prim in one kernel, compiled by nvcc for every architecture we serve. It
+// is never run: that it compiles without warnings and without spills is the test (preset cuda).
 #include "cuda/prim/prim.cuh"
 
 extern "C" __global__ void every_primitive(const Vector16 *in, Vector16 *out, unsigned *counter) {
