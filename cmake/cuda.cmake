@@ -6,10 +6,11 @@ set(CMAKE_CUDA_STANDARD 17)
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 set(CUDA_WARNINGS --Werror=all-warnings -Xptxas=--warn-on-spills -Xcompiler=-Wall,-Wextra)
 
-file(GLOB cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/*.cu)
+file(GLOB cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/*.cu
+     ${PROJECT_SOURCE_DIR}/cuda/kernels/*.cu)
 add_library(tessera_cuda STATIC ${cuda_sources})
 target_include_directories(tessera_cuda PUBLIC ${PROJECT_SOURCE_DIR})
-target_link_libraries(tessera_cuda PUBLIC tessera_base)
+target_link_libraries(tessera_cuda PUBLIC tessera_model tessera_base)
 target_compile_definitions(tessera_cuda PUBLIC TESSERA_CUDA)
 
 add_library(tessera_prim_compile OBJECT ${PROJECT_SOURCE_DIR}/tests/cuda/prim_compile.cu)

@@ -38,7 +38,7 @@ typedef struct Matrix {
 } Matrix;
 
 static inline uint32_t matrix_padded_columns(WeightLevel level, uint32_t columns, uint32_t group) {
-    uint32_t align = level >= LEVEL_INT8 ? group : MATRIX_COLUMN_ALIGN;
+    uint32_t align = level >= LEVEL_INT8 ? group : (uint32_t)MATRIX_COLUMN_ALIGN;
     return (uint32_t)num_round_up(columns, align);
 }
 

@@ -68,6 +68,16 @@ const char *cudaGetErrorString(cudaError_t error) {
     }
 }
 
+cudaError_t cudaSetDevice(int device) {
+    return keep(device == 0 ? cudaSuccess : cudaErrorInvalidValue);
+}
+
+// An sm_86 with few multiprocessors, so that grids chosen by their number stay small.
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
+    *properties = {"emulator", 8, 6, 4, simt_options.memory_bytes};
+    return keep(device == 0 ? cudaSuccess : cudaErrorInvalidValue);
+}
+
 cudaError_t cudaMalloc(void **pointer, size_t bytes) {
     *pointer = simt_memory.take(bytes, simt_options.memory_bytes);
     return keep(*pointer != nullptr ? cudaSuccess : cudaErrorMemoryAllocation);

@@ -76,7 +76,16 @@ typedef struct SimtEvent *cudaEvent_t;
 typedef struct SimtGraph *cudaGraph_t;
 typedef struct SimtGraphExec *cudaGraphExec_t;
 
+typedef struct cudaDeviceProp {
+    char name[256];
+    int major, minor;
+    int multiProcessorCount;
+    size_t totalGlobalMem;
+} cudaDeviceProp;
+
 const char *cudaGetErrorString(cudaError_t error);
+cudaError_t cudaSetDevice(int device); // there is device 0
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device);
 cudaError_t cudaMalloc(void **pointer, size_t bytes); // filled with 0xCD
 cudaError_t cudaFree(void *pointer);
 cudaError_t cudaMallocHost(void **pointer, size_t bytes);

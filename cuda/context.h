@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every op of the CUDA backend is handed as `context`, and the names of the ops. One file
+// under cuda/kernels/ holds an op: its kernels and the host function cuda_NAME that launches them
+// on context->stream. The same files are compiled by nvcc and, against tests/simt, by the C++
+// compiler.
+//
+// An op returns as soon as its work is queued. A launch that the driver refuses, and whatever goes
+// wrong later on the device, is kept here: the first failure stays, every later op returns it, and
+// device->wait reports its text.
+#ifndef CUDA_CONTEXT_H
+#define CUDA_CONTEXT_H
+
+#include "cuda/launch.h"
+
+extern "C" {
+#include "model/ops.h"
+}
+
+// Working memory within one op: partial sums of split reductions, tickets. Tickets lie in the last
+// CUDA_TICKET_BYTES, are zero between ops, and a kernel that counts one up leaves it at zero.
+enum { CUDA_SCRATCH_BYTES = 32 * 1024 * 1024, CUDA_TICKET_BYTES = 64 * 1024 };
+
+typedef struct CudaContext {
+    int device;
+    int compute; // 86 for sm_86
+    int multiprocessors;
+    cudaStream_t stream;
+    unsigned char *scratch; // device, CUDA_SCRATCH_BYTES
+    Status failed;          // OK, or the first failure
+    Error failure;
+} CudaContext;
+
+// Takes the device, a stream and the scratch. E_DEVICE, E_MEMORY.
+Status cuda_context_open(int device, CudaContext *out, Error *error);
+void cuda_context_close(CudaContext *context);
+
+// What an op returns after a launch: OK, or the first failure, which is kept.
+Status cuda_launched(CudaContext *context, const char *kernel, cudaError_t status);
+
+// One function for every row of ops.def.
+#define OP(name, arguments, text) Status cuda_##name(void *context, const arguments *op);
+#include "model/ops.def"
+#undef OP
+
+#endif

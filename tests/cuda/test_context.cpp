@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// What ops share: the context opens with zeroed tickets, keeps the first failure, leaves nothing
+// behind.
+#include "cuda/context.h"
+
+#include <criterion/criterion.h>
+
+Test(context, opens_with_zeroed_scratch_and_gives_everything_back) {
+    SimtOptions options = {};
+    simt_reset(&options);
+    CudaContext context;
+    Error error = {};
+    cr_assert_eq(cuda_context_open(0, &context, &error), OK, "%s", error.text);
+    for (size_t i = 0; i < CUDA_SCRATCH_BYTES; i += 4096) {
+        cr_assert_eq(context.scratch[i], 0);
+    }
+    cuda_context_close(&context);
+    cr_assert_eq(simt_memory_used(), 0);
+}
+
+Test(context, a_device_that_is_not_there_is_an_error_by_name) {
+    SimtOptions options = {};
+    simt_reset(&options);
+    CudaContext context;
+    Error error = {};
+    cr_assert_eq(cuda_context_open(7, &context, &error), E_DEVICE);
+    cr_assert(strstr(error.text, "cudaSetDevice") != NULL, "%s", error.text);
+    cr_assert_eq(simt_memory_used(), 0);
+}
+
+Test(context, the_first_failure_stays) {
+    SimtOptions options = {};
+    simt_reset(&options);
+    CudaContext context;
+    cr_assert_eq(cuda_context_open(0, &context, NULL), OK);
+    cr_assert_eq(cuda_launched(&context, "one", cudaSuccess), OK);
+    cr_assert_eq(cuda_launched(&context, "two", cudaErrorInvalidValue), E_DEVICE);
+    cr_assert_eq(cuda_launched(&context, "three", cudaSuccess), E_DEVICE);
+    cr_assert(strstr(context.failure.text, "two") != NULL, "%s", context.failure.text);
+    cuda_context_close(&context);
+}
