@@ -11,6 +11,7 @@ build_packages=(
     libjpeg62-turbo-dev libpng-dev libwebp-dev # picture decoders
     libmsgpack-dev                        # MessagePack of the wire protocol
     libuv1-dev                            # threads and event loop of the host process
+    libsodium-dev                         # tokens of the server's users
 )
 # What the tests need beyond that.
 test_packages=(
