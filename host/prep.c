@@ -5,19 +5,28 @@
 #include "base/file.h"
 #include "base/hash.h"
 
-static Status prep_image(Prep *prep, Request *request, uint32_t index) {
-    const PrepRules *rules = prep->rules;
-    const char *path = request->image_paths[index];
-    Status status = media_load((Bytes){prep->file.data, prep->file.length}, &rules->limits,
-                               request->question->budget, &prep->scratch, &request->patches[index],
-                               &request->error);
-    return status == OK ? OK : error_prefix(&request->error, status, "%s", path);
+static Status prep_image(Prep *prep, Request *request, Bytes file, uint32_t index) {
+    Status status = media_load(file, &prep->rules->limits, request->question->budget,
+                               &prep->scratch, &request->patches[index], &request->error);
+    if (status == OK) {
+        return OK;
+    }
+    return request->image_files != NULL
+               ? error_prefix(&request->error, status, "picture %u", index + 1)
+               : error_prefix(&request->error, status, "%s", request->image_paths[index]);
 }
 
-static Status prep_read(Prep *prep, Request *request, uint32_t index) {
+// The bytes of a picture: as given, or read into the thread's own buffer.
+static Status prep_read(Prep *prep, Request *request, uint32_t index, Bytes *file) {
+    if (request->image_files != NULL) {
+        *file = request->image_files[index];
+        return OK;
+    }
     buffer_clear(&prep->file);
-    return file_read(request->image_paths[index], prep->rules->limits.file_bytes_max, &prep->file,
-                     &request->error);
+    Status status = file_read(request->image_paths[index], prep->rules->limits.file_bytes_max,
+                              &prep->file, &request->error);
+    *file = (Bytes){prep->file.data, prep->file.length};
+    return status;
 }
 
 // With several pictures the hash is that of their hashes in order.
@@ -36,9 +45,10 @@ static void prep_add_content(Request *request, Bytes file, uint32_t index) {
 
 static Status prep_images(Prep *prep, Request *request) {
     for (uint32_t i = 0; i < request->image_count; i++) {
-        Status status = prep_read(prep, request, i);
+        Bytes file;
+        Status status = prep_read(prep, request, i, &file);
         if (status == OK) {
-            prep_add_content(request, (Bytes){prep->file.data, prep->file.length}, i);
+            prep_add_content(request, file, i);
         } else {
             request->content[0] = '\0';
         }
@@ -49,7 +59,7 @@ static Status prep_images(Prep *prep, Request *request) {
             return OK;
         }
         if (status == OK) {
-            status = prep_image(prep, request, i);
+            status = prep_image(prep, request, file, i);
         }
         if (status != OK) {
             return status;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Preparing requests: read the picture files, decode, resize, cut into patches, build the prompt.
-// One Prep per thread: it owns the working memory that is used again from request to request.
+// Preparing requests: read the picture files (or take their bytes), decode, resize, cut into
+// patches, build the prompt. One Prep per thread: it owns the working memory that is used again
+// from request to request.
 #ifndef HOST_PREP_H
 #define HOST_PREP_H
 

@@ -87,10 +87,9 @@ static bool prompt_is_control(const Gemma4Config *c, int32_t id) {
     return false;
 }
 
-static void prompt_push_made_up(const Gemma4Config *config, Prompt *prompt, const char *text) {
-    size_t length = strlen(text);
-    for (size_t at = 0; at < length; at += MADE_UP_TOKEN_BYTES) {
-        Bytes bytes = {(const uint8_t *)text + at, num_min(length - at, MADE_UP_TOKEN_BYTES)};
+static void prompt_push_made_up(const Gemma4Config *config, Prompt *prompt, Bytes text) {
+    for (size_t at = 0; at < text.length; at += MADE_UP_TOKEN_BYTES) {
+        Bytes bytes = {text.data + at, num_min(text.length - at, MADE_UP_TOKEN_BYTES)};
         int32_t id;
         uint64_t seed = 0;
         do {
@@ -100,17 +99,20 @@ static void prompt_push_made_up(const Gemma4Config *config, Prompt *prompt, cons
     }
 }
 
-static Status prompt_make_up(const PromptMaker *maker, const Question *question,
-                             const Patches *patches, uint32_t image_count, Prompt *out,
-                             Error *error) {
+static Status prompt_make_up(const PromptMaker *maker, const Chat *chat, const Patches *patches,
+                             uint32_t image_count, Prompt *out, Error *error) {
     token_list_push(&out->list, maker->config->bos_id);
-    if (question->system != NULL) {
-        prompt_push_made_up(maker->config, out, question->system);
+    for (size_t m = 0; m < chat->message_count; m++) {
+        for (size_t p = 0; p < chat->messages[m].part_count; p++) {
+            const ChatPart *part = &chat->messages[m].parts[p];
+            if (part->kind == CHAT_TEXT) {
+                prompt_push_made_up(maker->config, out, part->text);
+            } else {
+                REQUIRE(out->image_count < image_count);
+                prompt_push_image(maker->config, out, &patches[out->image_count]);
+            }
+        }
     }
-    for (uint32_t i = 0; i < image_count; i++) {
-        prompt_push_image(maker->config, out, &patches[i]);
-    }
-    prompt_push_made_up(maker->config, out, question->text);
     return prompt_finish(out, error);
 }
 
@@ -132,19 +134,13 @@ static Status prompt_scratch_fit(PromptScratch *scratch, uint32_t image_count, E
     return OK;
 }
 
-static Status prompt_converse(const PromptMaker *maker, const Question *question,
-                              const Patches *patches, uint32_t image_count, PromptScratch *scratch,
-                              Prompt *out, Error *error) {
-    TRY(prompt_scratch_fit(scratch, image_count, error));
+static Status prompt_converse(const PromptMaker *maker, const Chat *chat, const Patches *patches,
+                              uint32_t image_count, PromptScratch *scratch, Prompt *out,
+                              Error *error) {
     for (uint32_t i = 0; i < image_count; i++) {
         scratch->counts[i] = patches[i].count;
     }
-    ChatMessage messages[2];
-    Bytes system = question->system != NULL ? bytes_of_text(question->system) : (Bytes){0};
-    Chat chat =
-        chat_question(system, bytes_of_text(question->text), image_count, messages, scratch->parts);
-    chat.thinking = question->thinking;
-    TRY(chat_encode(maker->tokenizer, &chat, scratch->counts, image_count, &scratch->chat,
+    TRY(chat_encode(maker->tokenizer, chat, scratch->counts, image_count, &scratch->chat,
                     &out->list, scratch->spans, error));
     for (uint32_t i = 0; i < image_count; i++) {
         prompt_add_span(out, scratch->spans[i].begin, &patches[scratch->spans[i].image]);
@@ -155,9 +151,20 @@ static Status prompt_converse(const PromptMaker *maker, const Question *question
 Status prompt_make(const PromptMaker *maker, const Question *question, const Patches *patches,
                    uint32_t image_count, PromptScratch *scratch, Prompt *out, Error *error) {
     TRY(prompt_reset(out, image_count, error));
+    TRY(prompt_scratch_fit(scratch, image_count, error));
+    ChatMessage messages[2];
+    Chat chat;
+    if (question->chat != NULL) {
+        chat = *question->chat;
+    } else {
+        Bytes system = question->system != NULL ? bytes_of_text(question->system) : (Bytes){0};
+        chat = chat_question(system, bytes_of_text(question->text), image_count, messages,
+                             scratch->parts);
+    }
+    chat.thinking = question->thinking;
     return maker->tokenizer != NULL
-               ? prompt_converse(maker, question, patches, image_count, scratch, out, error)
-               : prompt_make_up(maker, question, patches, image_count, out, error);
+               ? prompt_converse(maker, &chat, patches, image_count, scratch, out, error)
+               : prompt_make_up(maker, &chat, patches, image_count, out, error);
 }
 
 // Replaces the image tokens of `given` by pictures.

@@ -7,12 +7,15 @@
 #include "base/hash.h"
 #include "host/boot.h"
 #include "host/options.h"
+#include "host/text/chat.h"
 #include "host/text/stop.h"
 #include "scheduler/batch.h"
 
 typedef struct Question {
     const char *system; // NULL = no system turn
     const char *text;
+    const Chat *chat; // a whole conversation instead of system and text; NULL = those two. The
+                      // other fields of it that are set here too (thinking) are not read.
     bool thinking;
     uint32_t budget; // image tokens of a picture, at most
     uint32_t new_tokens_max;

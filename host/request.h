@@ -16,7 +16,8 @@
 typedef struct Request {
     // The question. Set by whoever asks; borrowed until the request is free again.
     const Question *question;
-    const char *const *image_paths;
+    const char *const *image_paths; // [image_count], unless the pictures are already in memory:
+    const Bytes *image_files;       // [image_count] whole files, or NULL
     uint32_t image_count;
     uint64_t tag; // the asker's own name for it
 
@@ -30,7 +31,6 @@ typedef struct Request {
 
     // Step loop.
     Answer answer;
-    uint64_t handle; // of the scheduler
     uint64_t started_ns, prepared_ns, finished_ns;
 } Request;
 

@@ -3,7 +3,7 @@
 
 #include "base/check.h"
 #include "host/interrupt.h"
-#include "host/queue.h"
+#include "host/mailbox.h"
 
 #include <stdlib.h>
 
@@ -16,7 +16,7 @@ typedef struct Runner {
     Request **free_slots; // stack
     uint32_t free_count;
     uint32_t preparing_count;
-    Queue asked, prepared;
+    Mailbox asked, prepared; // of Request *
     uv_thread_t *threads;
     uint32_t thread_count;
     StepLoop *loop;
@@ -28,9 +28,9 @@ static void runner_prep_thread(void *argument) {
     Runner *runner = argument;
     Prep prep = {.rules = &runner->options->prep};
     Request *request;
-    while ((request = queue_pop(&runner->asked, UINT64_MAX)) != NULL) {
+    while (mailbox_pop(&runner->asked, &request, UINT64_MAX)) {
         prep_run(&prep, request);
-        queue_push(&runner->prepared, request);
+        mailbox_push(&runner->prepared, &request);
     }
     prep_free(&prep);
 }
@@ -64,7 +64,7 @@ static void runner_ask(Runner *runner) {
         }
         runner->free_count--;
         runner->preparing_count++;
-        queue_push(&runner->asked, request);
+        mailbox_push(&runner->asked, &request);
     }
 }
 
@@ -72,8 +72,8 @@ static void runner_ask(Runner *runner) {
 static void runner_collect(Runner *runner) {
     for (;;) {
         bool idle = !step_loop_busy(runner->loop) && runner->preparing_count > 0;
-        Request *request = queue_pop(&runner->prepared, idle ? RUNNER_WAIT_MS : 0);
-        if (request == NULL) {
+        Request *request;
+        if (!mailbox_pop(&runner->prepared, &request, idle ? RUNNER_WAIT_MS : 0)) {
             return;
         }
         runner->preparing_count--;
@@ -118,8 +118,8 @@ static Status runner_open(Runner *runner, Error *error) {
         TRY(request_open(&runner->slots[i], sizes->images, error));
         runner_give_back(runner, &runner->slots[runner->slot_count - 1 - i]);
     }
-    TRY(queue_open(&runner->asked, runner->slot_count, error));
-    TRY(queue_open(&runner->prepared, runner->slot_count, error));
+    TRY(mailbox_open(&runner->asked, sizeof(Request *), runner->slot_count, error));
+    TRY(mailbox_open(&runner->prepared, sizeof(Request *), runner->slot_count, error));
     const StepLoopOptions loop = {options->runtime, runner_text, runner_finished, runner};
     TRY(step_loop_open(&loop, &runner->loop, error));
     for (; runner->thread_count < options->prep_threads; runner->thread_count++) {
@@ -134,14 +134,14 @@ static Status runner_open(Runner *runner, Error *error) {
 
 static void runner_close(Runner *runner) {
     if (runner->asked.items != NULL) {
-        queue_close(&runner->asked);
+        mailbox_close(&runner->asked);
     }
     for (uint32_t i = 0; i < runner->thread_count; i++) {
         uv_thread_join(&runner->threads[i]);
     }
     step_loop_close(runner->loop);
-    queue_free(&runner->asked);
-    queue_free(&runner->prepared);
+    mailbox_free(&runner->asked);
+    mailbox_free(&runner->prepared);
     for (uint32_t i = 0; runner->slots != NULL && i < runner->slot_count; i++) {
         request_free(&runner->slots[i], runner->options->runtime->sizes.images);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The step loop: prepared requests in, answers out, one engine step at a time. Owns no thread and
-// no queue; whoever calls it is the step thread. The caller's loop is
+// The offline step loop: prepared requests in, answers out, on a Stepper with the engine. Owns no
+// thread and no queue; whoever calls it is the step thread. The caller's loop is
 //
 //     step_loop_add ... ; while (step_loop_busy(loop)) { step_loop_step(loop); }
 #ifndef HOST_STEP_LOOP_H
@@ -8,6 +8,7 @@
 
 #include "host/boot.h"
 #include "host/request.h"
+#include "host/step_engine.h"
 
 typedef struct StepLoop StepLoop;
 
