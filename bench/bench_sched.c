@@ -27,7 +27,7 @@ static Status fill_queue(Scheduler *s, uint64_t *serial, Error *error) {
                                    .user = (uint32_t)(*serial % USERS)};
         uint64_t handle;
         Status status = sched_add(s, &request, &handle, error);
-        if (status == E_BUSY) {
+        if (status == E_BUSY || status == E_USER_BUSY) {
             return OK;
         }
         if (status != OK) {

@@ -10,13 +10,8 @@ Status kv_pool_open(uint32_t total, KvPool *pool, Error *error) {
         (KvPool){.total = total, .free_count = total, .oldest = KV_NO_PAGE, .newest = KV_NO_PAGE};
     size_t n = (size_t)total + 1; // calloc(0) may be NULL
     pool->free_stack = calloc(n, sizeof *pool->free_stack);
-    pool->holders = calloc(n, sizeof *pool->holders);
-    pool->kept = calloc(n, sizeof *pool->kept);
-    pool->in_cache = calloc(n, sizeof *pool->in_cache);
-    pool->older = calloc(n, sizeof *pool->older);
-    pool->newer = calloc(n, sizeof *pool->newer);
-    if (pool->free_stack == NULL || pool->holders == NULL || pool->kept == NULL ||
-        pool->in_cache == NULL || pool->older == NULL || pool->newer == NULL) {
+    pool->pages = calloc(n, sizeof *pool->pages);
+    if (pool->free_stack == NULL || pool->pages == NULL) {
         kv_pool_close(pool);
         return error_set(error, E_MEMORY, "no memory for the numbers of %u KV pages", total);
     }
@@ -28,28 +23,25 @@ Status kv_pool_open(uint32_t total, KvPool *pool, Error *error) {
 
 void kv_pool_close(KvPool *pool) {
     free(pool->free_stack);
-    free(pool->holders);
-    free(pool->kept);
-    free(pool->in_cache);
-    free(pool->older);
-    free(pool->newer);
+    free(pool->pages);
     *pool = (KvPool){0};
 }
 
 static void cache_push_newest(KvPool *pool, uint32_t page) {
-    pool->in_cache[page] = true;
-    pool->older[page] = pool->newest;
-    pool->newer[page] = KV_NO_PAGE;
-    *(pool->newest == KV_NO_PAGE ? &pool->oldest : &pool->newer[pool->newest]) = page;
+    KvPage *p = &pool->pages[page];
+    p->in_cache = true;
+    p->older = pool->newest;
+    p->newer = KV_NO_PAGE;
+    *(pool->newest == KV_NO_PAGE ? &pool->oldest : &pool->pages[pool->newest].newer) = page;
     pool->newest = page;
     pool->cached_count++;
 }
 
 static void cache_remove(KvPool *pool, uint32_t page) {
-    uint32_t older = pool->older[page], newer = pool->newer[page];
-    *(older == KV_NO_PAGE ? &pool->oldest : &pool->newer[older]) = newer;
-    *(newer == KV_NO_PAGE ? &pool->newest : &pool->older[newer]) = older;
-    pool->in_cache[page] = false;
+    KvPage *p = &pool->pages[page];
+    *(p->older == KV_NO_PAGE ? &pool->oldest : &pool->pages[p->older].newer) = p->newer;
+    *(p->newer == KV_NO_PAGE ? &pool->newest : &pool->pages[p->newer].older) = p->older;
+    p->in_cache = false;
     pool->cached_count--;
 }
 
@@ -60,31 +52,35 @@ bool kv_pool_take(KvPool *pool, uint32_t *page, bool *evicted) {
     } else if (pool->oldest != KV_NO_PAGE) {
         *page = pool->oldest;
         cache_remove(pool, *page);
-        pool->kept[*page] = false;
+        pool->pages[*page].kept = false;
         *evicted = true;
     } else {
         return false;
     }
-    REQUIRE(pool->holders[*page] == 0 && !pool->kept[*page]);
-    pool->holders[*page] = 1;
+    KvPage *p = &pool->pages[*page];
+    REQUIRE(p->holders == 0 && !p->kept);
+    p->holders = 1;
     return true;
 }
 
 void kv_pool_share(KvPool *pool, uint32_t page) {
-    REQUIRE(page < pool->total && pool->holders[page] < UINT16_MAX);
-    REQUIRE(pool->holders[page] > 0 || pool->in_cache[page]);
-    if (pool->in_cache[page]) {
+    REQUIRE(page < pool->total);
+    KvPage *p = &pool->pages[page];
+    REQUIRE((p->holders > 0 || p->in_cache) && p->holders < KV_HOLDERS_MAX);
+    if (p->in_cache) {
         cache_remove(pool, page);
     }
-    pool->holders[page]++;
+    p->holders++;
 }
 
 void kv_pool_give(KvPool *pool, uint32_t page) {
-    REQUIRE(page < pool->total && pool->holders[page] > 0);
-    if (--pool->holders[page] > 0) {
+    REQUIRE(page < pool->total);
+    KvPage *p = &pool->pages[page];
+    REQUIRE(p->holders > 0);
+    if (--p->holders > 0) {
         return;
     }
-    if (pool->kept[page]) {
+    if (p->kept) {
         cache_push_newest(pool, page);
     } else {
         pool->free_stack[pool->free_count++] = page;
@@ -92,6 +88,26 @@ void kv_pool_give(KvPool *pool, uint32_t page) {
 }
 
 void kv_pool_keep(KvPool *pool, uint32_t page) {
-    REQUIRE(page < pool->total && pool->holders[page] > 0);
-    pool->kept[page] = true;
+    REQUIRE(page < pool->total && pool->pages[page].holders > 0);
+    pool->pages[page].kept = true;
+}
+
+void kv_pool_check(const KvPool *pool) {
+    uint32_t held = 0, cached = 0, listed = 0;
+    for (uint32_t i = 0; i < pool->total; i++) {
+        const KvPage *page = &pool->pages[i];
+        REQUIRE(!page->in_cache || (page->holders == 0 && page->kept));
+        held += page->holders > 0;
+        cached += page->in_cache;
+    }
+    for (uint32_t i = pool->oldest; i != KV_NO_PAGE; i = pool->pages[i].newer) {
+        listed++;
+        REQUIRE(pool->pages[i].in_cache && listed <= cached);
+    }
+    for (uint32_t i = 0; i < pool->free_count; i++) {
+        const KvPage *page = &pool->pages[pool->free_stack[i]];
+        REQUIRE(page->holders == 0 && !page->kept);
+    }
+    REQUIRE(listed == cached && cached == pool->cached_count);
+    REQUIRE(held + cached + pool->free_count == pool->total);
 }

@@ -16,18 +16,24 @@
 
 #define KV_NO_PAGE UINT32_MAX
 
+typedef struct KvPage {
+    uint32_t older, newer; // list of cached pages
+    uint16_t holders;
+    bool kept;     // the prefix cache knows this page
+    bool in_cache; // no holders, but kept: in the list
+} KvPage;
+
 typedef struct KvPool {
     uint32_t total;
     uint32_t free_count;
     uint32_t cached_count;
     uint32_t
         *free_stack; // [total], the first free_count are free; last in, first out keeps pages warm
-    uint16_t *holders;       // [total]
-    bool *kept;              // [total] the prefix cache knows this page
-    bool *in_cache;          // [total] no holders, but kept: in the list below
-    uint32_t *older, *newer; // [total] list of cached pages
-    uint32_t oldest, newest;
+    KvPage *pages;   // [total]
+    uint32_t oldest, newest; // of the cached ones
 } KvPool;
+
+enum { KV_HOLDERS_MAX = UINT16_MAX };
 
 Status kv_pool_open(uint32_t total, KvPool *pool, Error *error); // E_MEMORY
 void kv_pool_close(KvPool *pool);
@@ -43,5 +49,8 @@ bool kv_pool_take(KvPool *pool, uint32_t *page, bool *evicted);
 void kv_pool_share(KvPool *pool, uint32_t page); // one more holder of a held or cached page
 void kv_pool_give(KvPool *pool, uint32_t page);  // one holder less
 void kv_pool_keep(KvPool *pool, uint32_t page);  // the prefix cache has learnt a held page
+
+// Checks with REQUIRE that every page is free, held or cached and the counts agree. Slow.
+void kv_pool_check(const KvPool *pool);
 
 #endif

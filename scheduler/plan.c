@@ -50,11 +50,8 @@ static void preempt(Scheduler *s, uint32_t slot) {
     sched_list_remove(&s->running, slot);
     s->stats.recomputed_tokens += q->cached_count;
     sequence_drop_pages(q, &s->pages);
-    q->state = SEQUENCE_WAITING;
     q->preemptions++;
-    s->waiting_count++;
-    s->queued_tokens += q->token_count;
-    policy_queue_front(&s->policy, s->slots, slot);
+    sched_wait_begin(s, slot, true);
     s->stats.preemptions++;
 }
 
@@ -105,6 +102,17 @@ static void put_images(Scheduler *s, const Sequence *q, uint32_t first, uint32_t
     }
 }
 
+// Prompt positions are charged to the user once, when they are first planned: computing them again
+// after a preemption is on the house, and shared positions cost nothing.
+static void charge_prompt(Scheduler *s, Sequence *q, uint32_t first, uint32_t end) {
+    uint32_t from = (uint32_t)num_max(first, q->charged_count);
+    uint32_t to = (uint32_t)num_min(end, q->prompt_count);
+    if (to > from) {
+        policy_charge_prompt(&s->policy, q->user, q->class, to - from);
+        q->charged_count = to;
+    }
+}
+
 // Adds rows [cached_count, cached_count + row_count) of a sequence to the step.
 static void put_rows(Scheduler *s, uint32_t slot, uint32_t row_count) {
     Sequence *q = &s->slots[slot];
@@ -131,6 +139,7 @@ static void put_rows(Scheduler *s, uint32_t slot, uint32_t row_count) {
         s->row_sequence[row] = b->sequence_count;
     }
     put_images(s, q, first, end);
+    charge_prompt(s, q, first, end);
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         const PageTable *table = &q->tables[kind];
         out->page_first[kind] = b->page_table_count[kind];
@@ -256,10 +265,10 @@ static PrefixHit find_prefix(Scheduler *s, const Sequence *q) {
     }
     for (uint32_t i = 0; i < num_ceil_div(tokens, KV_PAGE_TOKENS); i++) {
         hit.cached_pages[PAGE_FULL] +=
-            s->pages.pools[PAGE_FULL].in_cache[known_page(s, PAGE_FULL, i)];
+            s->pages.pools[PAGE_FULL].pages[known_page(s, PAGE_FULL, i)].in_cache;
         if (i >= hit.skip) {
             hit.cached_pages[PAGE_SLIDING] +=
-                s->pages.pools[PAGE_SLIDING].in_cache[known_page(s, PAGE_SLIDING, i)];
+                s->pages.pools[PAGE_SLIDING].pages[known_page(s, PAGE_SLIDING, i)].in_cache;
         }
     }
     return hit;
@@ -297,35 +306,33 @@ static void take_prefix(Scheduler *s, Sequence *q, const PrefixHit *hit) {
 
 // ---- Admission ----------------------------------------------------------------------------------
 
-// Does the sequence fit beside what runs? One whose preemptions are used up needs room for all it
-// may ever want.
-static bool has_pages(const Scheduler *s, const Sequence *q, const PrefixHit *hit) {
+// Open pages of a kind that admission asks for. One whose preemptions are used up needs room for
+// all it may ever want.
+static uint64_t pages_wanted(const Scheduler *s, const Sequence *q, const PrefixHit *hit,
+                             int kind) {
     bool reserve = q->preemptions >= SCHED_PREEMPTIONS_MAX;
     uint32_t tokens = reserve ? q->prompt_count + q->new_tokens_max : q->token_count;
-    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        const KvPool *pool = &s->pages.pools[kind];
-        uint32_t need = sched_pages_needed(&s->options, kind, tokens);
-        uint32_t shared = hit->pages - (kind == PAGE_SLIDING ? hit->skip : 0);
-        need = need > shared ? need - shared : 0;
-        need +=
-            hit->tokens % KV_PAGE_TOKENS > 0 && hit->cached_pages[kind] > 0; // the copy's source
-        uint64_t want = (uint64_t)need + hit->cached_pages[kind];
-        if (s->running.count > 0) {
-            want += (uint64_t)pool->total * s->options.watermark_permille / 1000;
-        }
-        if (want > pages_open(s, kind)) {
-            return false;
-        }
+    uint32_t need = sched_pages_needed(&s->options, kind, tokens);
+    uint32_t shared = hit->pages - (kind == PAGE_SLIDING ? hit->skip : 0);
+    uint64_t want = need > shared ? need - shared : 0;
+    want += hit->tokens % KV_PAGE_TOKENS > 0 && hit->cached_pages[kind] > 0; // the copy's source
+    want += hit->cached_pages[kind];
+    if (s->running.count > 0) {
+        want += (uint64_t)s->pages.pools[kind].total * s->options.watermark_permille / 1000;
     }
-    return true;
+    return want;
+}
+
+// Does the sequence fit beside what runs?
+static bool has_pages(const Scheduler *s, const Sequence *q, const PrefixHit *hit) {
+    return pages_wanted(s, q, hit, PAGE_SLIDING) <= pages_open(s, PAGE_SLIDING) &&
+           pages_wanted(s, q, hit, PAGE_FULL) <= pages_open(s, PAGE_FULL);
 }
 
 static void admit_one(Scheduler *s, uint32_t slot, const PrefixHit *hit) {
     Sequence *q = &s->slots[slot];
-    policy_queue_remove(&s->policy, s->slots, slot);
+    sched_wait_end(s, slot);
     policy_admitted(&s->policy);
-    s->waiting_count--;
-    s->queued_tokens -= q->token_count;
     q->state = SEQUENCE_RUNNING;
     sched_list_insert_by_rank(s, slot);
     take_prefix(s, q, hit);
@@ -356,11 +363,34 @@ static void admit(Scheduler *s, uint32_t first) {
     }
 }
 
+static bool may_yield(const Sequence *q) {
+    return q->class == CLASS_BATCH && !q->reserved && q->ending == FINISH_NONE;
+}
+
+// Would the interactive sequence fit if every batch one that may yield did?
+static bool yielding_helps(const Scheduler *s, const Sequence *interactive) {
+    PrefixHit none = {0};
+    uint32_t victims = 0;
+    uint64_t pages[PAGE_KIND_COUNT] = {pages_open(s, PAGE_SLIDING), pages_open(s, PAGE_FULL)};
+    for (uint32_t i = s->running.count; i > 0; i--) {
+        const Sequence *q = &s->slots[s->running.slots[i - 1]];
+        if (q->class != CLASS_BATCH) {
+            break; // by rank the batch ones are last
+        }
+        victims += may_yield(q);
+        for (int kind = 0; kind < PAGE_KIND_COUNT && may_yield(q); kind++) {
+            pages[kind] += q->tables[kind].count;
+        }
+    }
+    return victims > 0 && pages_wanted(s, interactive, &none, PAGE_SLIDING) <= pages[0] &&
+           pages_wanted(s, interactive, &none, PAGE_FULL) <= pages[1];
+}
+
 // The next interactive request takes the place and the pages of batch ones when there is nothing
 // free for it. Returns it when places were made, for admission in this very step, else NO_SLOT.
 static uint32_t yield_to_interactive(Scheduler *s) {
     uint32_t slot = policy_next_of(&s->policy, s->slots, CLASS_INTERACTIVE);
-    if (slot == NO_SLOT) {
+    if (slot == NO_SLOT || !yielding_helps(s, &s->slots[slot])) {
         return NO_SLOT;
     }
     PrefixHit none = {0};
@@ -420,16 +450,6 @@ static FinishReason finish_reason(const Sequence *q, int32_t token) {
     return q->token_count == q->prompt_count + q->new_tokens_max ? FINISH_LENGTH : FINISH_NONE;
 }
 
-static void charge_rows(Scheduler *s, Sequence *q, uint32_t before) {
-    // What was charged once is not charged again after a preemption; shared positions cost nothing.
-    uint32_t from = (uint32_t)num_max(before, q->charged_count);
-    uint32_t to = (uint32_t)num_min(q->cached_count, q->prompt_count);
-    if (to > from) {
-        policy_charge_prompt(&s->policy, q->user, q->class, to - from);
-        q->charged_count = to;
-    }
-}
-
 // Takes one sequence of the step over the line; returns whether an event was written.
 static bool commit_sequence(Scheduler *s, uint32_t index, const StepSample *sample, bool failed,
                             SchedulerEvent *event) {
@@ -445,9 +465,8 @@ static bool commit_sequence(Scheduler *s, uint32_t index, const StepSample *samp
     }
     q->cached_count += row->row_count;
     REQUIRE(q->cached_count <= q->token_count);
-    charge_rows(s, q, before);
     sequence_learn(q, &s->pages, before);
-    if (before < q->prompt_count && q->cached_count >= q->prompt_count && s->held_count > 0) {
+    if (q->cached_count >= q->prompt_count) {
         sched_release_held(s, slot);
     }
     sequence_slide(q, &s->pages, s->options.window, q->cached_count);

@@ -83,44 +83,55 @@ bool policy_allow(Policy *policy, uint32_t index, uint32_t tokens, uint64_t now_
     user->allowance = user->allowance < full ? user->allowance : full;
     user->allowance_ms = now_ms;
     if (user->allowance < tokens) {
-        *wait_ms = (uint32_t)((tokens - user->allowance) / per_ms) + 1;
+        double wait = (tokens - user->allowance) / per_ms;
+        *wait_ms = wait < UINT32_MAX - 1.0 ? (uint32_t)wait + 1 : UINT32_MAX;
         return false;
     }
     user->allowance -= tokens;
     return true;
 }
 
-static Queue *queue_of(Policy *policy, const Sequence *sequence) {
-    return &policy->users[sequence->user].queues[sequence->class];
+static Queue *queue_of(Policy *policy, Sequence *slots, const Sequence *sequence) {
+    return sequence->held ? &slots[(uint32_t)sequence->after].followers
+                          : &policy->users[sequence->user].queues[sequence->class];
+}
+
+static void count_waiting(Policy *policy, const Sequence *sequence, int sign) {
+    User *user = &policy->users[sequence->user];
+    user->waiting += (uint32_t)sign;
+    user->queued_tokens += (uint64_t)(sign * (int64_t)sequence->token_count);
 }
 
 void policy_queue_back(Policy *policy, Sequence *slots, uint32_t slot) {
-    Queue *queue = queue_of(policy, &slots[slot]);
+    Queue *queue = queue_of(policy, slots, &slots[slot]);
     slots[slot].previous = queue->tail;
     slots[slot].next = NO_SLOT;
     *(queue->tail == NO_SLOT ? &queue->head : &slots[queue->tail].next) = slot;
     queue->tail = slot;
+    count_waiting(policy, &slots[slot], 1);
 }
 
 void policy_queue_front(Policy *policy, Sequence *slots, uint32_t slot) {
-    Queue *queue = queue_of(policy, &slots[slot]);
+    Queue *queue = queue_of(policy, slots, &slots[slot]);
     slots[slot].next = queue->head;
     slots[slot].previous = NO_SLOT;
     *(queue->head == NO_SLOT ? &queue->tail : &slots[queue->head].previous) = slot;
     queue->head = slot;
+    count_waiting(policy, &slots[slot], 1);
 }
 
 void policy_queue_remove(Policy *policy, Sequence *slots, uint32_t slot) {
-    Queue *queue = queue_of(policy, &slots[slot]);
+    Queue *queue = queue_of(policy, slots, &slots[slot]);
     uint32_t previous = slots[slot].previous, next = slots[slot].next;
     *(previous == NO_SLOT ? &queue->head : &slots[previous].next) = next;
     *(next == NO_SLOT ? &queue->tail : &slots[next].previous) = previous;
+    count_waiting(policy, &slots[slot], -1);
 }
 
-// First of the queue that may run now: not ending, not waiting for another sequence's prompt.
+// First of the queue that may run now. Ending ones are few: the next commit sweeps them.
 static uint32_t queue_ready(const Queue *queue, const Sequence *slots) {
     uint32_t slot = queue->head;
-    while (slot != NO_SLOT && (slots[slot].held || slots[slot].ending != FINISH_NONE)) {
+    while (slot != NO_SLOT && slots[slot].ending != FINISH_NONE) {
         slot = slots[slot].next;
     }
     return slot;
@@ -171,4 +182,56 @@ void policy_charge_output(Policy *policy, uint32_t index, SequenceClass class, u
     User *user = &policy->users[index];
     user->output_tokens += tokens;
     user->counters[class] += tokens / user->limits.weight;
+}
+
+// Length of a queue whose sequences are as the flags say; links must lead back.
+static uint32_t check_queue(const Queue *queue, const Sequence *slots, const Sequence *leader) {
+    uint32_t count = 0, previous = NO_SLOT;
+    for (uint32_t slot = queue->head; slot != NO_SLOT; slot = slots[slot].next) {
+        const Sequence *q = &slots[slot];
+        REQUIRE(q->state == SEQUENCE_WAITING && q->previous == previous);
+        REQUIRE(q->held == (leader != NULL));
+        REQUIRE(leader == NULL || &slots[(uint32_t)q->after] == leader);
+        previous = slot;
+        count++;
+    }
+    REQUIRE(queue->tail == previous);
+    return count;
+}
+
+static void check_user(const Policy *policy, uint32_t index, const Sequence *slots,
+                       uint32_t slot_count) {
+    const User *user = &policy->users[index];
+    uint32_t busy[CLASS_COUNT] = {0}, waiting = 0, held = 0, queued = 0;
+    uint64_t tokens = 0;
+    for (uint32_t slot = 0; slot < slot_count; slot++) {
+        const Sequence *q = &slots[slot];
+        if (q->state == SEQUENCE_FREE || q->user != index) {
+            continue;
+        }
+        busy[q->class]++;
+        waiting += q->state == SEQUENCE_WAITING;
+        held += q->state == SEQUENCE_WAITING && q->held;
+        tokens += q->state == SEQUENCE_WAITING ? q->token_count : 0;
+    }
+    for (int class = 0; class < CLASS_COUNT; class ++) {
+        queued += check_queue(&user->queues[class], slots, NULL);
+        REQUIRE(busy[class] == user->busy[class]);
+        uint32_t at = user->active_at[class];
+        REQUIRE((at != NO_SLOT) == (busy[class] > 0));
+        REQUIRE(at == NO_SLOT ||
+                (at < policy->active_count[class] && policy->active[class][at] == index));
+    }
+    REQUIRE(waiting == user->waiting && queued + held == waiting && tokens == user->queued_tokens);
+}
+
+void policy_check(const Policy *policy, const Sequence *slots, uint32_t slot_count) {
+    for (uint32_t i = 0; i < policy->users_max; i++) {
+        check_user(policy, i, slots, slot_count);
+    }
+    for (uint32_t slot = 0; slot < slot_count; slot++) {
+        if (slots[slot].state != SEQUENCE_FREE) {
+            check_queue(&slots[slot].followers, slots, &slots[slot]);
+        }
+    }
 }

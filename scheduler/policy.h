@@ -14,18 +14,14 @@
 
 #include "scheduler/sequence.h"
 
-#define NO_SLOT UINT32_MAX
-
-typedef struct Queue {
-    uint32_t head, tail; // slots, linked by Sequence.next and .previous
-} Queue;
-
 typedef struct User {
     UserLimits limits;
     Queue queues[CLASS_COUNT];
     double counters[CLASS_COUNT];
     uint32_t busy[CLASS_COUNT];      // accepted and not finished
     uint32_t active_at[CLASS_COUNT]; // place in Policy.active, NO_SLOT when not busy
+    uint32_t waiting;                // of both classes
+    uint64_t queued_tokens;          // of the waiting ones
     double allowance;                // tokens this minute's bucket still holds
     uint64_t allowance_ms;           // when it was last filled
     uint64_t prompt_tokens, output_tokens;
@@ -52,8 +48,10 @@ void policy_end(Policy *policy, uint32_t user, SequenceClass class);
 bool policy_allow(Policy *policy, uint32_t user, uint32_t tokens, uint64_t now_ms,
                   uint32_t *wait_ms);
 
+// A sequence waits, behind the others or (preempted, or held no longer) before them; and does not
+// wait any more. A held one stands with the followers of the sequence it is held for.
 void policy_queue_back(Policy *policy, Sequence *slots, uint32_t slot);
-void policy_queue_front(Policy *policy, Sequence *slots, uint32_t slot); // after a preemption
+void policy_queue_front(Policy *policy, Sequence *slots, uint32_t slot);
 void policy_queue_remove(Policy *policy, Sequence *slots, uint32_t slot);
 
 // In one class: of the user with the least counter who has something ready, the first; of equal
@@ -64,8 +62,12 @@ uint32_t policy_next_of(const Policy *policy, const Sequence *slots, SequenceCla
 uint32_t policy_next(const Policy *policy, const Sequence *slots, uint64_t now_ms);
 void policy_admitted(Policy *policy); // the one policy_next named was let in
 
-// Charges computed tokens.
+// Charges tokens: of a prompt when their step is planned, so that the next admission of that very
+// step sees them; of the output when they are drawn.
 void policy_charge_prompt(Policy *policy, uint32_t user, SequenceClass class, uint32_t tokens);
 void policy_charge_output(Policy *policy, uint32_t user, SequenceClass class, uint32_t tokens);
+
+// Checks with REQUIRE that queues, counts and active users agree with the slots. Slow.
+void policy_check(const Policy *policy, const Sequence *slots, uint32_t slot_count);
 
 #endif

@@ -14,13 +14,17 @@
 
 typedef enum PrefixForm { PREFIX_FULL, PREFIX_TAIL, PREFIX_FORM_COUNT } PrefixForm;
 
+typedef struct PrefixEntry {
+    Hash128 key;
+    uint32_t next, previous; // in the chain of its bucket
+} PrefixEntry;
+
 typedef struct PrefixTable {
     uint32_t page_count;
     uint32_t bucket_mask;
-    uint32_t *buckets; // first entry of each chain; entry e is form e % 2 of page e / 2
-    uint32_t *next;    // [2 * page_count]
-    Hash128 *keys;     // [2 * page_count]
-    bool *used;        // [2 * page_count]
+    uint32_t *buckets;    // first entry of each chain
+    PrefixEntry *entries; // entry form * page_count + page, so that full pages lie together
+    uint8_t *known;       // [page_count] bit `form`: the page has a key of this form
 } PrefixTable;
 
 Status prefix_open(uint32_t page_count, PrefixTable *table, Error *error);
@@ -34,5 +38,8 @@ void prefix_forget(PrefixTable *table, uint32_t page); // both forms; harmless w
 
 // The key after `count` more positions, each described by one word (see sequence_word).
 Hash128 prefix_extend(Hash128 key, const uint64_t *words, uint32_t count);
+
+// Checks with REQUIRE that the chains hold exactly the entries the pages know. Slow.
+void prefix_check(const PrefixTable *table);
 
 #endif

@@ -10,12 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    EXPIRE_EVERY_MS = 10,
-    RETRY_DEFAULT_MS = 1000,
-    AGE_DEFAULT_MS = 10000,
-    WATERMARK_DEFAULT = 10
-};
+enum { RETRY_DEFAULT_MS = 1000, AGE_DEFAULT_MS = 10000, WATERMARK_DEFAULT = 10 };
 
 uint32_t sched_pages_needed(const SchedulerOptions *options, int kind, uint32_t token_count) {
     uint64_t span = token_count;
@@ -59,9 +54,11 @@ static bool take_step_arrays(Scheduler *s) {
     s->planned = arena_take_array(a, o->sequences_max, sizeof *s->planned);
     s->images = arena_take_array(a, (size_t)o->sequences_max * o->images_max, sizeof *s->images);
     s->keys = arena_take_array(a, o->tokens_max / KV_PAGE_TOKENS + 2, sizeof *s->keys);
+    size_t pages_most = num_max(o->pages[PAGE_SLIDING], o->pages[PAGE_FULL]);
+    s->holders = arena_take_array(a, pages_most + 1, sizeof *s->holders);
     bool good = s->tokens != NULL && s->positions != NULL && s->sliding_end != NULL &&
                 s->row_sequence != NULL && s->sequences != NULL && s->planned != NULL &&
-                s->images != NULL && s->keys != NULL;
+                s->images != NULL && s->keys != NULL && s->holders != NULL;
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         // Shared pages stand in several tables, so the bound is by sequence, not by pool.
         size_t per_sequence = sched_pages_needed(o, kind, o->tokens_max) + 1;
@@ -88,8 +85,14 @@ static bool take_slots(Scheduler *s) {
             return false;
         }
     }
-    for (uint32_t i = 0; s->slots != NULL && i < s->slot_count; i++) {
+    s->deadlines_ms = arena_take_array(a, s->slot_count, sizeof *s->deadlines_ms);
+    s->deadline_soonest_ms = NO_DEADLINE;
+    if (s->slots == NULL || s->deadlines_ms == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < s->slot_count; i++) {
         Sequence *q = &s->slots[i];
+        s->deadlines_ms[i] = NO_DEADLINE;
         q->images = arena_take_array(a, o->images_max, sizeof *q->images);
         if (q->images == NULL) {
             return false;
@@ -104,7 +107,7 @@ static bool take_slots(Scheduler *s) {
         }
         s->free.slots[s->free.count++] = s->slot_count - 1 - i;
     }
-    return s->slots != NULL;
+    return true;
 }
 
 static Status sched_take_memory(Scheduler *s, Error *error) {
@@ -129,11 +132,12 @@ Status sched_open(const SchedulerOptions *options, Scheduler **out, Error *error
     *out = NULL;
     const SchedulerOptions *o = options;
     if (o->rows_max == 0 || o->sequences_max == 0 || o->tokens_max < 2 || o->window == 0 ||
-        o->rows_max < o->sequences_max || o->waiting_max > UINT32_MAX / 2 - o->sequences_max) {
+        o->rows_max < o->sequences_max || o->sequences_max > KV_HOLDERS_MAX ||
+        o->waiting_max > UINT32_MAX / 2 - o->sequences_max) {
         return error_set(error, E_ARGUMENT,
                          "scheduler: rows %u, sequences %u, tokens %u, window %u: each must be at "
-                         "least 1 (tokens 2) and rows at least sequences",
-                         o->rows_max, o->sequences_max, o->tokens_max, o->window);
+                         "least 1 (tokens 2), rows at least sequences, sequences at most %d",
+                         o->rows_max, o->sequences_max, o->tokens_max, o->window, KV_HOLDERS_MAX);
     }
     Scheduler *s = calloc(1, sizeof *s);
     if (s == NULL) {
@@ -250,17 +254,36 @@ static uint32_t retry_estimate(const Scheduler *s) {
     return wait < 1 ? 1 : wait > 60000 ? 60000 : (uint32_t)wait;
 }
 
+// The user's own limits. With several users one may also have no more waiting than could still be
+// accepted: k users who flood leave 1 / (k + 1) of the queue to the others.
+static Status check_user(const Scheduler *s, const SequenceRequest *r, Error *error) {
+    const User *user = &s->policy.users[r->user];
+    const UserLimits *limits = &user->limits;
+    uint64_t queued = user->queued_tokens + r->token_count;
+    if (limits->in_flight_max > 0 &&
+        user->busy[CLASS_INTERACTIVE] + user->busy[CLASS_BATCH] >= limits->in_flight_max) {
+        return error_set(error, E_USER_BUSY, "%u requests of this user are in flight, its limit",
+                         limits->in_flight_max);
+    }
+    if (limits->queued_tokens_max > 0 && queued > limits->queued_tokens_max) {
+        return error_set(
+            error, E_USER_BUSY, "%llu prompt tokens of this user are waiting, at most %llu may",
+            (unsigned long long)user->queued_tokens, (unsigned long long)limits->queued_tokens_max);
+    }
+    if (s->options.users_max > 1 && (user->waiting >= s->free.count ||
+                                     queued > s->options.queued_tokens_max - s->queued_tokens)) {
+        return error_set(error, E_USER_BUSY,
+                         "%u requests of this user are waiting, its share of the queue",
+                         user->waiting);
+    }
+    return OK;
+}
+
 // Everything that may refuse now and accept later. On OK the user's minute is charged and the
 // tokens have a place.
 static Status check_room(Scheduler *s, const SequenceRequest *r, int32_t **tokens, Error *error) {
-    const User *user = &s->policy.users[r->user];
     uint32_t total = r->token_count + r->new_tokens_max;
     s->retry_ms = retry_estimate(s);
-    if (user->limits.in_flight_max > 0 &&
-        user->busy[CLASS_INTERACTIVE] + user->busy[CLASS_BATCH] >= user->limits.in_flight_max) {
-        return error_set(error, E_USER_BUSY, "%u requests of this user are in flight, its limit",
-                         user->limits.in_flight_max);
-    }
     if (s->free.count == 0) {
         return error_set(error, E_BUSY, "%u sequences are running or waiting", s->slot_count);
     }
@@ -269,6 +292,7 @@ static Status check_room(Scheduler *s, const SequenceRequest *r, int32_t **token
                          (unsigned long long)s->queued_tokens,
                          (unsigned long long)s->options.queued_tokens_max);
     }
+    TRY(check_user(s, r, error));
     *tokens = token_store_take(&s->store, total);
     if (*tokens == NULL) {
         return error_set(error, E_BUSY, "no room to keep %u more tokens", total);
@@ -278,7 +302,7 @@ static Status check_room(Scheduler *s, const SequenceRequest *r, int32_t **token
         token_store_give(&s->store, *tokens, total);
         s->retry_ms = wait_ms;
         return error_set(error, E_RATE, "this user's %u tokens per minute are used up",
-                         user->limits.tokens_per_minute);
+                         s->policy.users[r->user].limits.tokens_per_minute);
     }
     return OK;
 }
@@ -309,13 +333,12 @@ Status sched_add(Scheduler *s, const SequenceRequest *r, uint64_t *handle, Error
     PageTable tables[PAGE_KIND_COUNT];
     memcpy(tables, q->tables, sizeof tables);
     *q = (Sequence){
-        .state = SEQUENCE_WAITING,
         .generation = q->generation + 1,
         .tag = r->tag,
         .order = s->next_order++,
         .added_ms = s->now_ms,
-        .deadline_ms = r->deadline_ms,
         .after = r->after,
+        .followers = {NO_SLOT, NO_SLOT},
         .user = r->user,
         .class = r->class,
         .prompt_count = r->token_count,
@@ -339,15 +362,27 @@ Status sched_add(Scheduler *s, const SequenceRequest *r, uint64_t *handle, Error
     if (r->after != 0 && handle_is_live(s, r->after)) {
         const Sequence *leader = &s->slots[(uint32_t)r->after];
         q->held = leader->cached_count < leader->prompt_count;
-        s->held_count += q->held;
     }
-    s->deadline_count += r->deadline_ms > 0;
-    s->waiting_count++;
-    s->queued_tokens += q->token_count;
+    s->deadlines_ms[slot] = r->deadline_ms > 0 ? r->deadline_ms : NO_DEADLINE;
+    s->deadline_soonest_ms = num_min(s->deadline_soonest_ms, s->deadlines_ms[slot]);
     policy_accept(&s->policy, q->user, q->class);
-    policy_queue_back(&s->policy, s->slots, slot);
+    sched_wait_begin(s, slot, false);
     *handle = sched_handle(s, slot);
     return OK;
+}
+
+void sched_wait_begin(Scheduler *s, uint32_t slot, bool before) {
+    Sequence *q = &s->slots[slot];
+    q->state = SEQUENCE_WAITING;
+    s->waiting_count++;
+    s->queued_tokens += q->token_count;
+    (before ? policy_queue_front : policy_queue_back)(&s->policy, s->slots, slot);
+}
+
+void sched_wait_end(Scheduler *s, uint32_t slot) {
+    policy_queue_remove(&s->policy, s->slots, slot);
+    s->waiting_count--;
+    s->queued_tokens -= s->slots[slot].token_count;
 }
 
 uint32_t sched_retry_ms(const Scheduler *s) {
@@ -372,16 +407,18 @@ void sched_cancel(Scheduler *s, uint64_t handle) {
 }
 
 void sched_expire(Scheduler *s) {
-    if (s->deadline_count == 0 || s->now_ms < s->expire_checked_ms + EXPIRE_EVERY_MS) {
+    if (s->now_ms < s->deadline_soonest_ms) {
         return;
     }
-    s->expire_checked_ms = s->now_ms;
+    uint64_t soonest = NO_DEADLINE;
     for (uint32_t slot = 0; slot < s->slot_count; slot++) {
-        const Sequence *q = &s->slots[slot];
-        if (q->state != SEQUENCE_FREE && q->deadline_ms > 0 && q->deadline_ms <= s->now_ms) {
+        if (s->deadlines_ms[slot] <= s->now_ms) {
+            s->deadlines_ms[slot] = NO_DEADLINE;
             sched_end(s, slot, FINISH_DEADLINE);
         }
+        soonest = num_min(soonest, s->deadlines_ms[slot]);
     }
+    s->deadline_soonest_ms = soonest;
 }
 
 void sched_list_remove(SlotList *list, uint32_t slot) {
@@ -394,14 +431,14 @@ void sched_list_remove(SlotList *list, uint32_t slot) {
     memmove(list->slots + at, list->slots + at + 1, (list->count - at) * sizeof *list->slots);
 }
 
-static bool ranks_before(const Sequence *a, const Sequence *b) {
+bool sched_ranks_before(const Sequence *a, const Sequence *b) {
     return a->class != b->class ? a->class < b->class : a->order < b->order;
 }
 
 void sched_list_insert_by_rank(Scheduler *s, uint32_t slot) {
     SlotList *list = &s->running;
     uint32_t at = list->count;
-    while (at > 0 && ranks_before(&s->slots[slot], &s->slots[list->slots[at - 1]])) {
+    while (at > 0 && sched_ranks_before(&s->slots[slot], &s->slots[list->slots[at - 1]])) {
         at--;
     }
     memmove(list->slots + at + 1, list->slots + at, (list->count - at) * sizeof *list->slots);
@@ -410,13 +447,11 @@ void sched_list_insert_by_rank(Scheduler *s, uint32_t slot) {
 }
 
 void sched_release_held(Scheduler *s, uint32_t leader) {
-    uint64_t handle = sched_handle(s, leader);
-    for (uint32_t slot = 0; slot < s->slot_count && s->held_count > 0; slot++) {
-        Sequence *q = &s->slots[slot];
-        if (q->state == SEQUENCE_WAITING && q->held && q->after == handle) {
-            q->held = false;
-            s->held_count--;
-        }
+    while (s->slots[leader].followers.tail != NO_SLOT) { // the last first: each goes to the front
+        uint32_t slot = s->slots[leader].followers.tail;
+        sched_wait_end(s, slot);
+        s->slots[slot].held = false;
+        sched_wait_begin(s, slot, true);
     }
 }
 
@@ -425,12 +460,9 @@ void sched_release(Scheduler *s, uint32_t slot) {
     if (q->state == SEQUENCE_RUNNING) {
         sched_list_remove(&s->running, slot);
     } else {
-        policy_queue_remove(&s->policy, s->slots, slot);
-        s->waiting_count--;
-        s->queued_tokens -= q->token_count;
-        s->held_count -= q->held;
+        sched_wait_end(s, slot);
     }
-    s->deadline_count -= q->deadline_ms > 0;
+    s->deadlines_ms[slot] = NO_DEADLINE;
     s->reserved_count -= q->reserved;
     policy_end(&s->policy, q->user, q->class);
     sequence_drop_pages(q, &s->pages);
@@ -463,63 +495,10 @@ UserStats sched_user_stats(const Scheduler *s, uint32_t user) {
     const User *u = &s->policy.users[user];
     return (UserStats){
         .in_flight = u->busy[CLASS_INTERACTIVE] + u->busy[CLASS_BATCH],
+        .waiting = u->waiting,
+        .queued_tokens = u->queued_tokens,
         .prompt_tokens = u->prompt_tokens,
         .output_tokens = u->output_tokens,
         .service = u->counters[CLASS_INTERACTIVE] + u->counters[CLASS_BATCH],
     };
-}
-
-static void check_pool(const Scheduler *s, int kind) {
-    const KvPool *pool = &s->pages.pools[kind];
-    uint32_t held = 0, cached = 0;
-    for (uint32_t page = 0; page < pool->total; page++) {
-        uint32_t holders = 0;
-        for (uint32_t slot = 0; slot < s->slot_count; slot++) {
-            const PageTable *table = &s->slots[slot].tables[kind];
-            for (uint32_t i = 0; i < table->count; i++) {
-                holders += table->pages[i] == page;
-            }
-        }
-        for (uint32_t i = 0; s->plan_open && i < s->batch.copy_count[kind]; i++) {
-            holders += s->copy_from[kind][i] == page;
-        }
-        REQUIRE_MESSAGE(holders == pool->holders[page], "kind %d page %u: %u holders, counted %u",
-                        kind, page, pool->holders[page], holders);
-        held += holders > 0;
-        cached += pool->in_cache[page];
-        REQUIRE(!(holders > 0 && pool->in_cache[page]));
-    }
-    REQUIRE(cached == pool->cached_count);
-    REQUIRE(held + cached + pool->free_count == pool->total);
-}
-
-void sched_check_all(const Scheduler *s) {
-    uint32_t running = 0, waiting = 0, unused = 0;
-    uint64_t queued = 0;
-    for (uint32_t slot = 0; slot < s->slot_count; slot++) {
-        const Sequence *q = &s->slots[slot];
-        running += q->state == SEQUENCE_RUNNING;
-        waiting += q->state == SEQUENCE_WAITING;
-        unused += q->state == SEQUENCE_FREE;
-        queued += q->state == SEQUENCE_WAITING ? q->token_count : 0;
-        uint32_t held_pages = q->tables[PAGE_FULL].count + q->tables[PAGE_SLIDING].count;
-        REQUIRE(q->state == SEQUENCE_RUNNING || held_pages == 0);
-        if (q->state != SEQUENCE_RUNNING) {
-            continue;
-        }
-        REQUIRE(q->cached_count < q->token_count);
-        REQUIRE(q->token_count <= q->prompt_count + q->new_tokens_max);
-        for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-            const PageTable *table = &q->tables[kind];
-            REQUIRE((table->skip + table->count) * KV_PAGE_TOKENS >= q->cached_count);
-        }
-    }
-    REQUIRE(running == s->running.count && waiting == s->waiting_count && unused == s->free.count);
-    REQUIRE(queued == s->queued_tokens);
-    for (uint32_t i = 1; i < s->running.count; i++) {
-        REQUIRE(ranks_before(&s->slots[s->running.slots[i - 1]], &s->slots[s->running.slots[i]]));
-    }
-    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        check_pool(s, kind);
-    }
 }

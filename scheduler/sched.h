@@ -105,10 +105,13 @@ typedef struct UserLimits {
     double weight;              // share against other users of the class
     uint32_t in_flight_max;     // accepted and not finished
     uint32_t tokens_per_minute; // prompt + output asked for
+    uint64_t queued_tokens_max; // prompt tokens waiting
 } UserLimits;
 
 typedef struct UserStats {
     uint32_t in_flight;
+    uint32_t waiting;
+    uint64_t queued_tokens;                // of the waiting ones
     uint64_t prompt_tokens, output_tokens; // computed, image tokens among them
     double service;                        // the virtual counter, both classes
 } UserStats;
@@ -135,7 +138,9 @@ void sched_user_set(Scheduler *scheduler, uint32_t user, const UserLimits *limit
 // Accepts or refuses at once.
 //   E_BUSY      places or queued tokens are exhausted     } sched_retry_ms says when
 //   E_RATE      this user's tokens per minute             } to try again
-//   E_USER_BUSY this user's requests in flight
+//   E_USER_BUSY this user's requests in flight or waiting tokens; or, with more than one user, as
+//               many of this user are waiting as could still be accepted (so there is always room
+//               for one who has nothing waiting)
 //   E_CONTEXT   can never fit: tokens_max, rows_max for an image, or the page pools
 //   E_ARGUMENT  images out of order, unknown user, ...
 Status sched_add(Scheduler *scheduler, const SequenceRequest *request, uint64_t *handle,

@@ -16,6 +16,13 @@
 #include "scheduler/prefix.h"
 #include "scheduler/sched.h"
 
+#define NO_SLOT UINT32_MAX
+
+// A list of sequences, linked by Sequence.next and .previous.
+typedef struct Queue {
+    uint32_t head, tail; // slots
+} Queue;
+
 typedef enum SequenceState { SEQUENCE_FREE, SEQUENCE_WAITING, SEQUENCE_RUNNING } SequenceState;
 
 typedef struct PageTable {
@@ -32,7 +39,6 @@ typedef struct Sequence {
     uint64_t tag;
     uint64_t order; // arrival; smaller is older
     uint64_t added_ms;
-    uint64_t deadline_ms;
     uint64_t after; // handle of the sequence whose prompt this one waits for, or 0
     uint32_t user;
     SequenceClass class;
@@ -47,8 +53,9 @@ typedef struct Sequence {
     Sampling sampling;
     int32_t *tokens; // prompt, then output; room for prompt_count + new_tokens_max
     // Changed by plan and commit.
-    uint32_t next, previous; // in its user's queue, while WAITING
-    bool held;               // WAITING for `after`
+    uint32_t next, previous; // in its user's queue, or in `followers` of another, while WAITING
+    bool held;               // WAITING for `after`, in the followers of that sequence
+    Queue followers;         // held until this one's prompt is cached or it ends
     FinishReason ending;     // cancelled, expired or failed: swept at the next commit
     bool ending_listed;
     uint32_t token_count;

@@ -15,6 +15,8 @@ typedef struct SlotList {
     uint32_t count;
 } SlotList;
 
+#define NO_DEADLINE UINT64_MAX
+
 struct Scheduler {
     // Set by sched_open.
     SchedulerOptions options;
@@ -30,6 +32,7 @@ struct Scheduler {
     uint32_t *pages_out[PAGE_KIND_COUNT];
     uint32_t *copy_from[PAGE_KIND_COUNT], *copy_to[PAGE_KIND_COUNT]; // [sequences_max]
     uint32_t *planned; // [sequences_max] slot of each batch sequence
+    uint16_t *holders; // [larger pool] scratch of sched_check_all
     Hash128 *keys;     // [tokens_max / KV_PAGE_TOKENS + 2] scratch of the prefix lookup
     bool plan_open;
     // Changed by add, tick, plan and commit.
@@ -37,14 +40,15 @@ struct Scheduler {
     TokenStore store;
     Pages pages;
     Policy policy;
-    SlotList free;    // unused slots
-    SlotList running; // by rank: interactive before batch, then oldest first
-    SlotList ending;  // cancelled, expired or failed, to be swept
+    SlotList free;                // unused slots
+    SlotList running;             // by rank: interactive before batch, then oldest first
+    SlotList ending;              // cancelled, expired or failed, to be swept
+    uint64_t *deadlines_ms;       // [slot_count] NO_DEADLINE where there is none
+    uint64_t deadline_soonest_ms; // no deadline is sooner
     uint32_t waiting_count;
-    uint32_t held_count, deadline_count, reserved_count;
+    uint32_t reserved_count;
     uint64_t queued_tokens;
     uint64_t next_order;
-    uint64_t expire_checked_ms;
     uint64_t committed_ms;
     double rows_per_ms; // recent, for retry hints
     uint32_t retry_ms;
@@ -58,6 +62,10 @@ static inline uint64_t sched_handle(const Scheduler *s, uint32_t slot) {
 // Most pages of a kind that token_count tokens of one sequence can need at once.
 uint32_t sched_pages_needed(const SchedulerOptions *options, int kind, uint32_t token_count);
 
+// A sequence begins to wait, before the others of its user or behind them; and waits no longer.
+void sched_wait_begin(Scheduler *s, uint32_t slot, bool before);
+void sched_wait_end(Scheduler *s, uint32_t slot);
+
 // Marks a sequence as ending, once.
 void sched_end(Scheduler *s, uint32_t slot, FinishReason reason);
 
@@ -70,6 +78,7 @@ void sched_release_held(Scheduler *s, uint32_t leader);
 // Ends sequences whose deadline has passed.
 void sched_expire(Scheduler *s);
 
+bool sched_ranks_before(const Sequence *a, const Sequence *b);
 void sched_list_insert_by_rank(Scheduler *s, uint32_t slot);
 void sched_list_remove(SlotList *list, uint32_t slot);
 

@@ -115,3 +115,15 @@ void token_store_give(TokenStore *store, int32_t *tokens, uint32_t token_count) 
     }
     list_push(store, unit, order);
 }
+
+void token_store_check(const TokenStore *store, uint64_t taken_tokens) {
+    uint64_t free_units = 0;
+    for (uint32_t order = 0; order <= store->top_order; order++) {
+        for (uint32_t unit = store->heads[order]; unit != NO_UNIT; unit = store->next[unit]) {
+            REQUIRE(store->order[unit] == order && unit % (UINT32_C(1) << order) == 0);
+            free_units += UINT32_C(1) << order;
+        }
+    }
+    REQUIRE(free_units * TOKEN_STORE_UNIT + taken_tokens ==
+            (uint64_t)store->units * TOKEN_STORE_UNIT);
+}

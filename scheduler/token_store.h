@@ -32,4 +32,7 @@ uint64_t token_store_block(uint32_t token_count);
 int32_t *token_store_take(TokenStore *store, uint32_t token_count);
 void token_store_give(TokenStore *store, int32_t *tokens, uint32_t token_count); // as taken
 
+// Checks with REQUIRE that free blocks and `taken_tokens` (whole blocks) make up the store. Slow.
+void token_store_check(const TokenStore *store, uint64_t taken_tokens);
+
 #endif

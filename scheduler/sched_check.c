@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every invariant of the scheduler, walked from outside in: docs/scheduler.md lists them with the
+// function here that asserts each. Called by tests and the simulator after every plan and commit.
+#include "base/check.h"
+#include "base/num.h"
+#include "scheduler/state.h"
+
+#include <string.h>
+
+// Each page's holders are the tables it stands in, and while a step is open the copies it feeds.
+static void check_holders(const Scheduler *s, int kind) {
+    const KvPool *pool = &s->pages.pools[kind];
+    memset(s->holders, 0, pool->total * sizeof *s->holders);
+    for (uint32_t i = 0; i < s->running.count; i++) {
+        const PageTable *table = &s->slots[s->running.slots[i]].tables[kind];
+        for (uint32_t j = 0; j < table->count; j++) {
+            s->holders[table->pages[j]]++;
+        }
+    }
+    for (uint32_t i = 0; s->plan_open && i < s->batch.copy_count[kind]; i++) {
+        s->holders[s->copy_from[kind][i]]++;
+    }
+    for (uint32_t page = 0; page < pool->total; page++) {
+        REQUIRE_MESSAGE(s->holders[page] == pool->pages[page].holders,
+                        "kind %d page %u: %u holders, counted %u", kind, page,
+                        pool->pages[page].holders, s->holders[page]);
+        REQUIRE(pool->pages[page].kept == (s->pages.prefixes[kind].known[page] != 0));
+    }
+    kv_pool_check(pool);
+    prefix_check(&s->pages.prefixes[kind]);
+}
+
+static void check_waiting(const Sequence *q) {
+    REQUIRE(q->tables[PAGE_FULL].count == 0 && q->tables[PAGE_SLIDING].count == 0);
+    REQUIRE(q->cached_count == 0 && q->planned_rows == 0);
+}
+
+static void check_running(const Scheduler *s, const Sequence *q) {
+    uint32_t end = q->cached_count + q->planned_rows;
+    REQUIRE(!q->held && q->cached_count < q->token_count && end <= q->token_count);
+    REQUIRE(q->token_count <= q->prompt_count + q->new_tokens_max);
+    REQUIRE(q->preemptions <= SCHED_PREEMPTIONS_MAX);
+    REQUIRE(q->reserved == (q->preemptions == SCHED_PREEMPTIONS_MAX));
+    REQUIRE(sequence_image_around(q, q->cached_count) == NULL);
+    REQUIRE(sequence_image_around(q, end) == NULL);
+    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+        const PageTable *table = &q->tables[kind];
+        REQUIRE((table->skip + table->count) * KV_PAGE_TOKENS >= end);
+        uint32_t need = sched_pages_needed(&s->options, kind, q->prompt_count + q->new_tokens_max);
+        REQUIRE(table->count <= need);
+    }
+    const PageTable *sliding = &q->tables[PAGE_SLIDING];
+    REQUIRE(sliding->skip == 0 ||
+            sliding->skip * KV_PAGE_TOKENS + s->options.window <= q->cached_count + 1);
+}
+
+static void check_batch(const Scheduler *s) {
+    const Batch *b = &s->batch;
+    uint32_t rows = 0;
+    REQUIRE(b->row_count > 0 && b->row_count <= s->options.rows_max);
+    REQUIRE(b->sequence_count <= s->options.sequences_max);
+    for (uint32_t i = 0; i < b->sequence_count; i++) {
+        const Sequence *q = &s->slots[s->planned[i]];
+        REQUIRE(q->state == SEQUENCE_RUNNING && q->planned_rows == b->sequences[i].row_count);
+        REQUIRE(b->sequences[i].row_first == rows);
+        rows += q->planned_rows;
+    }
+    REQUIRE(rows == b->row_count);
+}
+
+void sched_check_all(const Scheduler *s) {
+    uint32_t counts[SEQUENCE_RUNNING + 1] = {0}, ending = 0, reserved = 0;
+    uint64_t queued = 0, stored = 0;
+    for (uint32_t slot = 0; slot < s->slot_count; slot++) {
+        const Sequence *q = &s->slots[slot];
+        counts[q->state]++;
+        if (q->state == SEQUENCE_FREE) {
+            REQUIRE(s->deadlines_ms[slot] == NO_DEADLINE && !q->ending_listed);
+            continue;
+        }
+        REQUIRE(s->deadlines_ms[slot] >= s->deadline_soonest_ms);
+        stored += token_store_block(q->prompt_count + q->new_tokens_max);
+        queued += q->state == SEQUENCE_WAITING ? q->token_count : 0;
+        ending += q->ending_listed;
+        reserved += q->reserved;
+        REQUIRE((q->ending != FINISH_NONE) == q->ending_listed);
+        if (q->state == SEQUENCE_WAITING) {
+            check_waiting(q);
+        } else {
+            check_running(s, q);
+        }
+    }
+    REQUIRE(counts[SEQUENCE_RUNNING] == s->running.count &&
+            counts[SEQUENCE_WAITING] == s->waiting_count && counts[SEQUENCE_FREE] == s->free.count);
+    REQUIRE(queued == s->queued_tokens && ending == s->ending.count &&
+            reserved == s->reserved_count);
+    REQUIRE(s->running.count <= s->options.sequences_max);
+    for (uint32_t i = 1; i < s->running.count; i++) {
+        REQUIRE(
+            sched_ranks_before(&s->slots[s->running.slots[i - 1]], &s->slots[s->running.slots[i]]));
+    }
+    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+        check_holders(s, kind);
+    }
+    token_store_check(&s->store, stored);
+    policy_check(&s->policy, s->slots, s->slot_count);
+    if (s->plan_open) {
+        check_batch(s);
+    }
+}
