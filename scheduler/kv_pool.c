@@ -17,6 +17,7 @@ Status kv_pool_open(uint32_t total, KvPool *pool, Error *error) {
     }
     for (uint32_t i = 0; i < total; i++) {
         pool->free_stack[i] = total - 1 - i; // page 0 is taken first
+        pool->pages[i] = (KvPage){.older = KV_NO_PAGE, .newer = KV_NO_PAGE};
     }
     return OK;
 }

@@ -24,6 +24,7 @@ Status prefix_open(uint32_t page_count, PrefixTable *table, Error *error) {
         return error_set(error, E_MEMORY, "no memory for the prefix cache of %u pages", page_count);
     }
     memset(table->buckets, 0xff, buckets * sizeof *table->buckets);
+    memset(table->entries, 0, entries * sizeof *table->entries); // taken now, not in a step
     return OK;
 }
 

@@ -3,6 +3,7 @@
 #include "scheduler/sched.h"
 
 #include <criterion/criterion.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -329,6 +330,149 @@ Test(policy, limits_of_one_user_refuse_that_user_only) {
     cr_assert_eq(sched_retry_ms(s), 15001); // 150 tokens at 10 a second
     sched_tick(s, 15001);
     cr_assert_eq(sched_add(s, &b, &handle, NULL), OK);
+    sched_close(s);
+}
+
+Test(policy, waiting_tokens_of_one_user_are_bounded) {
+    SchedulerOptions options = small_options();
+    options.users_max = 2;
+    Scheduler *s = open_scheduler(&options);
+    sched_user_set(s, 0, &(UserLimits){.queued_tokens_max = 70});
+    SequenceRequest request = text_request(30, 5, 1);
+    uint64_t handle;
+    SchedulerEvent events[16];
+    Error error;
+    cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
+    cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
+    cr_assert_eq(sched_user_stats(s, 0).queued_tokens, 60);
+    cr_assert_eq(sched_add(s, &request, &handle, &error), E_USER_BUSY);
+    cr_assert(strstr(error.text, "at most 70") != NULL);
+    answer(s, sched_plan(s), 3, events, 16); // both run: nothing waits any more
+    cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
+    sched_check_all(s);
+    sched_close(s);
+}
+
+Test(policy, users_who_flood_leave_room_for_one_who_has_nothing_waiting) {
+    SchedulerOptions options = small_options();
+    options.users_max = 4;
+    options.waiting_max = 56; // with 4 running: 60 places
+    Scheduler *s = open_scheduler(&options);
+    SequenceRequest request = text_request(8, 5, 1);
+    uint64_t handle;
+    Error error;
+    uint32_t accepted[2] = {0};
+    for (int i = 0; i < 60; i++) {
+        for (uint32_t user = 0; user < 2; user++) {
+            request.user = user;
+            accepted[user] += sched_add(s, &request, &handle, &error) == OK;
+        }
+    }
+    cr_assert_eq(accepted[0], 20); // two who flood: a third each, a third for the others
+    cr_assert_eq(accepted[1], 20);
+    request.user = 2;
+    cr_assert_eq(sched_add(s, &request, &handle, &error), OK, "%s", error.text);
+    sched_close(s);
+}
+
+Test(policy, admissions_of_one_step_alternate_between_users) {
+    SchedulerOptions options = small_options();
+    options.users_max = 2;
+    Scheduler *s = open_scheduler(&options);
+    SequenceRequest request = text_request(10, 5, 0);
+    uint64_t handle;
+    for (uint32_t i = 0; i < 4; i++) { // four of user 0 come before two of user 1
+        cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
+    }
+    request.user = 1;
+    uint64_t theirs[2];
+    cr_assert_eq(sched_add(s, &request, &theirs[0], NULL), OK);
+    cr_assert_eq(sched_add(s, &request, &theirs[1], NULL), OK);
+    const Batch *batch = sched_plan(s);
+    cr_assert_eq(batch->sequence_count, 4);
+    cr_assert_eq(batch->sequences[1].tag, theirs[0]);
+    cr_assert_eq(batch->sequences[3].tag, theirs[1]);
+    sched_close(s);
+}
+
+Test(policy, a_wait_longer_than_a_number_can_say_is_the_longest_number) {
+    SchedulerOptions options = small_options();
+    Scheduler *s = open_scheduler(&options);
+    sched_user_set(s, 0, &(UserLimits){.tokens_per_minute = 1});
+    SequenceRequest request = text_request(100, 100, 1);
+    uint64_t handle;
+    Error error;
+    cr_assert_eq(sched_add(s, &request, &handle, &error), E_RATE);
+    cr_assert_eq(sched_retry_ms(s), 199 * 60000 + 1);
+    sched_close(s);
+}
+
+Test(sched, batch_keeps_its_pages_when_they_would_not_be_enough) {
+    SchedulerOptions options = small_options();
+    options.pages[PAGE_FULL] = options.pages[PAGE_SLIDING] = 16;
+    options.no_prefix_cache = true;
+    Scheduler *s = open_scheduler(&options);
+    SequenceRequest chat = text_request(150, 50, 1), batch_request = text_request(20, 30, 2);
+    batch_request.class = CLASS_BATCH;
+    uint64_t handle;
+    SchedulerEvent events[16];
+    cr_assert_eq(sched_add(s, &chat, &handle, NULL), OK);
+    cr_assert_eq(sched_add(s, &batch_request, &handle, NULL), OK);
+    for (int i = 0; i < 4; i++) {
+        answer(s, sched_plan(s), 3, events, 16);
+    }
+    cr_assert_eq(sched_stats(s).running, 2);
+    cr_assert_eq(sched_add(s, &chat, &handle, NULL), OK); // 10 pages; 4 free, 2 of batch
+    answer(s, sched_plan(s), 3, events, 16);
+    cr_assert_eq(sched_stats(s).running, 2);
+    cr_assert_eq(sched_stats(s).preemptions, 0);
+    sched_close(s);
+}
+
+Test(sched, preemptions_of_one_sequence_are_bounded) {
+    SchedulerOptions options = small_options();
+    options.sequences_max = 1;
+    Scheduler *s = open_scheduler(&options);
+    SequenceRequest batch_request = text_request(20, 60, 1), chat = text_request(10, 2, 2);
+    batch_request.class = CLASS_BATCH;
+    uint64_t handle;
+    SchedulerEvent events[16];
+    sched_add(s, &batch_request, &handle, NULL);
+    bool ended = false;
+    for (int i = 0; i < 400 && !ended; i++) { // a chat request comes whenever batch runs
+        const Batch *batch = sched_plan(s);
+        size_t count = answer(s, batch, 3, events, 16);
+        for (size_t j = 0; j < count; j++) {
+            ended |= events[j].tag == 1 && events[j].finish == FINISH_LENGTH;
+        }
+        if (sched_stats(s).waiting == 0) {
+            sched_add(s, &chat, &handle, NULL);
+        }
+        sched_check_all(s);
+    }
+    cr_assert(ended);
+    cr_assert_eq(sched_stats(s).preemptions, SCHED_PREEMPTIONS_MAX);
+    sched_close(s);
+}
+
+Test(sched, memory_is_taken_at_open_and_never_again) {
+    SchedulerOptions options = small_options();
+    Scheduler *s = open_scheduler(&options);
+    SchedulerEvent events[16];
+    uint64_t handle;
+    size_t before = mallinfo2().uordblks;
+    for (int i = 0; i < 500; i++) {
+        SequenceRequest request = text_request(1 + (uint32_t)i % 200, 1 + (uint32_t)i % 50, 1);
+        sched_add(s, &request, &handle, NULL); // refused ones among them
+        const Batch *batch = sched_plan(s);
+        if (batch != NULL) {
+            answer(s, batch, 3, events, 16);
+        }
+        if (i % 7 == 0) {
+            sched_cancel(s, handle);
+        }
+    }
+    cr_assert_eq(mallinfo2().uordblks, before);
     sched_close(s);
 }
 
