@@ -35,7 +35,14 @@
 // mma_bf16(d, a, b, c)      m16n8k16, bf16 x bf16 -> f32
 //   a[r], half i: row g + 8 (r % 2), k = 2t + i + 8 (r / 2)       b[r], half i: k = 2t + i + 8 r, n
 //   = g c, d as above. Products are exact; the order of the sums is the machine's own.
-// Formulas: PTX ISA, "Matrix fragments for mma.m16n8k16 / k32"; kernels.md section 8.
+// f16_to_float(h)           exact
+// bf16x2_add(a, b)          both halves, each sum rounded to nearest even
+// byte_permute(a, selector) byte i of the result is byte (selector >> 4 i & 3) of a
+//
+// KERNEL_BOUNDS(threads, blocks)  the largest block, and how many of them share a multiprocessor
+//
+// Arithmetic is what it says: a * b + c rounds twice on both sides (nvcc -fmad=false), fmaf(a, b,
+// c) once. Formulas: PTX ISA, "Matrix fragments for mma.m16n8k16 / k32"; kernels.md section 8.
 #ifndef CUDA_PRIM_PRIM_CUH
 #define CUDA_PRIM_PRIM_CUH
 

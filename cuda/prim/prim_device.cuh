@@ -3,9 +3,10 @@
 #ifndef CUDA_PRIM_PRIM_DEVICE_CUH
 #define CUDA_PRIM_PRIM_DEVICE_CUH
 
-#define DEVICE          static __device__ __forceinline__
-#define KERNEL          extern "C" __global__
-#define KERNEL_TEMPLATE __global__
+#define DEVICE                         static __device__ __forceinline__
+#define KERNEL                         extern "C" __global__
+#define KERNEL_TEMPLATE                __global__
+#define KERNEL_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 
 DEVICE unsigned thread_index() {
     return threadIdx.x;
@@ -116,6 +117,20 @@ DEVICE void mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2], const
                  : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]),
                    "f"(c[1]), "f"(c[2]), "f"(c[3]));
+}
+
+DEVICE float f16_to_float(uint16_t value) {
+    float result;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value));
+    return result;
+}
+DEVICE uint32_t bf16x2_add(uint32_t a, uint32_t b) { // as a * 1 + b: add.bf16x2 begins with sm_90
+    uint32_t result;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(0x3f803f80u), "r"(b));
+    return result;
+}
+DEVICE uint32_t byte_permute(uint32_t a, uint32_t selector) {
+    return __byte_perm(a, 0, selector);
 }
 
 // Returns the old value.

@@ -3,7 +3,8 @@
 // is never run: that it compiles without warnings and without spills is the test (preset cuda).
 #include "cuda/prim/prim.cuh"
 
-extern "C" __global__ void every_primitive(const Vector16 *in, Vector16 *out, unsigned *counter) {
+extern "C" __global__ void KERNEL_BOUNDS(256, 2)
+    every_primitive(const Vector16 *in, Vector16 *out, unsigned *counter) {
     unsigned char *shared = shared_base();
     unsigned lane = thread_lane(), thread = thread_index();
     cp_async_16(shared + thread * 16, in + thread, 16);
@@ -26,6 +27,8 @@ extern "C" __global__ void every_primitive(const Vector16 *in, Vector16 *out, un
     block_sync_named(1, (int)thread_count());
     stream.word[0] += shared_load((uint32_t *)shared + (thread ^ 32)) + (uint32_t)other;
     stream.word[1] += float_to_bits(bf16_to_float(bf16_from_float(top)));
+    stream.word[3] +=
+        byte_permute(bf16x2_add(a[0], b[0]), 0x3120) + float_to_bits(f16_to_float((uint16_t)a[1]));
     memory_fence();
     stream.word[2] += atomic_add(counter, grid_x() + thread_warp());
     global_store(out + thread, stream);

@@ -6,11 +6,16 @@
 
 #include "tests/simt/simt.h"
 
+extern "C" {
+#include "base/f16.h"
+}
+
 #include <math.h>
 
 #define DEVICE static inline __attribute__((unused))
 #define KERNEL extern "C"
 #define KERNEL_TEMPLATE
+#define KERNEL_BOUNDS(threads, blocks)
 #define SIMT_SITE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 #define SIMT_HERE                                                                                  \
     SimtSite {                                                                                     \
@@ -199,6 +204,23 @@ DEVICE void mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2], const
                      SIMT_SITE) {
     SimtMmaBf16 mma = {d, a, b, c};
     simt_warp_meet(SIMT_MMA_BF16, &mma, simt_run_mma_bf16, SIMT_HERE);
+}
+
+DEVICE float f16_to_float(uint16_t value) {
+    return f16_to_f32(value);
+}
+DEVICE uint32_t bf16x2_add(uint32_t a, uint32_t b) {
+    uint32_t low = bf16_from_f32(bf16_to_f32((uint16_t)a) + bf16_to_f32((uint16_t)b));
+    uint32_t high =
+        bf16_from_f32(bf16_to_f32((uint16_t)(a >> 16)) + bf16_to_f32((uint16_t)(b >> 16)));
+    return low | high << 16;
+}
+DEVICE uint32_t byte_permute(uint32_t a, uint32_t selector) {
+    uint32_t result = 0;
+    for (int i = 0; i < 4; i++) {
+        result |= (a >> 8 * (selector >> 4 * i & 3) & 0xffu) << 8 * i;
+    }
+    return result;
 }
 
 DEVICE unsigned atomic_add(unsigned *pointer, unsigned value, SIMT_SITE) {
