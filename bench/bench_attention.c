@@ -28,6 +28,8 @@ static const LayerShape FULL = {LAYER_FULL, 16, 1, 512, true};
 enum { WINDOW = 1024, ROWS_MAX = 2048, COLUMNS_MAX = 16 * 512 };
 static const size_t CACHE_BYTES = (size_t)512 << 20;
 
+static const char *const kind_names[] = {"f32", "bf16", "int8"};
+
 typedef struct AttentionBench {
     Backend backend, reference;
     Peak peak;
@@ -41,11 +43,30 @@ typedef struct AttentionBench {
     Activation out;
 } AttentionBench;
 
+// Numbers in [-1, 1], whatever the pages will be.
 static void fill_cache(const AttentionBench *bench) {
     size_t count = CACHE_BYTES / kv_value_bytes(bench->kind);
     for (size_t i = 0; i < count; i++) {
         uint32_t scrambled = (uint32_t)i * 2654435761u;
-        kv_store(bench->kind, bench->cache, i, (float)(scrambled >> 8) * 0x1p-23f - 1.0f);
+        float value = (float)(scrambled >> 8) * 0x1p-23f - 1.0f;
+        if (bench->kind == KV_F32) {
+            ((float *)(void *)bench->cache)[i] = value;
+        } else if (bench->kind == KV_BF16) {
+            ((uint16_t *)(void *)bench->cache)[i] = bf16_from_f32(value);
+        } else {
+            ((int8_t *)bench->cache)[i] = (int8_t)(value * 127.0f);
+        }
+    }
+}
+
+// The scales of int8 pages lie where the shape of a case puts them.
+static void fill_scales(const AttentionBench *bench, const LayerShape *shape, size_t page_bytes) {
+    size_t first = kv_scales_offset(shape, KV_KEYS, 0) / sizeof(float);
+    for (size_t at = 0; at + page_bytes <= CACHE_BYTES; at += page_bytes) {
+        float *page = (float *)(void *)(bench->cache + at);
+        for (size_t i = first; i < page_bytes / sizeof(float); i++) {
+            page[i] = 1.0f / 127.0f;
+        }
     }
 }
 
@@ -85,6 +106,10 @@ static bool measure(AttentionBench *bench, const Case *one) {
     uint32_t page_count = (uint32_t)num_ceil_div(length, KV_PAGE_TOKENS);
     size_t page_bytes = kv_page_bytes(bench->kind, shape);
     size_t layers = CACHE_BYTES / (page_bytes * page_count);
+    if (bench->kind == KV_INT8) {
+        fill_cache(bench); // what the scales of the last case overwrote
+        fill_scales(bench, shape, page_bytes);
+    }
     BatchSequence sequence = {.row_count = one->rows, .position_first = one->cached};
     sequence.page_count[shape->kind] = page_count;
     for (uint32_t i = 0; i < page_count; i++) { // every 7th page, as a used pool would be
@@ -140,7 +165,7 @@ static bool measure(AttentionBench *bench, const Case *one) {
     Row row = row_begin("attention", one->name);
     row_text(&row, "backend", bench->backend.device->name);
     row_number(&row, "threads", bench->threads);
-    row_text(&row, "kv", bench->kind == KV_F32 ? "f32" : "bf16");
+    row_text(&row, "kv", kind_names[bench->kind]);
     row_number(&row, "head_dim", shape->head_dim);
     row_number(&row, "rows", one->rows);
     row_number(&row, "kv_length", length);
@@ -216,14 +241,16 @@ int bench_attention(int argc, char **argv) {
         } else if (strcmp(argv[i], "--seconds") == 0) {
             bench.seconds = strtod(argv[i + 1], NULL);
         } else if (strcmp(argv[i], "--kv") == 0) {
-            bench.kind = strcmp(argv[i + 1], "f32") == 0 ? KV_F32 : KV_BF16;
+            for (int kind = 0; kind < KV_KIND_COUNT; kind++) {
+                bench.kind = strcmp(argv[i + 1], kind_names[kind]) == 0 ? (KvKind)kind : bench.kind;
+            }
         } else {
             understood =
                 strcmp(argv[i], "--isa") == 0 && cpu_isa_parse(argv[i + 1], &open.isa, NULL) == OK;
         }
     }
     if (!understood) {
-        fprintf(stderr, "usage: tessera bench attention [--kv bf16|f32] [--threads N]\n"
+        fprintf(stderr, "usage: tessera bench attention [--kv bf16|f32|int8] [--threads N]\n"
                         "                               [--isa auto|scalar|avx2|avx512] "
                         "[--seconds S]\n");
         return 2;

@@ -68,6 +68,7 @@ typedef struct Tile {
     uint32_t first, end; // tokens any query of the block sees, relative to position
     const void *keys[TILE_PAGES];
     const void *values[TILE_PAGES];
+    const float *key_scales[TILE_PAGES], *value_scales[TILE_PAGES]; // [16], int8 only
 } Tile;
 
 // scores[query][page * 16 ..] for `queries` times `pages`, both constants of the caller.
@@ -88,9 +89,12 @@ LANES_INLINE void score_tile(const Block *block, KvKind kind, uint32_t query, ui
                 const float *keys = (const float *)tile->keys[page + p] + (size_t)d * LANES;
                 even[p] = lanes_load(keys);
                 odd[p] = lanes_load(keys + LANES);
-            } else {
+            } else if (kind == KV_BF16) {
                 lanes_load_pairs((const uint16_t *)tile->keys[page + p] + (size_t)d * LANES,
                                  &even[p], &odd[p]);
+            } else {
+                lanes_load_int8_pairs((const int8_t *)tile->keys[page + p] + (size_t)d * LANES,
+                                      &even[p], &odd[p]);
             }
         }
 #pragma GCC unroll 16
@@ -108,8 +112,12 @@ LANES_INLINE void score_tile(const Block *block, KvKind kind, uint32_t query, ui
     for (uint32_t i = 0; i < queries; i++) {
 #pragma GCC unroll 16
         for (uint32_t p = 0; p < pages; p++) {
+            Lanes sum = sums[i * pages + p];
+            if (kind == KV_INT8) {
+                sum = lanes_mul(sum, lanes_load(tile->key_scales[page + p]));
+            }
             lanes_store(block->scores + (size_t)(query + i) * TILE_TOKENS + (page + p) * LANES,
-                        sums[i * pages + p]);
+                        sum);
         }
     }
 }
@@ -139,8 +147,9 @@ LANES_INLINE void score_all(const Block *block, KvKind kind, const Tile *tile) {
     }
 }
 
-// Scores to probabilities relative to the running maximum, for one query.
-LANES_INLINE void soften(const Block *block, uint32_t query, const Tile *tile) {
+// Scores to probabilities relative to the running maximum, for one query; with int8 values each
+// then takes the scale of its value.
+LANES_INLINE void soften(const Block *block, KvKind kind, uint32_t query, const Tile *tile) {
     float *scores = block->scores + (size_t)query * TILE_TOKENS;
     KvRange range = kv_range(block->op->cache.shape.kind, &block->op->rows,
                              block->row_first + query / block->head_count, block->op->window);
@@ -174,6 +183,12 @@ LANES_INLINE void soften(const Block *block, uint32_t query, const Tile *tile) {
     float *sums = block->sums + (size_t)query * LANES;
     lanes_store(sums, lanes_fma(lanes_load(sums), lanes_set(factor), total));
     block->factors[query] = factor;
+    if (kind == KV_INT8) {
+        for (uint32_t t = tile->first / LANES * LANES; t < tile->end; t += LANES) {
+            Lanes scales = lanes_load(tile->value_scales[t / LANES]);
+            lanes_store(scores + t, lanes_mul(lanes_load(scores + t), scales));
+        }
+    }
 }
 
 // out = out * factor + probabilities . values, for `queries` times `vectors` of 16 columns.
@@ -201,8 +216,9 @@ LANES_INLINE void blend_tile(const Block *block, KvKind kind, uint32_t query, ui
             uint32_t d = column + v * LANES;
             size_t columns = (size_t)(d / KV_VALUE_BLOCK * KV_VALUE_BLOCK) * KV_PAGE_TOKENS;
             size_t at = columns + row + d % KV_VALUE_BLOCK;
-            values[v] = kind == KV_F32 ? lanes_load((const float *)page + at)
-                                       : lanes_load_bf16((const uint16_t *)page + at);
+            values[v] = kind == KV_F32    ? lanes_load((const float *)page + at)
+                        : kind == KV_BF16 ? lanes_load_bf16((const uint16_t *)page + at)
+                                          : lanes_load_int8((const int8_t *)page + at);
         }
 #pragma GCC unroll 16
         for (uint32_t i = 0; i < queries; i++) {
@@ -251,6 +267,8 @@ LANES_INLINE void block_tiles(const Block *block, KvKind kind, KvRange seen) {
     const KvLayer *cache = &block->op->cache;
     size_t key = kv_key_offset(kind, &cache->shape, block->kv_head, 0, 0) * kv_value_bytes(kind);
     size_t value = kv_value_offset(&cache->shape, block->kv_head, 0, 0) * kv_value_bytes(kind);
+    size_t key_scales = kv_scales_offset(&cache->shape, KV_KEYS, block->kv_head);
+    size_t value_scales = kv_scales_offset(&cache->shape, KV_VALUES, block->kv_head);
     uint32_t position = seen.first / TILE_TOKENS * TILE_TOKENS;
     for (; position < seen.end; position += TILE_TOKENS) {
         Tile tile = {
@@ -263,10 +281,14 @@ LANES_INLINE void block_tiles(const Block *block, KvKind kind, KvRange seen) {
                 kv_page_at(cache, &block->op->rows, block->sequence, position + p * KV_PAGE_TOKENS);
             tile.keys[p] = page + key;
             tile.values[p] = page + value;
+            if (kind == KV_INT8) {
+                tile.key_scales[p] = (const float *)(const void *)(page + key_scales);
+                tile.value_scales[p] = (const float *)(const void *)(page + value_scales);
+            }
         }
         score_all(block, kind, &tile);
         for (uint32_t query = 0; query < block->query_count; query++) {
-            soften(block, query, &tile);
+            soften(block, kind, query, &tile);
         }
         blend_all(block, kind, &tile);
     }
@@ -302,8 +324,10 @@ static void block_run(Block *block, unsigned char *scratch) {
 
     if (op->cache.kind == KV_F32) {
         block_tiles(block, KV_F32, seen);
-    } else {
+    } else if (op->cache.kind == KV_BF16) {
         block_tiles(block, KV_BF16, seen);
+    } else {
+        block_tiles(block, KV_INT8, seen);
     }
 
     for (uint32_t query = 0; query < block->query_count; query++) {

@@ -21,8 +21,8 @@ static void attend(const OpAttention *op, uint32_t row, uint32_t head, double *s
         const void *page = kv_page_at(&op->cache, &op->rows, sequence, p);
         double score = 0.0;
         for (uint32_t d = 0; d < head_dim; d++) {
-            size_t at = kv_key_offset(kind, shape, kv_head, p % KV_PAGE_TOKENS, d);
-            score += (double)q[d] * (double)kv_load(kind, page, at);
+            score += (double)q[d] *
+                     (double)kv_load(kind, shape, page, KV_KEYS, kv_head, p % KV_PAGE_TOKENS, d);
         }
         scores[p - range.first] = score;
         highest = fmax(highest, score);
@@ -36,8 +36,8 @@ static void attend(const OpAttention *op, uint32_t row, uint32_t head, double *s
         double total = 0.0;
         for (uint32_t p = range.first; p < range.end; p++) {
             const void *page = kv_page_at(&op->cache, &op->rows, sequence, p);
-            size_t at = kv_value_offset(shape, kv_head, p % KV_PAGE_TOKENS, d);
-            total += scores[p - range.first] * (double)kv_load(kind, page, at);
+            total += scores[p - range.first] *
+                     (double)kv_load(kind, shape, page, KV_VALUES, kv_head, p % KV_PAGE_TOKENS, d);
         }
         out[d] = (float)(total / sum);
     }

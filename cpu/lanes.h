@@ -47,6 +47,17 @@ LANES_INLINE void lanes_load_pairs(const uint16_t *from, Lanes *even, Lanes *odd
     *odd = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000u)));
 }
 
+LANES_INLINE Lanes lanes_load_int8(const int8_t *from) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
+}
+
+// The even and the odd ones of 32 int8 values.
+LANES_INLINE void lanes_load_int8_pairs(const int8_t *from, Lanes *even, Lanes *odd) {
+    __m512i pairs = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)from));
+    *even = _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(pairs, 24), 24));
+    *odd = _mm512_cvtepi32_ps(_mm512_srai_epi32(pairs, 8));
+}
+
 LANES_INLINE Lanes lanes_add(Lanes a, Lanes b) {
     return _mm512_add_ps(a, b);
 }
@@ -134,6 +145,25 @@ LANES_INLINE void lanes_load_pairs(const uint16_t *from, Lanes *even, Lanes *odd
                       _mm256_castsi256_ps(_mm256_and_si256(high, mask)));
 }
 
+LANES_INLINE __m256 lanes_half_int8(const int8_t *from) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from)));
+}
+
+LANES_INLINE Lanes lanes_load_int8(const int8_t *from) {
+    return LANES_BOTH(lanes_half_int8(from), lanes_half_int8(from + 8));
+}
+
+LANES_INLINE void lanes_half_int8_pairs(const int8_t *from, __m256 *even, __m256 *odd) {
+    __m256i pairs = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)from));
+    *even = _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(pairs, 24), 24));
+    *odd = _mm256_cvtepi32_ps(_mm256_srai_epi32(pairs, 8));
+}
+
+LANES_INLINE void lanes_load_int8_pairs(const int8_t *from, Lanes *even, Lanes *odd) {
+    lanes_half_int8_pairs(from, &even->low, &odd->low);
+    lanes_half_int8_pairs(from + 16, &even->high, &odd->high);
+}
+
 LANES_INLINE Lanes lanes_add(Lanes a, Lanes b) {
     return LANES_BOTH(_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high));
 }
@@ -218,6 +248,17 @@ LANES_INLINE void lanes_load_pairs(const uint16_t *from, Lanes *even, Lanes *odd
     for (int i = 0; i < LANES; i++) {
         even->v[i] = bf16_to_f32(from[2 * i]);
         odd->v[i] = bf16_to_f32(from[2 * i + 1]);
+    }
+}
+
+LANES_INLINE Lanes lanes_load_int8(const int8_t *from) {
+    LANES_EACH((float)from[i]);
+}
+
+LANES_INLINE void lanes_load_int8_pairs(const int8_t *from, Lanes *even, Lanes *odd) {
+    for (int i = 0; i < LANES; i++) {
+        even->v[i] = (float)from[2 * i];
+        odd->v[i] = (float)from[2 * i + 1];
     }
 }
 

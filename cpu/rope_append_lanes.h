@@ -4,6 +4,7 @@
 #ifndef CPU_ROPE_APPEND_LANES_H
 #define CPU_ROPE_APPEND_LANES_H
 
+#include "base/check.h"
 #include "cpu/context.h"
 #include "cpu/kv_page.h"
 #include "cpu/lanes.h"
@@ -32,21 +33,15 @@ LANES_INLINE void norm_and_rotate(float *x, Lanes factor, const float *weight, c
     }
 }
 
-LANES_INLINE void store_value(const KvLayer *cache, void *page, uint32_t head, uint32_t token,
-                              const float *x, Lanes factor) {
-    for (uint32_t d = 0; d < cache->shape.head_dim; d += LANES) {
-        float v[LANES];
-        lanes_store(v, lanes_mul(lanes_load(x + d), factor));
-        size_t offset = kv_value_offset(&cache->shape, head, token, d);
-        for (uint32_t i = 0; i < LANES; i++) {
-            kv_store(cache->kind, page, offset + i, v[i]);
-        }
-    }
-}
+typedef struct RopeAppend {
+    const OpRopeAppend *op;
+    CpuContext *cpu;
+} RopeAppend;
 
 static void rope_append_row(void *argument, uint32_t row, uint32_t worker) {
-    (void)worker;
-    const OpRopeAppend *op = argument;
+    const RopeAppend *task = argument;
+    const OpRopeAppend *op = task->op;
+    float *value = (float *)task->cpu->scratch[worker]; // [head_dim]
     const LayerShape *shape = &op->cache.shape;
     KvKind kind = op->cache.kind;
     uint32_t head_dim = shape->head_dim;
@@ -58,6 +53,9 @@ static void rope_append_row(void *argument, uint32_t row, uint32_t worker) {
     const float *v = shape->value_is_key ? k : k + (size_t)shape->kv_head_count * head_dim;
     for (uint32_t h = 0; h < shape->head_count; h++, q += head_dim) {
         norm_and_rotate(q, rms_factor(q, head_dim, op->eps), op->q_norm, cosine, sine, pair_count);
+        if (kind == KV_INT8) {
+            kv_rotate(q, head_dim);
+        }
     }
     uint32_t position = op->rows.positions[row];
     uint32_t token = position % KV_PAGE_TOKENS;
@@ -65,11 +63,16 @@ static void rope_append_row(void *argument, uint32_t row, uint32_t worker) {
                             position);
     // Values first: where the value is the raw key, the key's norm would overwrite it.
     for (uint32_t h = 0; h < shape->kv_head_count; h++, k += head_dim, v += head_dim) {
-        store_value(&op->cache, page, h, token, v, rms_factor(v, head_dim, op->eps));
-        norm_and_rotate(k, rms_factor(k, head_dim, op->eps), op->k_norm, cosine, sine, pair_count);
-        for (uint32_t d = 0; d < head_dim; d++) {
-            kv_store(kind, page, kv_key_offset(kind, shape, h, token, d), k[d]);
+        Lanes factor = rms_factor(v, head_dim, op->eps);
+        for (uint32_t d = 0; d < head_dim; d += LANES) {
+            lanes_store(value + d, lanes_mul(lanes_load(v + d), factor));
         }
+        kv_store(kind, shape, page, KV_VALUES, h, token, value);
+        norm_and_rotate(k, rms_factor(k, head_dim, op->eps), op->k_norm, cosine, sine, pair_count);
+        if (kind == KV_INT8) {
+            kv_rotate(k, head_dim);
+        }
+        kv_store(kind, shape, page, KV_KEYS, h, token, k);
     }
 }
 
@@ -78,8 +81,9 @@ LANES_INLINE Status rope_append_run(void *context, const OpRopeAppend *op) {
     if (op->cache.shape.head_dim % (2 * LANES) != 0) {
         return rope_append_ref(context, op);
     }
-    OpRopeAppend copy = *op;
-    pool_run(((CpuContext *)context)->pool, op->rows.row_count, rope_append_row, &copy);
+    RopeAppend task = {op, context};
+    REQUIRE(op->cache.shape.head_dim * sizeof(float) <= CPU_SCRATCH_BYTES);
+    pool_run(task.cpu->pool, op->rows.row_count, rope_append_row, &task);
     return OK;
 }
 

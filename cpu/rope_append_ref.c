@@ -5,6 +5,7 @@
 #include "cpu/kv_page.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 // (mean(x^2) + eps)^(-1/2)
 static double rms_factor(const float *x, uint32_t count, float eps) {
@@ -32,12 +33,26 @@ static void rotate_head(float *x, const float *cosine, const float *sine, uint32
     }
 }
 
+static void turn_head(float *x, const float *weight, const float *cosine, const float *sine,
+                      const OpRopeAppend *op) {
+    uint32_t head_dim = op->cache.shape.head_dim;
+    norm_head(x, weight, head_dim, op->eps);
+    rotate_head(x, cosine, sine, head_dim / 2);
+    if (op->cache.kind == KV_INT8) {
+        kv_rotate(x, head_dim);
+    }
+}
+
 Status rope_append_ref(void *context, const OpRopeAppend *op) {
     (void)context;
     const LayerShape *shape = &op->cache.shape;
     KvKind kind = op->cache.kind;
     uint32_t head_dim = shape->head_dim;
     uint32_t pair_count = head_dim / 2;
+    float *value = malloc(head_dim * sizeof *value);
+    if (value == NULL) {
+        return E_MEMORY;
+    }
     for (uint32_t r = 0; r < op->rows.row_count; r++) {
         const float *cosine = op->cosine + (size_t)r * pair_count;
         const float *sine = op->sine + (size_t)r * pair_count;
@@ -45,8 +60,7 @@ Status rope_append_ref(void *context, const OpRopeAppend *op) {
         float *k = q + (size_t)shape->head_count * head_dim;
         float *v = shape->value_is_key ? k : k + (size_t)shape->kv_head_count * head_dim;
         for (uint32_t h = 0; h < shape->head_count; h++) {
-            norm_head(q + (size_t)h * head_dim, op->q_norm, head_dim, op->eps);
-            rotate_head(q + (size_t)h * head_dim, cosine, sine, pair_count);
+            turn_head(q + (size_t)h * head_dim, op->q_norm, cosine, sine, op);
         }
 
         uint32_t position = op->rows.positions[r];
@@ -59,15 +73,13 @@ Status rope_append_ref(void *context, const OpRopeAppend *op) {
             const float *head_v = v + (size_t)h * head_dim;
             double factor = rms_factor(head_v, head_dim, op->eps);
             for (uint32_t d = 0; d < head_dim; d++) {
-                kv_store(kind, page, kv_value_offset(shape, h, token, d),
-                         (float)((double)head_v[d] * factor));
+                value[d] = (float)((double)head_v[d] * factor);
             }
-            norm_head(head_k, op->k_norm, head_dim, op->eps);
-            rotate_head(head_k, cosine, sine, pair_count);
-            for (uint32_t d = 0; d < head_dim; d++) {
-                kv_store(kind, page, kv_key_offset(kind, shape, h, token, d), head_k[d]);
-            }
+            kv_store(kind, shape, page, KV_VALUES, h, token, value);
+            turn_head(head_k, op->k_norm, cosine, sine, op);
+            kv_store(kind, shape, page, KV_KEYS, h, token, head_k);
         }
     }
+    free(value);
     return OK;
 }

@@ -66,6 +66,16 @@ static Status refuse_cuda(Error *error) {
 #endif
 }
 
+static EngineKv runtime_kv(const char *name) {
+    if (strcmp(name, "f32") == 0) {
+        return ENGINE_KV_F32;
+    }
+    if (strcmp(name, "int8") == 0) {
+        return ENGINE_KV_INT8;
+    }
+    return strcmp(name, "int8-all") == 0 ? ENGINE_KV_INT8_ALL : ENGINE_KV_BF16;
+}
+
 Status runtime_options_read(const Options *options, RuntimeOptions *out, Error *error) {
     const OptionValue *v = options->values;
     const char *model = v[OPT_MODEL].text != NULL ? v[OPT_MODEL].text : getenv("TESSERA_MODEL");
@@ -81,7 +91,7 @@ Status runtime_options_read(const Options *options, RuntimeOptions *out, Error *
         .model = model,
         .weights = runtime_weights_options(options),
         .activation = runtime_activation(v[OPT_ACTIVATIONS].text),
-        .kv_f32 = strcmp(v[OPT_KV].text, "f32") == 0,
+        .kv = runtime_kv(v[OPT_KV].text),
         .cpu = {.threads = (uint32_t)v[OPT_THREADS].number},
         .batch = v[OPT_BATCH].text != NULL ? (uint32_t)v[OPT_BATCH].number : 1,
         .context = (uint32_t)v[OPT_CONTEXT].number,
@@ -235,7 +245,7 @@ Status runtime_size(Runtime *runtime, const Sizes *wanted, Error *error) {
     sizes->rows = (uint32_t)num_max(sizes->rows, least_rows + STEP_TEXT_TOKENS);
     runtime->engine_options = (EngineOptions){
         .activation = options->activation,
-        .kv_f32 = options->kv_f32,
+        .kv = options->kv,
         .rows_max = sizes->rows,
         .sequences_max = sizes->batch,
         .logits_rows_max = sizes->logits_all ? sizes->rows : 0,

@@ -16,7 +16,7 @@ typedef struct RuntimeOptions {
     const char *model;
     WeightsOptions weights;
     EngineActivation activation;
-    bool kv_f32;
+    EngineKv kv;
     CpuOptions cpu;
     uint32_t batch;
     uint32_t context;      // 0 = as the command needs

@@ -65,7 +65,7 @@ void question_hashes(const Question *question, const Runtime *runtime, char prom
     buffer_printf(&text, "%u %u %a %u %a %a %a %llu %u %s %d %d", question->budget,
                   question->new_tokens_max, (double)s->temperature, s->top_k, (double)s->top_p,
                   (double)s->min_p, (double)s->repetition_penalty, (unsigned long long)s->seed,
-                  s->logprobs, level, runtime->options.activation, runtime->options.kv_f32);
+                  s->logprobs, level, runtime->options.activation, runtime->options.kv);
     for (uint32_t i = 0; i < question->stop_count; i++) {
         buffer_append_byte(&text, '\0');
         buffer_append(&text, question->stops[i].data, question->stops[i].length);

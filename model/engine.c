@@ -82,8 +82,7 @@ static Status take_memory(Engine *engine, const EngineOptions *options, size_t w
     const Gemma4Config *config = &model->weights.config;
     const Backend *backend = model->backend;
     TRY(place_frequencies(engine));
-    TRY(kv_store_open(&model->kv, config, options->kv_f32 ? KV_F32 : KV_BF16, options->pages,
-                      backend));
+    TRY(kv_store_open(&model->kv, config, options->kv, options->pages, backend));
     engine->workspace_memory = backend->device->take(backend->context, workspace_bytes);
     if (engine->workspace_memory == NULL) {
         return E_MEMORY;

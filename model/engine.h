@@ -22,9 +22,16 @@ typedef enum EngineActivation {
     ENGINE_ACTIVATION_INT8,
 } EngineActivation;
 
+typedef enum EngineKv {
+    ENGINE_KV_BF16,
+    ENGINE_KV_F32,      // truth
+    ENGINE_KV_INT8,     // sliding layers int8, full layers bf16
+    ENGINE_KV_INT8_ALL, // all layers int8
+} EngineKv;
+
 typedef struct EngineOptions {
     EngineActivation activation;
-    bool kv_f32;              // keep keys and values in f32 (truth); default bf16
+    EngineKv kv;              // what keys and values are kept in
     uint32_t rows_max;        // rows of one step; at least the largest image, 1,122 for budget 1120
     uint32_t sequences_max;   // sequences of one step
     uint32_t logits_rows_max; // rows whose logits one step may ask for; 0 = sequences_max

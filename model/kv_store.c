@@ -3,24 +3,25 @@
 
 #include "base/check.h"
 
-uint64_t kv_store_page_bytes(const Gemma4Config *config, KvKind kind, PageKind pages,
+uint64_t kv_store_page_bytes(const Gemma4Config *config, EngineKv setting, PageKind pages,
                              const Backend *backend) {
     uint64_t bytes = 0;
     for (uint32_t l = 0; l < config->layer_count; l++) {
         const LayerShape *shape = &config->layers[l];
         if ((PageKind)shape->kind == pages) {
-            bytes += backend->device->kv_page_bytes(kind, shape);
+            bytes += backend->device->kv_page_bytes(precision_kv(setting, shape->kind), shape);
         }
     }
     return bytes;
 }
 
-Status kv_store_open(KvStore *store, const Gemma4Config *config, KvKind kind,
+Status kv_store_open(KvStore *store, const Gemma4Config *config, EngineKv setting,
                      const uint32_t pages[PAGE_KIND_COUNT], const Backend *backend) {
     *store = (KvStore){0};
     for (uint32_t l = 0; l < config->layer_count; l++) {
         const LayerShape *shape = &config->layers[l];
         PageKind page_kind = (PageKind)shape->kind;
+        KvKind kind = precision_kv(setting, shape->kind);
         KvLayer layer = {.kind = kind,
                          .shape = *shape,
                          .page_bytes = backend->device->kv_page_bytes(kind, shape)};

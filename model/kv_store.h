@@ -4,7 +4,7 @@
 #ifndef MODEL_KV_STORE_H
 #define MODEL_KV_STORE_H
 
-#include "model/ops.h"
+#include "model/precision.h"
 
 typedef struct KvStore {
     uint32_t layer_count;
@@ -15,11 +15,11 @@ typedef struct KvStore {
 } KvStore;
 
 // Bytes of one page over all layers of its kind.
-uint64_t kv_store_page_bytes(const Gemma4Config *config, KvKind kind, PageKind pages,
+uint64_t kv_store_page_bytes(const Gemma4Config *config, EngineKv setting, PageKind pages,
                              const Backend *backend);
 
 // E_MEMORY: what was taken is given back by kv_store_close, which also takes a half opened store.
-Status kv_store_open(KvStore *store, const Gemma4Config *config, KvKind kind,
+Status kv_store_open(KvStore *store, const Gemma4Config *config, EngineKv setting,
                      const uint32_t pages[PAGE_KIND_COUNT], const Backend *backend);
 void kv_store_close(KvStore *store, const Backend *backend);
 

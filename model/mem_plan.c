@@ -9,10 +9,9 @@ MemoryPlan mem_plan_sum(const Weights *weights, const Backend *backend,
     WeightsBytes bytes = weights_bytes(weights);
     MemoryPlan plan = {.weights = bytes.decoder + bytes.embedding + bytes.vision + bytes.audio +
                                   bytes.norms};
-    KvKind kind = options->kv_f32 ? KV_F32 : KV_BF16;
     plan.total = plan.weights;
     for (int pages = 0; pages < PAGE_KIND_COUNT; pages++) {
-        plan.page_bytes[pages] = kv_store_page_bytes(config, kind, pages, backend);
+        plan.page_bytes[pages] = kv_store_page_bytes(config, options->kv, pages, backend);
         plan.kv[pages] = plan.page_bytes[pages] * options->pages[pages];
         plan.total += plan.kv[pages];
     }

@@ -40,8 +40,18 @@ typedef struct Activation {
 } Activation;
 
 // KV cache of one layer: `pages` is an array of pages of `page_bytes`, whose inside is the
-// backend's own business. Values are kept in the store's kind.
-typedef enum KvKind { KV_F32, KV_BF16, KV_KIND_COUNT } KvKind;
+// backend's own business. int8 values have one f32 scale per token, head and side: absmax / 127 of
+// the head, rounded to nearest even, as activations. Before that rope_append turns q and k of the
+// layer by the same Hadamard matrix (kv_rotation), which spreads a large channel over all of them
+// and leaves q . k as it was.
+typedef enum KvKind { KV_F32, KV_BF16, KV_INT8, KV_KIND_COUNT } KvKind;
+
+// Order of the Hadamard matrix: a head is turned in consecutive blocks of this many values, the
+// largest power of two that divides it. Sylvester's matrix H(i, j) = (-1)^popcount(i & j) over the
+// root of its order.
+static inline uint32_t kv_rotation(uint32_t head_dim) {
+    return head_dim & (~head_dim + 1);
+}
 
 typedef struct KvLayer {
     KvKind kind;
@@ -130,7 +140,8 @@ typedef struct OpLinear {
 } OpLinear;
 
 // qkv rows [rows][qkv_stride]: q heads, k heads, v heads. q becomes rope(rms(q) * q_norm) in place;
-// k = rope(rms(k) * k_norm) and v = rms(v) (v = rms(raw k) when value_is_key) go to the cache.
+// k = rope(rms(k) * k_norm) and v = rms(v) (v = rms(raw k) when value_is_key) go to the cache. With
+// a cache of int8 both q and k are turned by the Hadamard matrix of KvKind after RoPE.
 typedef struct OpRopeAppend {
     float *qkv;
     uint32_t qkv_stride;

@@ -13,6 +13,20 @@ ActivationKind precision_kind(EngineActivation setting, WeightLevel level) {
     return ACTIVATION_INT8;
 }
 
+KvKind precision_kv(EngineKv setting, LayerKind layer) {
+    switch (setting) {
+    case ENGINE_KV_F32:
+        return KV_F32;
+    case ENGINE_KV_INT8:
+        return layer == LAYER_SLIDING ? KV_INT8 : KV_BF16;
+    case ENGINE_KV_INT8_ALL:
+        return KV_INT8;
+    case ENGINE_KV_BF16:
+        break;
+    }
+    return KV_BF16;
+}
+
 Status precision_check(EngineActivation setting, WeightLevel decoder_level, Error *error) {
     bool quantized = decoder_level == LEVEL_INT8 || decoder_level == LEVEL_INT4;
     if (setting == ENGINE_ACTIVATION_INT8 && !quantized) {

@@ -7,8 +7,9 @@
 //   int8                refused      bf16          int8
 //   auto                f32          bf16          int8
 //
-// "refused" and "int8" are about the decoder's matrices; a model has vision matrices of bf16 beside
-// a decoder of int4, and those read bf16 under every setting but f32 (docs/numerics.md).
+// "refused" and "int8" in this table are about the decoder's matrices; a model has vision matrices
+// of bf16 beside a decoder of int4, and those read bf16 under every setting but f32
+// (docs/numerics.md).
 #ifndef MODEL_PRECISION_H
 #define MODEL_PRECISION_H
 
@@ -17,6 +18,9 @@
 
 // What a matrix of this level reads.
 ActivationKind precision_kind(EngineActivation setting, WeightLevel level);
+
+// What the cache of a layer keeps.
+KvKind precision_kv(EngineKv setting, LayerKind layer);
 
 // E_ARGUMENT when a decoder of this level cannot be run under the setting.
 Status precision_check(EngineActivation setting, WeightLevel decoder_level, Error *error);

@@ -80,12 +80,14 @@ static void check(const char *name, CpuIsa isa, WeightLevel level) {
     size_t bytes = c.logits.count * sizeof(float);
     float *alone = malloc(bytes), *other = malloc(bytes);
     int32_t alone_tokens[GREEDY], other_tokens[GREEDY];
-    RunOptions options = {.isa = isa, .page_seed = 1};
+    // The int8 cache with the level that will most often have it.
+    EngineKv kv = level == LEVEL_INT4 ? ENGINE_KV_INT8_ALL : ENGINE_KV_BF16;
+    RunOptions options = {.isa = isa, .page_seed = 1, .kv = kv};
     cr_assert_eq(
         model_run_case(c.weights, &c.prompt, &options, alone, alone_tokens, GREEDY, &error), OK,
         "%s", error.text);
 
-    options = (RunOptions){.isa = isa, .rows = 5, .page_seed = 2, .threads = 2};
+    options = (RunOptions){.isa = isa, .rows = 5, .page_seed = 2, .threads = 2, .kv = kv};
     cr_assert_eq(
         model_run_case(c.weights, &c.prompt, &options, other, other_tokens, GREEDY, &error), OK,
         "%s", error.text);

@@ -26,20 +26,23 @@ typedef struct Level {
     const char *name;
     WeightLevel weights; // LEVEL_COUNT: as stored
     EngineActivation activation;
-    bool kv_f32;
+    EngineKv kv;
     WeightLevel against; // the same weights in f32 arithmetic, or those stored
     double random_bound, demo_bound;
 } Level;
 
 static const Level levels[] = {
-    {"bf16 cache", LEVEL_COUNT, ENGINE_ACTIVATION_F32, false, LEVEL_COUNT, 0.0022, 1e-4},
-    {"bf16", LEVEL_BF16, ENGINE_ACTIVATION_BF16, false, LEVEL_COUNT, 0.02, 1e-4},
-    {"int8 weights", LEVEL_INT8, ENGINE_ACTIVATION_F32, true, LEVEL_COUNT, 0.045, 3e-4},
-    {"W8A16", LEVEL_INT8, ENGINE_ACTIVATION_BF16, true, LEVEL_INT8, 0.006, 1e-4},
-    {"W8A8", LEVEL_INT8, ENGINE_ACTIVATION_INT8, true, LEVEL_INT8, 0.065, 1e-3},
-    {"int4 weights", LEVEL_INT4, ENGINE_ACTIVATION_F32, true, LEVEL_COUNT, 3.0, 0.02},
-    {"W4A16", LEVEL_INT4, ENGINE_ACTIVATION_BF16, true, LEVEL_INT4, 0.006, 1e-4},
-    {"W4A8", LEVEL_INT4, ENGINE_ACTIVATION_INT8, true, LEVEL_INT4, 0.055, 1e-3},
+    {"bf16 cache", LEVEL_COUNT, ENGINE_ACTIVATION_F32, ENGINE_KV_BF16, LEVEL_COUNT, 0.0022, 1e-4},
+    {"int8 cache", LEVEL_COUNT, ENGINE_ACTIVATION_F32, ENGINE_KV_INT8, LEVEL_COUNT, 0.0125, 1e-4},
+    {"int8-all cache", LEVEL_COUNT, ENGINE_ACTIVATION_F32, ENGINE_KV_INT8_ALL, LEVEL_COUNT, 0.013,
+     1e-4},
+    {"bf16", LEVEL_BF16, ENGINE_ACTIVATION_BF16, ENGINE_KV_BF16, LEVEL_COUNT, 0.02, 1e-4},
+    {"int8 weights", LEVEL_INT8, ENGINE_ACTIVATION_F32, ENGINE_KV_F32, LEVEL_COUNT, 0.045, 3e-4},
+    {"W8A16", LEVEL_INT8, ENGINE_ACTIVATION_BF16, ENGINE_KV_F32, LEVEL_INT8, 0.006, 1e-4},
+    {"W8A8", LEVEL_INT8, ENGINE_ACTIVATION_INT8, ENGINE_KV_F32, LEVEL_INT8, 0.065, 1e-3},
+    {"int4 weights", LEVEL_INT4, ENGINE_ACTIVATION_F32, ENGINE_KV_F32, LEVEL_COUNT, 3.0, 0.02},
+    {"W4A16", LEVEL_INT4, ENGINE_ACTIVATION_BF16, ENGINE_KV_F32, LEVEL_INT4, 0.006, 1e-4},
+    {"W4A8", LEVEL_INT4, ENGINE_ACTIVATION_INT8, ENGINE_KV_F32, LEVEL_INT4, 0.055, 1e-3},
 };
 enum { LEVELS = sizeof levels / sizeof levels[0] };
 
@@ -64,9 +67,9 @@ static double divergence(const float *p, const float *q, size_t vocab) {
 
 // Logits of every position of a prompt at a level.
 static float *logits_of(const Weights *weights, const BuilderPrompt *prompt,
-                        EngineActivation activation, bool kv_f32) {
+                        EngineActivation activation, EngineKv kv) {
     Error error = {0};
-    RunOptions options = {.threads = 2, .activation = activation, .kv_f32 = kv_f32};
+    RunOptions options = {.threads = 2, .activation = activation, .kv = kv};
     size_t count = (size_t)prompt->token_count * weights->config.vocab_count;
     float *logits = malloc(count * sizeof *logits);
     Status status = model_run_case(weights, prompt, &options, logits, NULL, 0, &error);
@@ -78,8 +81,8 @@ static float *logits_of(const Weights *weights, const BuilderPrompt *prompt,
 static double divergence_sum(const Weights *truth, const Weights *weights,
                              const BuilderPrompt *prompt, const Level *level, uint32_t first) {
     size_t vocab = weights->config.vocab_count;
-    float *theirs = logits_of(truth, prompt, ENGINE_ACTIVATION_F32, true);
-    float *ours = logits_of(weights, prompt, level->activation, level->kv_f32);
+    float *theirs = logits_of(truth, prompt, ENGINE_ACTIVATION_F32, ENGINE_KV_F32);
+    float *ours = logits_of(weights, prompt, level->activation, level->kv);
     double sum = 0.0;
     for (uint32_t t = first; t < prompt->token_count; t++) {
         sum += divergence(theirs + t * vocab, ours + t * vocab, vocab);
@@ -189,7 +192,7 @@ Test(golden_levels, the_demo_model_stays_closer) {
             patches_free(&requests.patches[i]);
         }
         double mean = sum / positions;
-        cr_log_info("%-12s demo model, mean KL %.6f of %u positions", levels[l].name, mean,
+        cr_log_info("%-12s demo model, mean KL %.7f of %u positions", levels[l].name, mean,
                     positions);
         cr_expect(mean <= levels[l].demo_bound, "%s: mean KL %.6f", levels[l].name, mean);
         npy_free(&requests.tokens);

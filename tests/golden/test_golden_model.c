@@ -47,7 +47,7 @@ static void check(const char *name, CpuIsa isa, uint32_t rows) {
     cr_assert_eq(model_case_open(name, LEVEL_COUNT, 0, &c, &error), OK, "%s", error.text);
     RunOptions options = {.isa = isa,
                           .activation = ENGINE_ACTIVATION_F32,
-                          .kv_f32 = true,
+                          .kv = ENGINE_KV_F32,
                           .rows = rows,
                           .page_seed = rows + 1};
     float *logits = malloc(c.logits.count * sizeof *logits);

@@ -74,7 +74,7 @@ Test(golden_shape12b, equals_transformers) {
     int32_t drawn[GREEDY];
     for (uint32_t rows = 0; rows <= 4; rows += 4) { // in one step, in chunks
         RunOptions run = {
-            .threads = 2, .activation = ENGINE_ACTIVATION_F32, .kv_f32 = true, .rows = rows};
+            .threads = 2, .activation = ENGINE_ACTIVATION_F32, .kv = ENGINE_KV_F32, .rows = rows};
         uint32_t count = rows == 0 ? GREEDY : 1;
         cr_assert_eq(model_run_case(weights, &prompt, &run, ours, drawn, count, &error), OK, "%s",
                      error.text);

@@ -88,16 +88,17 @@ void paged_fill(Paged *paged, uint64_t seed) {
         uint32_t end = sequence->position_first + sequence->row_count;
         for (uint32_t p = first; p < end; p++) {
             void *page = kv_page_at(&paged->cache, &paged->rows, sequence, p);
-            for (uint32_t i = 0; i < shape->kv_head_count * shape->head_dim; i++) {
-                uint32_t head = i / shape->head_dim, d = i % shape->head_dim;
-                uint64_t counter = (uint64_t)p * 65536 + i;
-                uint64_t bits = prng_u64(seed, sequence->tag, counter);
-                float k = (float)(uint32_t)bits * 0x1p-31f - 1.0f;
-                float v = (float)(uint32_t)(bits >> 32) * 0x1p-31f - 1.0f;
+            for (uint32_t head = 0; head < shape->kv_head_count; head++) {
+                float k[PAGED_HEAD_MAX], v[PAGED_HEAD_MAX];
+                for (uint32_t d = 0; d < shape->head_dim; d++) {
+                    uint64_t counter = (uint64_t)p * 65536 + head * shape->head_dim + d;
+                    uint64_t bits = prng_u64(seed, sequence->tag, counter);
+                    k[d] = (float)(uint32_t)bits * 0x1p-31f - 1.0f;
+                    v[d] = (float)(uint32_t)(bits >> 32) * 0x1p-31f - 1.0f;
+                }
                 uint32_t token = p % KV_PAGE_TOKENS;
-                kv_store(paged->cache.kind, page,
-                         kv_key_offset(paged->cache.kind, shape, head, token, d), k);
-                kv_store(paged->cache.kind, page, kv_value_offset(shape, head, token, d), v);
+                kv_store(paged->cache.kind, shape, page, KV_KEYS, head, token, k);
+                kv_store(paged->cache.kind, shape, page, KV_VALUES, head, token, v);
             }
         }
     }

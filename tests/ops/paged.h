@@ -6,7 +6,7 @@
 
 #include "model/ops.h"
 
-enum { PAGED_SEQUENCES_MAX = 8 };
+enum { PAGED_SEQUENCES_MAX = 8, PAGED_HEAD_MAX = 512 };
 
 typedef struct PagedSequence {
     uint32_t cached;                   // tokens before this step

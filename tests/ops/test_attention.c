@@ -2,62 +2,13 @@
 // Attention: every instruction set against the reference over one list of shapes, and the promise
 // that a row's bits depend on nothing but the row.
 #include "cpu/activation.h"
+#include "ops/attention_cases.h"
 #include "ops/isa.h"
 #include "ops/paged.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct Case {
-    const char *name;
-    LayerShape shape;
-    uint32_t window;
-    uint32_t sequence_count;
-    PagedSequence sequences[PAGED_SEQUENCES_MAX];
-} Case;
-
-// head_dim 256 and 512 are the model's, 64 and 128 the demo model's, 96 and 24 edges of the paths.
-static const Case cases[] = {
-    {"one token", {LAYER_FULL, 2, 1, 64, false}, 0, 1, {{0, 1, 0, 0}}},
-    {"decode sliding", {LAYER_SLIDING, 16, 8, 256, false}, 1024, 1, {{1500, 1, 0, 0}}},
-    {"decode full", {LAYER_FULL, 16, 1, 512, true}, 0, 1, {{700, 1, 0, 0}}},
-    {"decode of a crowd",
-     {LAYER_FULL, 4, 2, 128, true},
-     0,
-     8,
-     {{0, 1, 0, 0},
-      {14, 1, 0, 0},
-      {15, 1, 0, 0},
-      {16, 1, 0, 0},
-      {62, 1, 0, 0},
-      {63, 1, 0, 0},
-      {64, 1, 0, 0},
-      {300, 1, 0, 0}}},
-    {"prefill sliding", {LAYER_SLIDING, 4, 2, 64, false}, 64, 1, {{0, 200, 0, 0}}},
-    {"prefill full", {LAYER_FULL, 4, 2, 128, true}, 0, 1, {{0, 130, 0, 0}}},
-    {"prefill of the model, full", {LAYER_FULL, 16, 1, 512, true}, 0, 1, {{5, 33, 0, 0}}},
-    {"window edges",
-     {LAYER_SLIDING, 2, 2, 64, false},
-     17,
-     4,
-     {{15, 3, 0, 0}, {16, 2, 0, 0}, {17, 20, 0, 0}, {100, 5, 0, 0}}},
-    {"an image longer than the window",
-     {LAYER_SLIDING, 4, 2, 64, false},
-     32,
-     2,
-     {{20, 120, 4, 100}, {0, 70, 0, 70}}},
-    {"an image on a full layer stays causal", {LAYER_FULL, 4, 2, 64, true}, 0, 1, {{0, 50, 3, 40}}},
-    {"mixed prefill and decode",
-     {LAYER_SLIDING, 4, 2, 64, false},
-     128,
-     3,
-     {{400, 1, 0, 0}, {0, 65, 1, 63}, {127, 2, 0, 0}}},
-    {"head_dim 96", {LAYER_FULL, 3, 1, 96, true}, 0, 2, {{9, 7, 0, 0}, {0, 1, 0, 0}}},
-    {"head_dim without a fast path", {LAYER_FULL, 2, 1, 24, true}, 0, 1, {{9, 7, 0, 0}}},
-};
-
-enum { CASE_COUNT = sizeof cases / sizeof cases[0] };
 
 static void run(const Backend *backend, const Paged *paged, PagedRows rows, const float *q,
                 uint32_t window, float *out) {
@@ -80,7 +31,7 @@ static void run(const Backend *backend, const Paged *paged, PagedRows rows, cons
     activation_close(&activation);
 }
 
-static void check_case(const Case *one, KvKind kind, const Backend *reference) {
+static void check_case(const AttentionCase *one, KvKind kind, const Backend *reference) {
     Paged paged;
     paged_open(&paged, &one->shape, kind, one->window, one->sequences, one->sequence_count, 11);
     paged_fill(&paged, 12);
@@ -130,9 +81,10 @@ static void check_case(const Case *one, KvKind kind, const Backend *reference) {
 
 Test(attention, every_instruction_set_equals_the_reference_and_rows_do_not_see_their_neighbours) {
     Backend reference = isa_open(CPU_ISA_REFERENCE, 1);
-    for (size_t i = 0; i < CASE_COUNT; i++) {
-        check_case(&cases[i], KV_F32, &reference);
-        check_case(&cases[i], KV_BF16, &reference);
+    for (size_t i = 0; i < ATTENTION_CASES; i++) {
+        check_case(&attention_cases[i], KV_F32, &reference);
+        check_case(&attention_cases[i], KV_BF16, &reference);
+        check_case(&attention_cases[i], KV_INT8, &reference);
     }
     reference.close(reference.context);
 }
@@ -171,24 +123,30 @@ Test(attention, rows_leave_as_activations_of_every_kind) {
     paged_close(&paged);
 }
 
+// The bytes around what a sequence wrote are `stale`.
+static void run_in_used_pages(const Backend *backend, KvKind kind, int stale, float *out) {
+    LayerShape shape = {LAYER_FULL, 4, 2, 64, false};
+    Paged paged;
+    paged_open(&paged, &shape, kind, 0, &(PagedSequence){20, 1, 0, 0}, 1, 1);
+    memset(paged.pages, stale, paged.page_count * paged.cache.page_bytes);
+    paged_fill(&paged, 2);
+    float *q = random_floats(4 * 64 + 3, 1.0f, 3);
+    run(backend, &paged, paged.rows, q, 0, out);
+    free(q);
+    paged_close(&paged);
+}
+
 // What an earlier sequence left in a page beyond the newest token must not matter, not even NaN.
 Test(attention, stale_values_behind_the_last_token_are_never_touched) {
-    LayerShape shape = {LAYER_FULL, 4, 2, 64, false};
     for
         EACH_ISA(isa) {
             Backend backend = isa_open(isa, 1);
-            float out[2][4 * 64];
-            for (int stale = 0; stale < 2; stale++) {
-                Paged paged;
-                paged_open(&paged, &shape, KV_BF16, 0, &(PagedSequence){20, 1, 0, 0}, 1, 1);
-                memset(paged.pages, stale ? 0xff : 0, paged.page_count * paged.cache.page_bytes);
-                paged_fill(&paged, 2);
-                float *q = random_floats(4 * 64 + 3, 1.0f, 3);
-                run(&backend, &paged, paged.rows, q, 0, out[stale]);
-                free(q);
-                paged_close(&paged);
+            for (int kind = 0; kind < KV_KIND_COUNT; kind++) {
+                float fresh[4 * 64], used[4 * 64];
+                run_in_used_pages(&backend, (KvKind)kind, 0, fresh);
+                run_in_used_pages(&backend, (KvKind)kind, 0xff, used);
+                cr_assert_eq(memcmp(fresh, used, sizeof fresh), 0, "%s", cpu_isa_name(isa));
             }
-            cr_assert_eq(memcmp(out[0], out[1], sizeof out[0]), 0, "%s", cpu_isa_name(isa));
             backend.close(backend.context);
         }
 }

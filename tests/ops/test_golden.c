@@ -14,10 +14,10 @@ static void fill_cache(Paged *paged, const float *k, const float *v) {
     for (uint32_t r = 0; r < paged->rows.row_count; r++) {
         void *page = kv_page_at(&paged->cache, &paged->rows, &paged->sequences[0], r);
         for (uint32_t h = 0; h < shape->kv_head_count; h++) {
-            for (uint32_t d = 0; d < shape->head_dim; d++, k++, v++) {
-                kv_store(KV_F32, page, kv_key_offset(KV_F32, shape, h, r % KV_PAGE_TOKENS, d), *k);
-                kv_store(KV_F32, page, kv_value_offset(shape, h, r % KV_PAGE_TOKENS, d), *v);
-            }
+            kv_store(KV_F32, shape, page, KV_KEYS, h, r % KV_PAGE_TOKENS, k);
+            kv_store(KV_F32, shape, page, KV_VALUES, h, r % KV_PAGE_TOKENS, v);
+            k += shape->head_dim;
+            v += shape->head_dim;
         }
     }
 }

@@ -1,28 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 // rope_append and rope_table: every instruction set against the reference; copies of pages.
 #include "cpu/kv_page.h"
+#include "ops/attention_cases.h"
 #include "ops/isa.h"
-#include "ops/paged.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static const LayerShape shapes[] = {
-    {LAYER_SLIDING, 16, 8, 256, false}, {LAYER_FULL, 16, 1, 512, true},
-    {LAYER_SLIDING, 4, 2, 64, false},   {LAYER_FULL, 4, 2, 128, true},
-    {LAYER_FULL, 2, 1, 48, true}, // no fast path
-};
-
-static const PagedSequence sequences[] = {{0, 1, 0, 0}, {30, 19, 2, 10}, {15, 2, 0, 0}};
-
+// Every number of the cache, widened, page by page.
 static float *cache_values(const Paged *paged, size_t *count) {
-    *count = paged->page_count * paged->cache.page_bytes / kv_value_bytes(paged->cache.kind);
-    float *out = malloc(*count * sizeof *out);
-    for (size_t i = 0; i < *count; i++) {
-        out[i] = kv_load(paged->cache.kind, paged->pages, i);
+    const LayerShape *shape = &paged->shape;
+    *count = (size_t)paged->page_count * 2 * kv_side_count(shape);
+    float *out = malloc(*count * sizeof *out), *next = out;
+    for (uint32_t p = 0; p < paged->page_count; p++) {
+        const unsigned char *page = paged->pages + p * paged->cache.page_bytes;
+        for (uint32_t i = 0; i < 2 * shape->kv_head_count * KV_PAGE_TOKENS; i++) {
+            KvSide side = (KvSide)(i % 2);
+            uint32_t token = i / 2 % KV_PAGE_TOKENS, head = i / (2 * KV_PAGE_TOKENS);
+            for (uint32_t d = 0; d < shape->head_dim; d++) {
+                *next++ = kv_load(paged->cache.kind, shape, page, side, head, token, d);
+            }
+        }
     }
     return out;
 }
+
+static const Tolerance cache_tolerances[] = {TOLERANCE_ROPE, TOLERANCE_CACHE_BF16,
+                                             TOLERANCE_CACHE_INT8};
 
 static void check_shape(const LayerShape *shape, KvKind kind) {
     Backend reference = isa_open(CPU_ISA_REFERENCE, 1);
@@ -34,7 +38,7 @@ static void check_shape(const LayerShape *shape, KvKind kind) {
         frequencies[j] = 0.0f;
     }
     Paged wanted;
-    paged_open(&wanted, shape, kind, 1024, sequences, 3, 5);
+    paged_open(&wanted, shape, kind, 1024, rope_sequences, ROPE_SEQUENCES, 5);
     uint32_t rows = wanted.rows.row_count;
     float *qkv = random_floats((size_t)rows * stride, 3.0f, 6);
     float *wanted_qkv = random_floats((size_t)rows * stride, 3.0f, 6);
@@ -60,7 +64,7 @@ static void check_shape(const LayerShape *shape, KvKind kind) {
         EACH_ISA(isa) {
             Backend backend = isa_open(isa, 2);
             Paged paged;
-            paged_open(&paged, shape, kind, 1024, sequences, 3, 5);
+            paged_open(&paged, shape, kind, 1024, rope_sequences, ROPE_SEQUENCES, 5);
             OpRopeTable got_table = {rows,        paged.positions, pairs,
                                      frequencies, got_cosine,      got_sine};
             cr_assert_eq(backend.ops->rope_table(backend.context, &got_table), OK);
@@ -77,8 +81,7 @@ static void check_shape(const LayerShape *shape, KvKind kind) {
                 assert_close(copy + (size_t)r * stride, wanted_qkv + (size_t)r * stride,
                              (size_t)shape->head_count * shape->head_dim, TOLERANCE_ROPE, "q");
             }
-            assert_close(cache, wanted_cache, count,
-                         kind == KV_F32 ? TOLERANCE_ROPE : TOLERANCE_CACHE_BF16, "cache");
+            assert_close(cache, wanted_cache, count, cache_tolerances[kind], "cache");
             free(cache);
             free(copy);
             paged_close(&paged);
@@ -98,9 +101,44 @@ static void check_shape(const LayerShape *shape, KvKind kind) {
 }
 
 Test(rope_append, every_instruction_set_equals_the_reference) {
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        check_shape(&shapes[i], KV_F32);
-        check_shape(&shapes[i], KV_BF16);
+    for (size_t i = 0; i < ROPE_SHAPES; i++) {
+        check_shape(&rope_shapes[i], KV_F32);
+        check_shape(&rope_shapes[i], KV_BF16);
+        check_shape(&rope_shapes[i], KV_INT8);
+    }
+}
+
+// The rotation against Sylvester's formula, entry by entry; and that it keeps products.
+Test(rope_append, the_rotation_is_a_hadamard_matrix_in_blocks) {
+    static const uint32_t sizes[] = {16, 24, 48, 96, 256, 512};
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        uint32_t size = sizes[s], order = kv_rotation(size);
+        cr_assert_eq(size % order, 0);
+        cr_assert_eq(size / order % 2, 1, "the largest power of two");
+        float *x = random_floats(size, 1.0f, s), *y = random_floats(size, 1.0f, s + 100);
+        float *turned_x = random_floats(size, 1.0f, s),
+              *turned_y = random_floats(size, 1.0f, s + 100);
+        kv_rotate(turned_x, size);
+        kv_rotate(turned_y, size);
+        double before = 0.0, after = 0.0;
+        for (uint32_t i = 0; i < size; i++) {
+            double sum = 0.0;
+            for (uint32_t j = 0; j < order; j++) {
+                uint32_t bits = i % order & j;
+                double sign = __builtin_popcount(bits) % 2 == 0 ? 1.0 : -1.0;
+                sum += sign * (double)x[i / order * order + j];
+            }
+            float wanted = (float)(sum / sqrt(order));
+            // Sums of up to 512 values of size 1 by nine additions in f32.
+            assert_close(&turned_x[i], &wanted, 1, (Tolerance){2e-6, 2e-6}, "rotation");
+            before += (double)x[i] * (double)y[i];
+            after += (double)turned_x[i] * (double)turned_y[i];
+        }
+        cr_assert_float_eq(before, after, 1e-5);
+        free(x);
+        free(y);
+        free(turned_x);
+        free(turned_y);
     }
 }
 

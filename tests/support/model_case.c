@@ -77,7 +77,7 @@ Status model_run_open(const Weights *weights, const RunOptions *options, uint32_
     CpuOptions cpu = {.isa = options->isa, .threads = options->threads == 0 ? 1 : options->threads};
     TRY(cpu_open(&cpu, &out->backend, error));
     EngineOptions engine = {.activation = options->activation,
-                            .kv_f32 = options->kv_f32,
+                            .kv = options->kv,
                             .rows_max = sequences * tokens,
                             .sequences_max = sequences,
                             .logits_rows_max = 5, // so that raw logits come in several pieces

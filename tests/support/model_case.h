@@ -33,7 +33,7 @@ typedef struct RunOptions {
     CpuIsa isa;
     uint32_t threads; // 0 = 1
     EngineActivation activation;
-    bool kv_f32;
+    EngineKv kv;
     uint32_t rows;      // of a prefill step; 0 = the whole prompt at once
     uint64_t page_seed; // order of the pages
 } RunOptions;

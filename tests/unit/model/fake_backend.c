@@ -65,7 +65,9 @@ static Status fake_wait(void *context, Error *error) {
 
 static size_t fake_page_bytes(KvKind kind, const LayerShape *shape) {
     return (size_t)2 * KV_PAGE_TOKENS * shape->kv_head_count * shape->head_dim *
-           (kind == KV_F32 ? 4 : 2);
+           (kind == KV_F32    ? 4
+            : kind == KV_BF16 ? 2
+                              : 1);
 }
 
 static Status fake_place_matrix(void *context, const Matrix *host, Matrix *out) {

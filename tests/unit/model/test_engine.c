@@ -224,7 +224,7 @@ Test(engine, the_plan_adds_up) {
     cr_assert_eq(plan.total,
                  plan.weights + plan.kv[PAGE_SLIDING] + plan.kv[PAGE_FULL] + plan.workspace);
     EngineOptions wide = small;
-    wide.kv_f32 = true;
+    wide.kv = ENGINE_KV_F32;
     cr_assert_eq(engine_plan(weights, &fake.backend, &wide).kv[PAGE_FULL], 2 * plan.kv[PAGE_FULL]);
     weights_close(weights);
 }
