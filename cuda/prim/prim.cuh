@@ -39,6 +39,7 @@
 // bf16x2_add(a, b)          both halves, each sum rounded to nearest even
 // byte_permute(a, selector) byte i of the result is byte (selector >> 4 i & 3) of a
 //
+// UNROLL                    before a loop whose arrays must live in registers
 // KERNEL_BOUNDS(threads, blocks)  the largest block, and how many of them share a multiprocessor
 //
 // Arithmetic is what it says: a * b + c rounds twice on both sides (nvcc -fmad=false), fmaf(a, b,

@@ -6,6 +6,7 @@
 #define DEVICE                         static __device__ __forceinline__
 #define KERNEL                         extern "C" __global__
 #define KERNEL_TEMPLATE                __global__
+#define UNROLL                         _Pragma("unroll")
 #define KERNEL_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 
 DEVICE unsigned thread_index() {

@@ -15,6 +15,7 @@ extern "C" {
 #define DEVICE static inline __attribute__((unused))
 #define KERNEL extern "C"
 #define KERNEL_TEMPLATE
+#define UNROLL
 #define KERNEL_BOUNDS(threads, blocks)
 #define SIMT_SITE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 #define SIMT_HERE                                                                                  \

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// linear: which kernel, with which arguments.
+#include "cuda/kernels/linear.h"
+
+static LinearArgs linear_args(const OpLinear *op) {
+    LinearArgs args = {};
+    args.weight = weight_view(&op->weight);
+    args.x = op->in.values;
+    args.row_scales = op->in.scales;
+    args.kind = op->in.kind;
+    args.rows = op->row_count;
+    args.stride = op->in.stride;
+    args.out = op->out;
+    args.out_stride = op->out_stride;
+    args.out_columns = op->out_columns;
+    args.bias = op->bias;
+    args.gelu = op->epilogue == LINEAR_GELU_MUL;
+    return args;
+}
+
+Status cuda_linear(void *context, const OpLinear *op) {
+    CudaContext *cuda = (CudaContext *)context;
+    if (op->row_count == 0 || cuda->failed != OK) {
+        return cuda->failed;
+    }
+    LinearArgs args = linear_args(op);
+    return cuda_launched(cuda, "linear_plain_any", linear_plain(cuda, &args));
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// linear on CUDA: what its kernels share on the host side. out = x W^T with an epilogue
+// (model/ops.h), computed as W times columns of x: the 16 rows of an mma are outputs, its 8 columns
+// are tokens, so one token wastes nothing of the weights.
+//
+// One chain per output, everywhere (docs/adr/0004-batch-invariance.md): the products of a group of
+// columns are summed from zero (exactly in int32 for int8 by int8 or int4; by mma in ascending k
+// for bf16), then acc = fmaf(group sum, scale, acc) in ascending groups. Matrices without groups
+// are cut every LINEAR_BF16_GROUP columns. Kernels differ in who computes a group's sum and when,
+// never in the chain, so every variant gives the same bits for a row and the choice among them is
+// free. Integers give the bits of the cpu's fused twins.
+#ifndef CUDA_KERNELS_LINEAR_H
+#define CUDA_KERNELS_LINEAR_H
+
+#include "cuda/context.h"
+#include "cuda/kernels/weight.cuh"
+
+enum { LINEAR_BF16_GROUP = 64 };
+
+// What every kernel of linear is launched with.
+typedef struct LinearArgs {
+    WeightView weight;
+    const void *x;           // [rows][stride] of the activation kind
+    const float *row_scales; // [rows] or NULL
+    ActivationKind kind;
+    uint32_t rows, stride;
+    float *out; // [rows][out_stride]
+    uint32_t out_stride, out_columns;
+    const float *bias; // [out_columns] or NULL
+    bool gelu;         // LINEAR_GELU_MUL
+} LinearArgs;
+
+// Each launches one kernel on context->stream.
+cudaError_t linear_plain(const CudaContext *context, const LinearArgs *args);
+
+#endif
