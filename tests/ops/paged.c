@@ -80,6 +80,16 @@ void paged_close(Paged *paged) {
     free(paged->row_sequence);
 }
 
+void paged_head(const LayerShape *shape, uint64_t seed, uint64_t tag, uint32_t position,
+                uint32_t head, float *k, float *v) {
+    for (uint32_t d = 0; d < shape->head_dim; d++) {
+        uint64_t counter = (uint64_t)position * 65536 + head * shape->head_dim + d;
+        uint64_t bits = prng_u64(seed, tag, counter);
+        k[d] = (float)(uint32_t)bits * 0x1p-31f - 1.0f;
+        v[d] = (float)(uint32_t)(bits >> 32) * 0x1p-31f - 1.0f;
+    }
+}
+
 void paged_fill(Paged *paged, uint64_t seed) {
     const LayerShape *shape = &paged->shape;
     for (uint32_t s = 0; s < paged->rows.sequence_count; s++) {
@@ -90,18 +100,30 @@ void paged_fill(Paged *paged, uint64_t seed) {
             void *page = kv_page_at(&paged->cache, &paged->rows, sequence, p);
             for (uint32_t head = 0; head < shape->kv_head_count; head++) {
                 float k[PAGED_HEAD_MAX], v[PAGED_HEAD_MAX];
-                for (uint32_t d = 0; d < shape->head_dim; d++) {
-                    uint64_t counter = (uint64_t)p * 65536 + head * shape->head_dim + d;
-                    uint64_t bits = prng_u64(seed, sequence->tag, counter);
-                    k[d] = (float)(uint32_t)bits * 0x1p-31f - 1.0f;
-                    v[d] = (float)(uint32_t)(bits >> 32) * 0x1p-31f - 1.0f;
-                }
+                paged_head(shape, seed, sequence->tag, p, head, k, v);
                 uint32_t token = p % KV_PAGE_TOKENS;
                 kv_store(paged->cache.kind, shape, page, KV_KEYS, head, token, k);
                 kv_store(paged->cache.kind, shape, page, KV_VALUES, head, token, v);
             }
         }
     }
+}
+
+float *paged_numbers(const Paged *paged, size_t *count) {
+    const LayerShape *shape = &paged->shape;
+    *count = (size_t)paged->page_count * 2 * kv_side_count(shape);
+    float *out = malloc(*count * sizeof *out), *next = out;
+    for (uint32_t p = 0; p < paged->page_count; p++) {
+        const unsigned char *page = paged->pages + p * paged->cache.page_bytes;
+        for (uint32_t i = 0; i < 2 * shape->kv_head_count * KV_PAGE_TOKENS; i++) {
+            KvSide side = (KvSide)(i % 2);
+            uint32_t token = i / 2 % KV_PAGE_TOKENS, head = i / (2 * KV_PAGE_TOKENS);
+            for (uint32_t d = 0; d < shape->head_dim; d++) {
+                *next++ = kv_load(paged->cache.kind, shape, page, side, head, token, d);
+            }
+        }
+    }
+    return out;
 }
 
 PagedRows paged_part(const Paged *paged, uint32_t sequence, uint32_t first, uint32_t count,

@@ -35,6 +35,13 @@ void paged_close(Paged *paged);
 // the same ones whatever the table.
 void paged_fill(Paged *paged, uint64_t seed);
 
+// What paged_fill gives one head of one position: k[head_dim], v[head_dim], in [-1, 1].
+void paged_head(const LayerShape *shape, uint64_t seed, uint64_t tag, uint32_t position,
+                uint32_t head, float *k, float *v);
+
+// Every number of the pages, widened: [page][kv head][token][keys, values][head_dim].
+float *paged_numbers(const Paged *paged, size_t *count);
+
 // The rows [first, first + count) of one sequence as a step of their own, in the same cache.
 PagedRows paged_part(const Paged *paged, uint32_t sequence, uint32_t first, uint32_t count,
                      BatchSequence *part);

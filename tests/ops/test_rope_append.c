@@ -7,27 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Every number of the cache, widened, page by page.
-static float *cache_values(const Paged *paged, size_t *count) {
-    const LayerShape *shape = &paged->shape;
-    *count = (size_t)paged->page_count * 2 * kv_side_count(shape);
-    float *out = malloc(*count * sizeof *out), *next = out;
-    for (uint32_t p = 0; p < paged->page_count; p++) {
-        const unsigned char *page = paged->pages + p * paged->cache.page_bytes;
-        for (uint32_t i = 0; i < 2 * shape->kv_head_count * KV_PAGE_TOKENS; i++) {
-            KvSide side = (KvSide)(i % 2);
-            uint32_t token = i / 2 % KV_PAGE_TOKENS, head = i / (2 * KV_PAGE_TOKENS);
-            for (uint32_t d = 0; d < shape->head_dim; d++) {
-                *next++ = kv_load(paged->cache.kind, shape, page, side, head, token, d);
-            }
-        }
-    }
-    return out;
-}
-
-static const Tolerance cache_tolerances[] = {TOLERANCE_ROPE, TOLERANCE_CACHE_BF16,
-                                             TOLERANCE_CACHE_INT8};
-
 static void check_shape(const LayerShape *shape, KvKind kind) {
     Backend reference = isa_open(CPU_ISA_REFERENCE, 1);
     uint32_t pairs = shape->head_dim / 2;
@@ -59,7 +38,7 @@ static void check_shape(const LayerShape *shape, KvKind kind) {
                        .rows = wanted.rows};
     cr_assert_eq(reference.ops->rope_append(reference.context, &op), OK);
     size_t count;
-    float *wanted_cache = cache_values(&wanted, &count);
+    float *wanted_cache = paged_numbers(&wanted, &count);
     for
         EACH_ISA(isa) {
             Backend backend = isa_open(isa, 2);
@@ -76,12 +55,12 @@ static void check_shape(const LayerShape *shape, KvKind kind) {
             op.cache = paged.cache;
             op.rows = paged.rows;
             cr_assert_eq(backend.ops->rope_append(backend.context, &op), OK);
-            float *cache = cache_values(&paged, &count);
+            float *cache = paged_numbers(&paged, &count);
             for (uint32_t r = 0; r < rows; r++) { // k and v of the row are free to change
                 assert_close(copy + (size_t)r * stride, wanted_qkv + (size_t)r * stride,
                              (size_t)shape->head_count * shape->head_dim, TOLERANCE_ROPE, "q");
             }
-            assert_close(cache, wanted_cache, count, cache_tolerances[kind], "cache");
+            assert_close(cache, wanted_cache, count, TOLERANCE_CACHE[kind], "cache");
             free(cache);
             free(copy);
             paged_close(&paged);

@@ -18,11 +18,14 @@ static const Tolerance TOLERANCE_ATTENTION_GOLDEN = {1e-6, 1e-6};
 static const Tolerance TOLERANCE_ROPE = {2e-6, 2e-6};
 // transformers keeps statistics in f32 and its own cos and sin are within one unit of ours.
 static const Tolerance TOLERANCE_ROPE_GOLDEN = {4e-6, 2e-6};
-// A cached bf16 value may round to the neighbour when the f32 value differs in its last bits.
-static const Tolerance TOLERANCE_CACHE_BF16 = {1e-6, 1.0 / 128.0};
-// A cached int8 value may round to the neighbouring step, 1 / 127 of the head's largest value,
-// which is below 4.5 in these fixtures.
-static const Tolerance TOLERANCE_CACHE_INT8 = {4.5 / 127.0, 0.0};
+// Cached numbers, by KvKind. A bf16 value may round to the neighbour when the f32 value differs in
+// its last bits; an int8 value to the neighbouring step, 1 / 127 of the head's largest value, which
+// is below 4.5 in these fixtures.
+static const Tolerance TOLERANCE_CACHE[] = {
+    {2e-6, 2e-6}, // TOLERANCE_ROPE
+    {1e-6, 1.0 / 128.0},
+    {4.5 / 127.0, 0.0},
+};
 // 30 * (1 - 2 / (exp + 1)): the cancellation near 0 leaves 30 * 2^-23.
 static const Tolerance TOLERANCE_LOGITS = {8e-6, 1e-6};
 // Sum over up to 262,144 f32 exponentials of two units each, then a logarithm.
