@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/server/blobs.h"
+
+#include "base/check.h"
+
+#include <stdlib.h>
+
+void blobs_open(Blobs *blobs, uint64_t bytes_max) {
+    *blobs = (Blobs){.bytes_max = bytes_max};
+}
+
+static void blob_free(Blob *blob) {
+    call_free(blob->call);
+    free(blob);
+}
+
+static Blob **blobs_bucket(Blobs *blobs, uint32_t user, Hash128 name) {
+    return &blobs->buckets[(name.low ^ user) % BLOB_BUCKETS];
+}
+
+static Blob *blobs_find(Blobs *blobs, uint32_t user, Hash128 name) {
+    Blob *blob = *blobs_bucket(blobs, user, name);
+    while (blob != NULL &&
+           (blob->user != user || blob->name.low != name.low || blob->name.high != name.high)) {
+        blob = blob->next;
+    }
+    return blob;
+}
+
+static void blobs_unlink(Blobs *blobs, Blob *blob) {
+    *(blob->older != NULL ? &blob->older->newer : &blobs->oldest) = blob->newer;
+    *(blob->newer != NULL ? &blob->newer->older : &blobs->newest) = blob->older;
+    blob->older = blob->newer = NULL;
+}
+
+static void blobs_link_newest(Blobs *blobs, Blob *blob) {
+    blob->older = blobs->newest;
+    *(blobs->newest != NULL ? &blobs->newest->newer : &blobs->oldest) = blob;
+    blobs->newest = blob;
+}
+
+static void blobs_forget(Blobs *blobs, Blob *blob) {
+    Blob **link = blobs_bucket(blobs, blob->user, blob->name);
+    while (*link != blob) {
+        link = &(*link)->next;
+    }
+    *link = blob->next;
+    blobs_unlink(blobs, blob);
+    blobs->bytes -= call_bytes(blob->call);
+    blobs->count--;
+    blob->stored = false;
+    if (blob->holders == 0) {
+        blob_free(blob);
+    }
+}
+
+void blobs_close(Blobs *blobs) {
+    while (blobs->oldest != NULL) {
+        REQUIRE(blobs->oldest->holders == 0);
+        blobs_forget(blobs, blobs->oldest);
+    }
+}
+
+Status blobs_put(Blobs *blobs, uint32_t user, Call *call, Hash128 *name, Error *error) {
+    *name = hash128(call->put_blob.data);
+    Blob *known = blobs_find(blobs, user, *name);
+    if (known != NULL) {
+        call_free(call);
+        blobs_unlink(blobs, known);
+        blobs_link_newest(blobs, known);
+        return OK;
+    }
+    size_t bytes = call_bytes(call);
+    Blob *blob = bytes <= blobs->bytes_max ? calloc(1, sizeof *blob) : NULL;
+    if (blob == NULL) {
+        call_free(call);
+        return bytes > blobs->bytes_max
+                   ? error_set(error, E_LIMIT, "%zu bytes are more than the blob store's %llu",
+                               bytes, (unsigned long long)blobs->bytes_max)
+                   : error_set(error, E_MEMORY, "no memory for a blob");
+    }
+    while (blobs->bytes + bytes > blobs->bytes_max) {
+        blobs_forget(blobs, blobs->oldest);
+    }
+    *blob = (Blob){.name = *name, .user = user, .call = call, .stored = true};
+    blob->data = call->put_blob.data;
+    Blob **bucket = blobs_bucket(blobs, user, *name);
+    blob->next = *bucket;
+    *bucket = blob;
+    blobs_link_newest(blobs, blob);
+    blobs->bytes += bytes;
+    blobs->count++;
+    return OK;
+}
+
+Blob *blobs_hold(Blobs *blobs, uint32_t user, Hash128 name) {
+    Blob *blob = blobs_find(blobs, user, name);
+    if (blob != NULL) {
+        blobs_unlink(blobs, blob);
+        blobs_link_newest(blobs, blob);
+        blob->holders++;
+    }
+    return blob;
+}
+
+void blobs_drop(Blob *blob) {
+    REQUIRE(blob->holders > 0);
+    blob->holders--;
+    if (blob->holders == 0 && !blob->stored) {
+        blob_free(blob);
+    }
+}

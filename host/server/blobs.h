@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pictures left with the server by put_blob, named by their content and their user: nobody can name
+// what another has sent. The store keeps at most bytes_max; the one longest unused is forgotten
+// first. A request that uses a blob holds it, and a held blob lives on until the request ends even
+// when the store has forgotten it. In memory only. Loop thread only.
+#ifndef HOST_SERVER_BLOBS_H
+#define HOST_SERVER_BLOBS_H
+
+#include "rpc/calls.h"
+
+typedef struct Blob {
+    Hash128 name;
+    uint32_t user;
+    Call *call; // owns the bytes
+    Bytes data;
+    uint32_t holders;
+    bool stored;                // can be named
+    struct Blob *next;          // of its bucket
+    struct Blob *older, *newer; // of the stored ones, by last use
+} Blob;
+
+enum { BLOB_BUCKETS = 1024 };
+
+typedef struct Blobs {
+    uint64_t bytes_max, bytes; // stored
+    uint32_t count;            // stored
+    Blob *oldest, *newest;
+    Blob *buckets[BLOB_BUCKETS];
+} Blobs;
+
+void blobs_open(Blobs *blobs, uint64_t bytes_max);
+void blobs_close(Blobs *blobs); // no blob is held any more
+
+// Takes over `call`, a put_blob. A known picture becomes the newest. E_LIMIT when it is larger than
+// the whole store, E_MEMORY; the call is freed then too.
+Status blobs_put(Blobs *blobs, uint32_t user, Call *call, Hash128 *name, Error *error);
+
+// One holder more, and the newest. NULL when the user has no such blob.
+Blob *blobs_hold(Blobs *blobs, uint32_t user, Hash128 name);
+void blobs_drop(Blob *blob); // one holder less
+
+#endif
