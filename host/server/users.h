@@ -22,7 +22,7 @@
 
 enum {
     USERS_MAX = 1024,                 // names in the life of a process
-    USER_NAME_MAX = 64,               // bytes: letters, digits, '.', '_', '-'
+    USER_NAME_MAX = 63,               // bytes: letters, digits, '.', '_', '-'
     USER_TOKEN_MAX = 256,             // bytes; longer ones match nobody
     USER_TOKEN_HASH = 32,             // bytes
     USERS_FILE_MAX = 4 * 1024 * 1024, // bytes
