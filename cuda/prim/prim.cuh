@@ -35,9 +35,13 @@
 // mma_bf16(d, a, b, c)      m16n8k16, bf16 x bf16 -> f32
 //   a[r], half i: row g + 8 (r % 2), k = 2t + i + 8 (r / 2)       b[r], half i: k = 2t + i + 8 r, n
 //   = g c, d as above. Products are exact; the order of the sums is the machine's own.
+// mma_f16(d, a, b, c)       the same for f16 x f16 -> f32
 // f16_to_float(h)           exact
+// f16_pair(low, high)       two f16 in one register, each rounded to nearest even
+// f16x2_add(a, b)           both halves, each sum rounded to nearest even
 // bf16x2_add(a, b)          both halves, each sum rounded to nearest even
 // byte_permute(a, selector) byte i of the result is byte (selector >> 4 i & 3) of a
+// byte_permute_two(a, b, selector)   of a for 0..3, of b for 4..7
 //
 // UNROLL                    before a loop whose arrays must live in registers
 // KERNEL_BOUNDS(threads, blocks)  the largest block, and how many of them share a multiprocessor

@@ -121,6 +121,24 @@ DEVICE void mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2], const
                    "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
 
+DEVICE void mma_f16(float d[4], const uint32_t a[4], const uint32_t b[2], const float c[4]) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
+                 "{%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
+                 : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]),
+                   "f"(c[1]), "f"(c[2]), "f"(c[3]));
+}
+
+DEVICE uint32_t f16_pair(float low, float high) {
+    uint32_t result;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));
+    return result;
+}
+DEVICE uint32_t f16x2_add(uint32_t a, uint32_t b) {
+    uint32_t result;
+    asm("add.rn.f16x2 %0, %1, %2;" : "=r"(result) : "r"(a), "r"(b));
+    return result;
+}
 DEVICE float f16_to_float(uint16_t value) {
     float result;
     asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value));
@@ -133,6 +151,9 @@ DEVICE uint32_t bf16x2_add(uint32_t a, uint32_t b) { // as a * 1 + b: add.bf16x2
 }
 DEVICE uint32_t byte_permute(uint32_t a, uint32_t selector) {
     return __byte_perm(a, 0, selector);
+}
+DEVICE uint32_t byte_permute_two(uint32_t a, uint32_t b, uint32_t selector) {
+    return __byte_perm(a, b, selector);
 }
 
 // Returns the old value.

@@ -19,6 +19,9 @@ extern "C" __global__ void KERNEL_BOUNDS(256, 2)
     mma_s8(d, a, b, d);
     float f[4] = {0, 0, 0, 0};
     mma_bf16(f, a, b, f);
+    mma_f16(f, a, b, f);
+    b[0] = f16x2_add(f16_pair(f[0], f[1]), byte_permute_two(a[0], a[1], 0x5410));
+    mma_f16(f, a, b, f);
     warp_sync();
     float top = warp_max(warp_sum(f[0] + f[1]));
     unsigned votes = warp_ballot(top > 0);

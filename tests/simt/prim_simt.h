@@ -44,6 +44,7 @@ enum SimtOp {
     SIMT_LDMATRIX_TRANS,
     SIMT_MMA_S8,
     SIMT_MMA_BF16,
+    SIMT_MMA_F16,
 };
 
 unsigned char *simt_shared_base(void);
@@ -59,6 +60,7 @@ void simt_run_ldmatrix(void *const args[32]);
 void simt_run_ldmatrix_trans(void *const args[32]);
 void simt_run_mma_s8(void *const args[32]);
 void simt_run_mma_bf16(void *const args[32]);
+void simt_run_mma_f16(void *const args[32]);
 
 DEVICE unsigned thread_index() {
     return simt_index.thread;
@@ -197,15 +199,20 @@ DEVICE void mma_s8(int32_t d[4], const uint32_t a[4], const uint32_t b[2], const
     SimtMmaS8 mma = {d, a, b, c};
     simt_warp_meet(SIMT_MMA_S8, &mma, simt_run_mma_s8, SIMT_HERE);
 }
-typedef struct SimtMmaBf16 {
+typedef struct SimtMma16 {
     float *d;
     const uint32_t *a, *b;
     const float *c;
-} SimtMmaBf16;
+} SimtMma16;
 DEVICE void mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2], const float c[4],
                      SIMT_SITE) {
-    SimtMmaBf16 mma = {d, a, b, c};
+    SimtMma16 mma = {d, a, b, c};
     simt_warp_meet(SIMT_MMA_BF16, &mma, simt_run_mma_bf16, SIMT_HERE);
+}
+DEVICE void mma_f16(float d[4], const uint32_t a[4], const uint32_t b[2], const float c[4],
+                    SIMT_SITE) {
+    SimtMma16 mma = {d, a, b, c};
+    simt_warp_meet(SIMT_MMA_F16, &mma, simt_run_mma_f16, SIMT_HERE);
 }
 
 DEVICE float f16_to_float(uint16_t value) {
@@ -223,6 +230,22 @@ DEVICE uint32_t byte_permute(uint32_t a, uint32_t selector) {
         result |= (a >> 8 * (selector >> 4 * i & 3) & 0xffu) << 8 * i;
     }
     return result;
+}
+DEVICE uint32_t byte_permute_two(uint32_t a, uint32_t b, uint32_t selector) {
+    uint64_t bytes = (uint64_t)b << 32 | a;
+    uint32_t result = 0;
+    for (int i = 0; i < 4; i++) {
+        uint32_t byte = (uint32_t)(bytes >> (selector >> 4 * i & 7) * 8) & 0xff;
+        result |= byte << 8 * i;
+    }
+    return result;
+}
+DEVICE uint32_t f16_pair(float low, float high) {
+    return (uint32_t)f16_from_f32(low) | (uint32_t)f16_from_f32(high) << 16;
+}
+DEVICE uint32_t f16x2_add(uint32_t a, uint32_t b) {
+    return f16_pair(f16_to_float((uint16_t)a) + f16_to_float((uint16_t)b),
+                    f16_to_float((uint16_t)(a >> 16)) + f16_to_float((uint16_t)(b >> 16)));
 }
 
 DEVICE unsigned atomic_add(unsigned *pointer, unsigned value, SIMT_SITE) {

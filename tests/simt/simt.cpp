@@ -183,8 +183,9 @@ void simt_block_sync(int id, int threads, SimtSite site) {
 }
 
 static const char *op_name(SimtOp op) {
-    static const char *names[] = {"warp_sync", "warp_shuffle",   "warp_shuffle_xor", "warp_ballot",
-                                  "ldmatrix",  "ldmatrix.trans", "mma_s8",           "mma_bf16"};
+    static const char *names[] = {"warp_sync",   "warp_shuffle", "warp_shuffle_xor",
+                                  "warp_ballot", "ldmatrix",     "ldmatrix.trans",
+                                  "mma_s8",      "mma_bf16",     "mma_f16"};
     return names[op];
 }
 

@@ -73,22 +73,26 @@ static float bf16_half(uint32_t pair, int half) {
     return value;
 }
 
-void simt_run_mma_bf16(void *const args[32]) {
+static float f16_half(uint32_t pair, int half) {
+    return f16_to_f32((uint16_t)(pair >> 16 * half));
+}
+
+static void run_mma_16(void *const args[32], float (*widen)(uint32_t pair, int half)) {
     float a[16][16], b[8][16];
     for (int lane = 0; lane < 32; lane++) {
-        const SimtMmaBf16 *mma = static_cast<const SimtMmaBf16 *>(args[lane]);
+        const SimtMma16 *mma = static_cast<const SimtMma16 *>(args[lane]);
         int g = lane / 4, t = lane % 4;
         for (int i = 0; i < 2; i++) {
             for (int r = 0; r < 4; r++) {
-                a[g + 8 * (r % 2)][2 * t + i + 8 * (r / 2)] = bf16_half(mma->a[r], i);
+                a[g + 8 * (r % 2)][2 * t + i + 8 * (r / 2)] = widen(mma->a[r], i);
             }
             for (int r = 0; r < 2; r++) {
-                b[g][2 * t + i + 8 * r] = bf16_half(mma->b[r], i);
+                b[g][2 * t + i + 8 * r] = widen(mma->b[r], i);
             }
         }
     }
     for (int lane = 0; lane < 32; lane++) {
-        const SimtMmaBf16 *mma = static_cast<const SimtMmaBf16 *>(args[lane]);
+        const SimtMma16 *mma = static_cast<const SimtMma16 *>(args[lane]);
         int g = lane / 4, t = lane % 4;
         for (int i = 0; i < 4; i++) {
             double sum =
@@ -99,4 +103,12 @@ void simt_run_mma_bf16(void *const args[32]) {
             mma->d[i] = (float)sum;
         }
     }
+}
+
+void simt_run_mma_bf16(void *const args[32]) {
+    run_mma_16(args, bf16_half);
+}
+
+void simt_run_mma_f16(void *const args[32]) {
+    run_mma_16(args, f16_half);
 }
