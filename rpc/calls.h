@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "base/status.h"
+#include "rpc/methods.h"
 
 enum { PROTOCOL_VERSION = 1 };
 
@@ -28,12 +29,6 @@ enum {
     CALL_TOKEN_BYTES_MAX = 512,
     CALL_CLIENT_BYTES_MAX = 128,
 };
-
-typedef enum Method {
-#define METHOD(id, name, since, auth, text) METHOD_##id,
-#include "rpc/methods.def"
-    METHOD_COUNT
-} Method;
 
 typedef struct HelloCall {
     uint32_t version;
@@ -115,17 +110,12 @@ typedef struct Call {
     Arena arena;    // messages and parts
 } Call;
 
-// Reads one framed message that a client sent. Takes over `message` in any case. E_MESSAGE (no
-// message, or none that a client may send: the connection cannot go on); with *out set to a Call
-// whose `id` can be answered: E_METHOD, E_ARGUMENT, E_MEMORY.
+// Reads one framed message that a client sent. Takes over `message` (and empties it) in any case.
+// *out NULL: no message, or none that a client may send, or one that wants no answer and is wrong;
+// the connection cannot go on (E_MESSAGE, E_METHOD, E_ARGUMENT, E_MEMORY). With *out set to a Call
+// of which only the `id` counts: E_METHOD, E_ARGUMENT, to be answered.
 Status call_open(Buffer *message, Call **out, Error *error);
 void call_free(Call *call); // NULL is fine
 size_t call_bytes(const Call *call);
-
-const char *method_name(Method method);
-bool method_needs_user(Method method);
-
-// Appends the result of api_info: methods.def and the error catalogue.
-void api_info_put(Buffer *out);
 
 #endif

@@ -96,8 +96,7 @@ static bool key_is(const msgpack_object *key, const char *text) {
     return key->via.str.size == length && memcmp(key->via.str.ptr, text, length) == 0;
 }
 
-__attribute__((format(printf, 4, 5))) static void
-msg_fault(MsgReader *reader, const char *map_name, const char *key, const char *format, ...) {
+void msg_fault(MsgReader *reader, const char *map_name, const char *key, const char *format, ...) {
     if (reader->status != OK) {
         return;
     }
@@ -240,6 +239,35 @@ Bytes msg_text(MsgMap *map, const char *key, size_t bytes_max, Bytes absent) {
     return o == NULL ? absent : text_or_fault(map->reader, map->name, key, o, bytes_max, absent);
 }
 
+void msg_need(MsgMap *map, const char *key) {
+    if (map->reader->status == OK && !msg_has(map, key)) {
+        msg_fault(map->reader, map->name, key, "is missing");
+    }
+}
+
+bool msg_is_text(MsgMap *map, const char *key) {
+    const msgpack_object *o = msg_find(map, key);
+    return o != NULL && object_is_text(o);
+}
+
+uint32_t msg_choice(MsgMap *map, const char *key, const char *const *words, uint32_t word_count,
+                    uint32_t absent) {
+    const msgpack_object *o = msg_find(map, key);
+    if (o == NULL) {
+        return absent;
+    }
+    char list[160] = "";
+    for (uint32_t i = 0; i < word_count; i++) {
+        if (object_is_text(o) && bytes_equal(object_text(o), bytes_of_text(words[i]))) {
+            return i;
+        }
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", i > 0 ? ", " : "", words[i]);
+    }
+    msg_fault(map->reader, map->name, key, "must be one of: %s", list);
+    return absent;
+}
+
 Bytes msg_need_text(MsgMap *map, const char *key, size_t bytes_max) {
     if (map->reader->status == OK && !msg_has(map, key)) {
         msg_fault(map->reader, map->name, key, "is missing; it must be a string");
@@ -346,6 +374,23 @@ void msg_put_text(Buffer *out, Bytes text) {
     msgpack_pack_str_with_body(&packer, text.data, text.length);
 }
 
+void msg_put_text_repaired(Buffer *out, Bytes text) {
+    Buffer repaired = {0};
+    uint32_t code;
+    for (size_t at = 0; at < text.length;) {
+        size_t length = utf8_decode(text, at, &code);
+        if (length > 0) {
+            buffer_append(&repaired, text.data + at, length);
+        } else {
+            buffer_append_text(&repaired, "\xEF\xBF\xBD");
+        }
+        at += length > 0 ? length : 1;
+    }
+    msg_put_text(out, (Bytes){repaired.data, repaired.length});
+    out->failed = out->failed || repaired.failed;
+    buffer_free(&repaired);
+}
+
 void msg_put_key(Buffer *out, const char *key) {
     msg_put_text(out, bytes_of_text(key));
 }
@@ -404,21 +449,25 @@ void msg_put_result(Buffer *out, uint32_t id) {
     msg_put_nil(out);
 }
 
-void msg_put_error(Buffer *out, uint32_t id, Status status, const char *detail,
-                   uint32_t retry_after_ms) {
-    msg_put_array(out, 4);
-    msg_put_uint(out, 1);
-    msg_put_uint(out, id);
+void msg_put_fault(Buffer *out, Status status, const char *detail, uint32_t retry_after_ms) {
     msg_put_map(out, retry_after_ms > 0 ? 4 : 3);
     msg_put_key(out, "code");
     msg_put_int(out, status);
     msg_put_key(out, "name");
     msg_put_key(out, status_name(status));
     msg_put_key(out, "message");
-    msg_put_key(out, detail != NULL ? detail : status_text(status));
+    msg_put_text_repaired(out, bytes_of_text(detail != NULL ? detail : status_text(status)));
     if (retry_after_ms > 0) {
         msg_put_key(out, "retry_after_ms");
         msg_put_uint(out, retry_after_ms);
     }
+}
+
+void msg_put_error(Buffer *out, uint32_t id, Status status, const char *detail,
+                   uint32_t retry_after_ms) {
+    msg_put_array(out, 4);
+    msg_put_uint(out, 1);
+    msg_put_uint(out, id);
+    msg_put_fault(out, status, detail, retry_after_ms);
     msg_put_nil(out);
 }

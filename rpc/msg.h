@@ -66,11 +66,20 @@ bool msg_bool(MsgMap *map, const char *key, bool absent);
 Bytes msg_text(MsgMap *map, const char *key, size_t bytes_max, Bytes absent); // valid UTF-8
 Bytes msg_need_text(MsgMap *map, const char *key, size_t bytes_max);
 Bytes msg_binary(MsgMap *map, const char *key, Bytes absent);
+// Index of the word that the string is, or `absent`.
+uint32_t msg_choice(MsgMap *map, const char *key, const char *const *words, uint32_t word_count,
+                    uint32_t absent);
+bool msg_is_text(MsgMap *map, const char *key);
+void msg_need(MsgMap *map, const char *key);                       // a fault when it is absent
 MsgMap msg_submap(MsgMap *map, const char *key, const char *name); // an empty map when absent
 MsgArray msg_array(MsgMap *map, const char *key, const char *name, uint32_t items_max);
 MsgMap msg_item_map(const MsgArray *array, uint32_t index);
 Bytes msg_item_text(const MsgArray *array, uint32_t index, size_t bytes_max);
 int64_t msg_item_int(const MsgArray *array, uint32_t index, int64_t low, int64_t high);
+
+// The first fault of a reader: "NAME.KEY RULE" (key "" = of the whole map). Later ones do nothing.
+void msg_fault(MsgReader *reader, const char *map_name, const char *key, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 // A fault when a pair was never asked for: a misspelt parameter is refused, not ignored.
 void msg_map_end(MsgMap *map);
@@ -80,7 +89,8 @@ void msg_map_end(MsgMap *map);
 void msg_put_array(Buffer *out, uint32_t count);
 void msg_put_map(Buffer *out, uint32_t pair_count);
 void msg_put_text(Buffer *out, Bytes text);
-void msg_put_key(Buffer *out, const char *key); // a string
+void msg_put_text_repaired(Buffer *out, Bytes text); // each byte that is not UTF-8 as U+FFFD
+void msg_put_key(Buffer *out, const char *key);      // a string
 void msg_put_binary(Buffer *out, Bytes bytes);
 void msg_put_uint(Buffer *out, uint64_t value);
 void msg_put_int(Buffer *out, int64_t value);
@@ -93,8 +103,11 @@ void msg_put_request(Buffer *out, uint32_t id, const char *method);
 void msg_put_notification(Buffer *out, const char *method);
 void msg_put_result(Buffer *out, uint32_t id);
 
-// A whole error response: {code, name, message, retry_after_ms (when > 0)}. `detail` is the
-// sentence for the client, or NULL for the catalogue's text.
+// An error's map: {code, name, message, retry_after_ms (when > 0)}. `detail` is the sentence for
+// the client, or NULL for the catalogue's text.
+void msg_put_fault(Buffer *out, Status status, const char *detail, uint32_t retry_after_ms);
+
+// A whole error response, with msg_put_fault's map.
 void msg_put_error(Buffer *out, uint32_t id, Status status, const char *detail,
                    uint32_t retry_after_ms);
 

@@ -87,6 +87,10 @@ typedef struct DoneEvent {
     double prepare_ms, queue_ms, first_token_ms, total_ms;
 } DoneEvent;
 
+// Parts of events, for the session: one token's log probabilities; the pairs usage and timings.
+void event_put_logprob(Buffer *out, const LogprobEvent *event);
+void event_put_usage(Buffer *out, const DoneEvent *event);
+
 const char *done_reason_name(DoneReason reason); // "stop"
 const char *health_name(Health health);
 

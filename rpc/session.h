@@ -15,15 +15,17 @@
 // generate: `call` -> session_accept -> session_token ... -> session_done, or -> session_error.
 // The others: `call` -> session_result or session_error, now or later. hello, api_info, credit and
 // cancel are answered here; a cancel, a cut and the end of the session all reach the service as
-// handler.cancel, once per stream, after which session_done may come or not.
+// handler.cancel, once per stream. While the session is READY its session_done must still come;
+// when ENDING or DEAD every ticket is over.
 //
 // The session keeps the text of answers, so that the service need not: token events leave while the
 // stream has credit and the outbox is below its high mark, and are merged otherwise; without
 // `stream` everything is held for `done`. A stream that holds more than stream_bytes_max ends with
 // E_UNREAD. A `done` waits for the text before it, and counts as in flight until it is written.
 //
-// Costs at most input (message_bytes_max, before hello hello_bytes_max; capacity up to twice that)
-// plus outbox_hard for everything held or waiting to be written; session_bytes says how much now.
+// Memory: a message being received (message_bytes_max, before hello hello_bytes_max), and
+// outbox_hard for what waits to be written and what is held. Buffers grow by doubling, so each may
+// have twice that reserved. session_bytes says how much it is now.
 #ifndef RPC_SESSION_H
 #define RPC_SESSION_H
 
@@ -40,16 +42,17 @@ typedef struct SessionLimits {
     uint32_t credit_first;     // of a new stream
     uint32_t stream_bytes_max; // held for one stream
     uint32_t outbox_high;      // above it token events are held
-    uint32_t outbox_hard;      // outbox and held text together: above it the connection is cut
+    uint32_t outbox_hard;      // outbox and held text together: above it the session is DEAD
     uint32_t write_bytes_max;  // of one session_output
-    uint32_t hello_ms;         // from the start until hello is answered
+    uint32_t hello_ms;         // from the start until a hello that is right
     uint32_t partial_ms;       // from a message's first byte to its last
     uint32_t idle_ms;          // with nothing in flight and nothing heard
     uint32_t write_ms;         // with something to write and no byte taken
 } SessionLimits;
 
-// frame_limits_default; 64 KiB before hello; 1,024 in flight; credit 64; 1 MiB a stream; outbox
-// 1 MiB and 16 MiB; 256 KiB a write; 10 s for hello and for a message; 1 h idle; 30 s for a write.
+// frame_limits_default; 64 KiB before hello; 1,024 in flight; credit 64; 512 KiB a stream (1 MiB
+// of memory); outbox 1 MiB and 16 MiB; 256 KiB a write; 10 s for hello, 30 s for a message; 1 h
+// idle; 30 s without a byte taken.
 SessionLimits session_limits_default(void);
 
 typedef struct SessionUser {

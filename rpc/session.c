@@ -1,0 +1,510 @@
+// SPDX-License-Identifier: Apache-2.0
+// The connection: messages in, hello, dispatch, the outbox, deadlines. What is in flight: stream.c.
+#include "rpc/session.h"
+
+#include "base/check.h"
+#include "base/num.h"
+#include "rpc/msg.h"
+#include "rpc/session_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    INPUT_MOVE_BYTES = 64 * 1024,  // from here on a message takes the input buffer along
+    BUFFER_KEEP_BYTES = 64 * 1024, // capacity that an empty buffer keeps
+    FULL_RETRY_MS = 100,
+};
+
+SessionLimits session_limits_default(void) {
+    return (SessionLimits){
+        .frame = frame_limits_default(),
+        .hello_bytes_max = 64 << 10,
+        .in_flight_max = 1024,
+        .credit_first = 64,
+        .stream_bytes_max = 512 << 10,
+        .outbox_high = 1 << 20,
+        .outbox_hard = 16 << 20,
+        .write_bytes_max = 256 << 10,
+        .hello_ms = 10000,
+        .partial_ms = 30000,
+        .idle_ms = 3600000,
+        .write_ms = 30000,
+    };
+}
+
+Status session_open(const SessionLimits *limits, const SessionHandler *handler, void *context,
+                    uint64_t now_ms, Session **out, Error *error) {
+    REQUIRE(limits->in_flight_max > 0 && limits->write_bytes_max > 0);
+    Session *session = calloc(1, sizeof *session);
+    if (session == NULL) {
+        return error_set(error, E_MEMORY, "no memory for a connection");
+    }
+    *session = (Session){
+        .limits = limits,
+        .handler = handler,
+        .context = context,
+        .opened_ms = now_ms,
+        .now_ms = now_ms,
+        .active_ms = now_ms,
+        .free_first = FLIGHT_NONE,
+    };
+    FrameLimits first = limits->frame;
+    first.message_bytes_max = num_min(first.message_bytes_max, limits->hello_bytes_max);
+    frame_open(&session->frame, &first);
+    *out = session;
+    return OK;
+}
+
+void session_close(Session *session) {
+    if (session != NULL) {
+        session->state = SESSION_DEAD;
+        flight_drop_all(session);
+        free(session->flights);
+        buffer_free(&session->input);
+        buffer_free(&session->queued);
+        buffer_free(&session->writing);
+        free(session);
+    }
+}
+
+// ---- Ending -------------------------------------------------------------------------------------
+
+static bool session_is_over(const Session *session) {
+    return session->state == SESSION_ENDING || session->state == SESSION_DEAD;
+}
+
+static void session_leave(Session *session, SessionState state) {
+    session->state = state;
+    buffer_free(&session->input);
+    flight_drop_all(session);
+}
+
+static void session_die(Session *session, Status status, const char *text) {
+    error_set(&session->fault, status, "%s", text);
+    session_leave(session, SESSION_DEAD);
+    buffer_free(&session->queued);
+}
+
+void session_check(Session *session) {
+    if (session->state == SESSION_DEAD) {
+        return;
+    }
+    if (!session->waiting && session_unwritten(session) > 0) {
+        session->waiting = true;
+        session->wait_unseen = true;
+        session->write_ms = session->now_ms;
+    }
+    if (session->queued.failed) {
+        session_die(session, E_MEMORY, "no memory for what is to be sent");
+    } else if (session_unwritten(session) + session->held > session->limits->outbox_hard) {
+        session_die(session, E_UNREAD, "too much waits to be read by the client");
+    }
+}
+
+void session_end(Session *session, Status status, const char *detail) {
+    if (session_is_over(session)) {
+        return;
+    }
+    error_set(&session->fault, status, "%s", detail != NULL ? detail : status_text(status));
+    session_leave(session, SESSION_ENDING);
+    msg_put_notification(&session->queued, event_rows[EVENT_GOODBYE].name);
+    msg_put_fault(&session->queued, status, session->fault.text, 0);
+    session_check(session);
+}
+
+// ---- Answers ------------------------------------------------------------------------------------
+
+static void answer_result(Session *session, uint32_t id, Bytes result) {
+    msg_put_result(&session->queued, id);
+    buffer_append(&session->queued, result.data, result.length);
+    session_check(session);
+}
+
+static void answer_error(Session *session, uint32_t id, Status status, const char *detail,
+                         uint32_t retry_after_ms) {
+    msg_put_error(&session->queued, id, status, detail, retry_after_ms);
+    session_check(session);
+}
+
+void session_result(Session *session, uint64_t ticket, Bytes result) {
+    Flight *flight = flight_find(session, ticket);
+    if (flight != NULL) {
+        REQUIRE(flight->state == FLIGHT_CALL);
+        uint32_t id = flight->id;
+        flight_drop(session, flight);
+        answer_result(session, id, result);
+    }
+}
+
+void session_error(Session *session, uint64_t ticket, Status status, const char *detail,
+                   uint32_t retry_after_ms) {
+    Flight *flight = flight_find(session, ticket);
+    if (flight != NULL) {
+        REQUIRE(flight->state == FLIGHT_CALL && status != OK);
+        uint32_t id = flight->id;
+        flight_drop(session, flight);
+        answer_error(session, id, status, detail, retry_after_ms);
+    }
+}
+
+// ---- Calls that the session answers -------------------------------------------------------------
+
+static void put_text_pair(Buffer *out, const char *key, const char *text) {
+    msg_put_key(out, key);
+    msg_put_key(out, text);
+}
+
+static void put_uint_pair(Buffer *out, const char *key, uint64_t value) {
+    msg_put_key(out, key);
+    msg_put_uint(out, value);
+}
+
+static void hello_put(Buffer *out, const Session *session) {
+    static const char *const features[] = {"images", "blobs", "thinking", "logprobs"};
+    const SessionLimits *limits = session->limits;
+    uint32_t count = sizeof features / sizeof features[0];
+    msg_put_map(out, 9);
+    put_uint_pair(out, "version", PROTOCOL_VERSION);
+    put_text_pair(out, "server", "tessera " TESSERA_VERSION);
+    put_text_pair(out, "user", session->user.name);
+    msg_put_key(out, "features");
+    msg_put_array(out, count);
+    for (uint32_t i = 0; i < count; i++) {
+        msg_put_key(out, features[i]);
+    }
+    put_uint_pair(out, "message_bytes", limits->frame.message_bytes_max);
+    put_uint_pair(out, "in_flight", limits->in_flight_max);
+    put_uint_pair(out, "credit", limits->credit_first);
+    put_uint_pair(out, "stream_bytes", limits->stream_bytes_max);
+    put_uint_pair(out, "idle_ms", limits->idle_ms);
+}
+
+// A wrong hello is answered and ends the session: nobody guesses tokens on one connection.
+static void hello_refuse(Session *session, uint32_t id, const Error *error) {
+    answer_error(session, id, error->status, error->text, 0);
+    if (!session_is_over(session)) {
+        session->fault = *error;
+        session_leave(session, SESSION_ENDING);
+    }
+}
+
+static void session_hello(Session *session, const Call *call) {
+    Error error = {0};
+    const HelloCall *hello = &call->hello;
+    if (session->state == SESSION_READY) {
+        answer_error(session, call->id, E_HELLO, "hello was said already", 0);
+        return;
+    }
+    if (hello->version != PROTOCOL_VERSION) {
+        error_set(&error, E_HELLO, "version %u is not spoken here; this server speaks %d",
+                  hello->version, PROTOCOL_VERSION);
+        hello_refuse(session, call->id, &error);
+        return;
+    }
+    if (session->handler->authenticate(session->context, hello->token, &session->user, &error) !=
+        OK) {
+        hello_refuse(session, call->id, &error);
+        return;
+    }
+    session->state = SESSION_READY;
+    session->known = true;
+    session->frame.limits = session->limits->frame;
+    session->client_bytes = (uint32_t)hello->client.length;
+    memcpy(session->client, hello->client.data != NULL ? (const char *)hello->client.data : "",
+           hello->client.length);
+    Buffer result = {0};
+    hello_put(&result, session);
+    answer_result(session, call->id, (Bytes){result.data, result.length});
+    buffer_free(&result);
+}
+
+static void session_api_info(Session *session, const Call *call) {
+    Buffer result = {0};
+    methods_put_api_info(&result);
+    answer_result(session, call->id, (Bytes){result.data, result.length});
+    buffer_free(&result);
+}
+
+static void session_stream_call(Session *session, const Call *call) {
+    static const uint8_t empty_map = 0x80;
+    if (!call->notification) {
+        answer_result(session, call->id, (Bytes){&empty_map, 1});
+    }
+    if (call->method == METHOD_CREDIT) {
+        stream_credit(session, call->stream.id, call->stream.count);
+        return;
+    }
+    Flight *flight = flight_find(session, call->stream.id);
+    if (flight != NULL && flight->state == FLIGHT_STREAM) {
+        stream_cancel(session, flight);
+    }
+}
+
+// Hands the call to the service. True: it is the service's now.
+static bool session_hand_on(Session *session, Call *call) {
+    if (flight_take(session, call->id, &call->ticket) == NULL) {
+        char text[120];
+        snprintf(text, sizeof text,
+                 "this connection has %u calls and streams in flight, the most "
+                 "it may have",
+                 session->flight_count);
+        answer_error(session, call->id, E_BUSY, text, FULL_RETRY_MS);
+        return false;
+    }
+    call->received_ms = session->now_ms;
+    session->handler->call(session->context, session, call);
+    return true;
+}
+
+static void session_dispatch(Session *session, Call *call) {
+    bool ready = session->state == SESSION_READY;
+    if (!ready && method_rows[call->method].auth == METHOD_AUTH_USER) {
+        if (call->notification) {
+            session_end(session, E_HELLO, "hello comes first");
+        } else {
+            answer_error(session, call->id, E_HELLO, "hello comes first", 0);
+        }
+        call_free(call);
+        return;
+    }
+    bool handed_on = false;
+    switch (call->method) {
+    case METHOD_HELLO:
+        session_hello(session, call);
+        break;
+    case METHOD_API_INFO:
+        session_api_info(session, call);
+        break;
+    case METHOD_CANCEL:
+    case METHOD_CREDIT:
+        session_stream_call(session, call);
+        break;
+    default:
+        handed_on = session_hand_on(session, call);
+        break;
+    }
+    if (!handed_on) {
+        call_free(call);
+    }
+}
+
+// ---- The socket's side --------------------------------------------------------------------------
+
+// Takes the message input[at, at + length) out. A large one takes the buffer along; the rest of the
+// input is then the small part, and is copied. *at moves to the next message.
+static Buffer session_take_message(Session *session, size_t *at, size_t length) {
+    Buffer *input = &session->input;
+    Buffer message = {0};
+    if (*at > 0 || length < INPUT_MOVE_BYTES) {
+        buffer_append(&message, input->data + *at, length);
+        *at += length;
+        return message;
+    }
+    Buffer rest = {0};
+    buffer_append(&rest, input->data + length, input->length - length);
+    message = *input;
+    message.length = length;
+    message.data[length] = 0;
+    *input = rest;
+    return message;
+}
+
+static void session_message(Session *session, Buffer *message) {
+    Call *call = NULL;
+    Error error = {0};
+    if (message->failed) {
+        buffer_free(message);
+        session_die(session, E_MEMORY, "no memory for a message");
+        return;
+    }
+    Status status = call_open(message, &call, &error);
+    if (status == OK) {
+        session_dispatch(session, call);
+    } else if (call != NULL) {
+        answer_error(session, call->id, status, error.text, 0);
+        call_free(call);
+    } else {
+        session_end(session, status, error.text);
+    }
+}
+
+static void session_shift(Buffer *input, size_t at) {
+    if (at == input->length && input->capacity > BUFFER_KEEP_BYTES) {
+        buffer_free(input);
+    } else if (at > 0) {
+        memmove(input->data, input->data + at, input->length - at);
+        input->length -= at;
+        input->data[input->length] = 0;
+    }
+}
+
+void session_receive(Session *session, Bytes bytes, uint64_t now_ms) {
+    session->now_ms = now_ms;
+    session->active_ms = now_ms;
+    if (session_is_over(session)) {
+        return;
+    }
+    bool began = session->input.length == 0;
+    buffer_append(&session->input, bytes.data, bytes.length);
+    size_t at = 0;
+    while (!session_is_over(session)) {
+        Error error = {0};
+        size_t length;
+        const Buffer *input = &session->input;
+        Bytes unread = {input->data + at, input->length - at};
+        Status status = input->failed ? error_set(&error, E_MEMORY, "no memory for a message")
+                                      : frame_next(&session->frame, unread, &length, &error);
+        if (status != OK) {
+            session_end(session, status, error.text);
+            return;
+        }
+        if (length == 0) {
+            break;
+        }
+        Buffer message = session_take_message(session, &at, length);
+        began = true; // what follows is another message
+        session_message(session, &message);
+    }
+    if (!session_is_over(session)) {
+        session->partial_ms = began ? now_ms : session->partial_ms;
+        session_shift(&session->input, at);
+    }
+}
+
+size_t session_unwritten(const Session *session) {
+    return session->queued.length + session->writing.length - session->written;
+}
+
+Bytes session_output(Session *session) {
+    if (session->state == SESSION_DEAD) {
+        return (Bytes){0};
+    }
+    if (session->written == session->writing.length && session->queued.length > 0) {
+        Buffer empty = session->writing;
+        buffer_clear(&empty);
+        session->writing = session->queued;
+        session->queued = empty;
+        session->written = 0;
+    }
+    size_t count =
+        num_min(session->writing.length - session->written, session->limits->write_bytes_max);
+    return (Bytes){count > 0 ? session->writing.data + session->written : NULL, count};
+}
+
+void session_written(Session *session, size_t count, uint64_t now_ms) {
+    REQUIRE(count <= session->writing.length - session->written);
+    bool above = session_unwritten(session) >= session->limits->outbox_high;
+    session->now_ms = now_ms;
+    session->active_ms = now_ms;
+    session->write_ms = now_ms;
+    session->wait_unseen = false;
+    session->written += count;
+    if (session->written == session->writing.length) {
+        session->written = 0;
+        if (session->writing.capacity > BUFFER_KEEP_BYTES) {
+            buffer_free(&session->writing);
+        }
+        buffer_clear(&session->writing);
+    }
+    session->waiting = session_unwritten(session) > 0;
+    if (above && session_unwritten(session) < session->limits->outbox_high) {
+        stream_resume_all(session);
+    }
+}
+
+// ---- Deadlines ----------------------------------------------------------------------------------
+
+typedef struct Overdue {
+    uint64_t at_ms;
+    const char *text; // for the client
+} Overdue;
+
+static void overdue_consider(Overdue *first, uint64_t since_ms, uint32_t after_ms,
+                             const char *text) {
+    if (since_ms + after_ms < first->at_ms) {
+        *first = (Overdue){since_ms + after_ms, text};
+    }
+}
+
+// The deadline that comes first. `text` NULL: of writing, which no message can tell about.
+static Overdue session_overdue(const Session *session) {
+    const SessionLimits *limits = session->limits;
+    bool unwritten = session_unwritten(session) > 0;
+    Overdue first = {UINT64_MAX, NULL};
+    if (session->state == SESSION_DEAD) {
+        return first;
+    }
+    if (unwritten) {
+        overdue_consider(&first, session->write_ms, limits->write_ms, NULL);
+    }
+    if (session->state == SESSION_HELLO) {
+        overdue_consider(&first, session->opened_ms, limits->hello_ms, "no hello came in time");
+    }
+    if (session->input.length > 0) {
+        overdue_consider(&first, session->partial_ms, limits->partial_ms,
+                         "a message was begun and did not become whole in time");
+    } else if (session->state == SESSION_READY && session->flight_count == 0 && !unwritten) {
+        overdue_consider(&first, session->active_ms, limits->idle_ms, "nothing came for too long");
+    }
+    return first;
+}
+
+uint64_t session_deadline_ms(const Session *session) {
+    return session_overdue(session).at_ms;
+}
+
+void session_tick(Session *session, uint64_t now_ms) {
+    session->now_ms = now_ms;
+    if (session->wait_unseen) { // nobody tells the time when events are written: it begins now
+        session->wait_unseen = false;
+        session->write_ms = now_ms;
+    }
+    Overdue first = session_overdue(session);
+    if (now_ms < first.at_ms) {
+        return;
+    }
+    if (first.text == NULL) {
+        session_die(session, E_UNREAD, "the client took no byte for too long");
+    } else {
+        session_end(session, E_TIMEOUT, first.text);
+    }
+}
+
+// ---- Looking in ---------------------------------------------------------------------------------
+
+SessionState session_state(const Session *session) {
+    return session->state;
+}
+
+const SessionUser *session_user(const Session *session) {
+    return session->known ? &session->user : NULL;
+}
+
+Bytes session_client(const Session *session) {
+    return (Bytes){(const uint8_t *)session->client, session->client_bytes};
+}
+
+size_t session_bytes(const Session *session) {
+    size_t bytes = sizeof *session + session->input.capacity + session->queued.capacity +
+                   session->writing.capacity + session->flight_capacity * sizeof(Flight);
+    for (uint32_t i = 0; i < session->flight_capacity; i++) {
+        const Flight *flight = &session->flights[i];
+        bytes += flight->done != NULL ? sizeof *flight->done : 0;
+        for (uint32_t k = 0; k < flight->sample_count; k++) {
+            const Hold *hold = &flight->holds[k];
+            bytes += sizeof *hold + hold->text.capacity + hold->thoughts.capacity +
+                     hold->ids.capacity + hold->logprobs.capacity;
+        }
+    }
+    return bytes;
+}
+
+uint32_t session_in_flight(const Session *session) {
+    return session->flight_count;
+}
+
+const Error *session_fault(const Session *session) {
+    return &session->fault;
+}

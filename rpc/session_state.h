@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inside of a session, shared by session.c (connection) and stream.c (what is in flight).
+#ifndef RPC_SESSION_STATE_H
+#define RPC_SESSION_STATE_H
+
+#include "rpc/session.h"
+
+typedef enum FlightState { FLIGHT_FREE, FLIGHT_CALL, FLIGHT_STREAM } FlightState;
+
+// What one sample of a stream has said and has not been written yet.
+typedef struct Hold {
+    Buffer text, thoughts;
+    Buffer ids, logprobs; // MessagePack values, one per token
+    uint32_t id_count, logprob_count;
+    uint32_t token_count; // of the whole sample
+    uint64_t seq;
+} Hold;
+
+typedef struct Flight {
+    FlightState state;
+    uint32_t generation; // of the slot
+    uint32_t id;         // of the request
+    uint32_t next_free;
+    // FLIGHT_STREAM
+    uint64_t tag;
+    bool streams;   // token events; else all is held for done
+    bool cancelled; // handler.cancel was called; nothing more is held
+    bool unread;    // ... because it held too much
+    uint32_t sample_count;
+    uint64_t credit;
+    size_t held; // bytes in holds
+    Hold *holds; // [sample_count]
+    struct PendingDone *done;
+} Flight;
+
+typedef struct PendingDone {
+    DoneEvent event;
+    char detail[ERROR_TEXT_MAX]; // "" = the catalogue's text
+} PendingDone;
+
+#define FLIGHT_NONE UINT32_MAX
+
+struct Session {
+    const SessionLimits *limits;
+    const SessionHandler *handler;
+    void *context;
+    SessionState state;
+    Error fault;
+    SessionUser user;
+    bool known; // the user
+    char client[CALL_CLIENT_BYTES_MAX + 1];
+    uint32_t client_bytes;
+
+    Frame frame;
+    Buffer input; // the message being received
+    uint64_t opened_ms, now_ms;
+    uint64_t active_ms;  // bytes last came or went
+    uint64_t partial_ms; // the message being received began
+    uint64_t write_ms;   // output last shrank, or began to wait
+
+    Buffer queued, writing; // messages wait in `queued` while `writing` goes out
+    size_t written;         // of `writing`
+    bool waiting;           // something is to be written
+    bool wait_unseen;       // since the last time anybody told the time
+
+    Flight *flights; // [flight_capacity], grown up to in_flight_max
+    uint32_t flight_capacity, flight_count, free_first;
+    uint32_t resume; // where the next look for streams that may go on begins
+    size_t held;     // of all flights
+};
+
+// ---- session.c ----------------------------------------------------------------------------------
+
+size_t session_unwritten(const Session *session); // bytes in the outbox
+// After every append to `queued`: memory and the hard mark.
+void session_check(Session *session);
+
+// ---- stream.c -----------------------------------------------------------------------------------
+
+// A place for an unanswered call, or NULL when in_flight_max are taken or memory ran out.
+Flight *flight_take(Session *session, uint32_t id, uint64_t *ticket);
+Flight *flight_find(Session *session, uint64_t ticket); // NULL when it is over or never was
+void flight_drop(Session *session, Flight *flight);
+void flight_drop_all(Session *session); // with handler.cancel
+
+void stream_credit(Session *session, uint64_t ticket, uint32_t count);
+void stream_cancel(Session *session, Flight *flight);
+void stream_resume_all(Session *session); // the outbox has room again
+
+#endif

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is in flight in a session: calls without an answer, and streams with their credit, the text
+// they hold and their end.
+#include "base/check.h"
+#include "base/num.h"
+#include "rpc/msg.h"
+#include "rpc/session_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FLIGHTS_FIRST = 8, HOLD_KEEP_BYTES = 4096, CREDIT_MAX = 1 << 30 };
+
+// ---- The table ----------------------------------------------------------------------------------
+
+static uint64_t flight_ticket(const Session *session, const Flight *flight) {
+    uint64_t index = (uint64_t)(flight - session->flights);
+    return (uint64_t)flight->generation * session->limits->in_flight_max + index + 1;
+}
+
+static bool flights_grow(Session *session) {
+    uint32_t capacity = (uint32_t)num_min(num_max(FLIGHTS_FIRST, session->flight_capacity * 2),
+                                          session->limits->in_flight_max);
+    if (capacity == session->flight_capacity) {
+        return false;
+    }
+    Flight *flights = realloc(session->flights, capacity * sizeof *flights);
+    if (flights == NULL) {
+        return false;
+    }
+    session->flights = flights;
+    for (uint32_t i = capacity; i-- > session->flight_capacity;) {
+        flights[i] = (Flight){.next_free = session->free_first};
+        session->free_first = i;
+    }
+    session->flight_capacity = capacity;
+    return true;
+}
+
+Flight *flight_take(Session *session, uint32_t id, uint64_t *ticket) {
+    if (session->free_first == FLIGHT_NONE && !flights_grow(session)) {
+        return NULL;
+    }
+    Flight *flight = &session->flights[session->free_first];
+    session->free_first = flight->next_free;
+    session->flight_count++;
+    *flight = (Flight){.state = FLIGHT_CALL, .generation = flight->generation, .id = id};
+    *ticket = flight_ticket(session, flight);
+    return flight;
+}
+
+Flight *flight_find(Session *session, uint64_t ticket) {
+    uint64_t index = (ticket - 1) % session->limits->in_flight_max;
+    if (ticket == 0 || index >= session->flight_capacity) {
+        return NULL;
+    }
+    Flight *flight = &session->flights[index];
+    bool found = flight->state != FLIGHT_FREE && flight_ticket(session, flight) == ticket;
+    return found ? flight : NULL;
+}
+
+static size_t hold_bytes(const Hold *hold) {
+    return hold->text.length + hold->thoughts.length + hold->ids.length + hold->logprobs.length;
+}
+
+static void hold_free(Hold *hold) {
+    buffer_free(&hold->text);
+    buffer_free(&hold->thoughts);
+    buffer_free(&hold->ids);
+    buffer_free(&hold->logprobs);
+}
+
+void flight_drop(Session *session, Flight *flight) {
+    for (uint32_t i = 0; i < flight->sample_count; i++) {
+        hold_free(&flight->holds[i]);
+    }
+    free(flight->holds);
+    free(flight->done);
+    session->held -= flight->held;
+    session->flight_count--;
+    *flight = (Flight){.generation = flight->generation + 1, .next_free = session->free_first};
+    session->free_first = (uint32_t)(flight - session->flights);
+}
+
+// The service's part of a stream is over, or it knows that it is.
+static void stream_tell_cancel(Session *session, Flight *flight) {
+    if (!flight->cancelled && flight->done == NULL) {
+        flight->cancelled = true;
+        session->handler->cancel(session->context, session, flight->tag);
+    }
+}
+
+void flight_drop_all(Session *session) {
+    for (uint32_t i = 0; i < session->flight_capacity; i++) {
+        Flight *flight = &session->flights[i];
+        if (flight->state == FLIGHT_STREAM) {
+            stream_tell_cancel(session, flight);
+        }
+        if (flight->state != FLIGHT_FREE) {
+            flight_drop(session, flight);
+        }
+    }
+}
+
+// ---- Writing events -----------------------------------------------------------------------------
+
+static bool hold_is_empty(const Hold *hold) {
+    return hold->id_count == 0 && hold->text.length == 0 && hold->thoughts.length == 0;
+}
+
+static void put_bytes_pair(Buffer *out, const char *key, const Buffer *text) {
+    msg_put_key(out, key);
+    msg_put_text_repaired(out, (Bytes){text->data, text->length});
+}
+
+static void put_array_pair(Buffer *out, const char *key, const Buffer *values, uint32_t count) {
+    msg_put_key(out, key);
+    msg_put_array(out, count);
+    buffer_append(out, values->data, values->length);
+}
+
+// The pairs text, ids and perhaps thoughts and logprobs; hold_pairs says how many.
+static uint32_t hold_pairs(const Hold *hold) {
+    return 2u + (hold->thoughts.length > 0) + (hold->logprob_count > 0);
+}
+
+static void hold_put(Buffer *out, const Hold *hold) {
+    put_bytes_pair(out, "text", &hold->text);
+    if (hold->thoughts.length > 0) {
+        put_bytes_pair(out, "thoughts", &hold->thoughts);
+    }
+    put_array_pair(out, "ids", &hold->ids, hold->id_count);
+    if (hold->logprob_count > 0) {
+        put_array_pair(out, "logprobs", &hold->logprobs, hold->logprob_count);
+    }
+}
+
+static void buffer_drop(Buffer *buffer) {
+    if (buffer->capacity > HOLD_KEEP_BYTES) {
+        buffer_free(buffer);
+    }
+    buffer_clear(buffer);
+}
+
+static void hold_clear(Session *session, Flight *flight, Hold *hold) {
+    session->held -= hold_bytes(hold);
+    flight->held -= hold_bytes(hold);
+    buffer_drop(&hold->text);
+    buffer_drop(&hold->thoughts);
+    buffer_drop(&hold->ids);
+    buffer_drop(&hold->logprobs);
+    hold->id_count = hold->logprob_count = 0;
+}
+
+static void stream_put_token(Session *session, Flight *flight, uint32_t index) {
+    Hold *hold = &flight->holds[index];
+    Buffer *out = &session->queued;
+    msg_put_notification(out, event_rows[EVENT_TOKEN].name);
+    msg_put_map(out, 3 + hold_pairs(hold));
+    msg_put_key(out, "id");
+    msg_put_uint(out, flight_ticket(session, flight));
+    msg_put_key(out, "index");
+    msg_put_uint(out, index);
+    msg_put_key(out, "seq");
+    msg_put_uint(out, hold->seq++);
+    hold_put(out, hold);
+    flight->credit--;
+    hold_clear(session, flight, hold);
+}
+
+static Status done_status(const Flight *flight, const DoneEvent *event) {
+    Status status = flight->unread ? E_UNREAD : event->status;
+    for (uint32_t i = 0; i < flight->sample_count && status == OK; i++) {
+        status = event->reasons[i] == DONE_DEADLINE ? E_DEADLINE : OK;
+        REQUIRE(event->reasons[i] != DONE_ERROR);
+    }
+    return status;
+}
+
+static void done_put_samples(Buffer *out, const Flight *flight, const DoneEvent *event) {
+    msg_put_key(out, "samples");
+    msg_put_array(out, flight->sample_count);
+    for (uint32_t i = 0; i < flight->sample_count; i++) {
+        const Hold *hold = &flight->holds[i];
+        DoneReason reason = event->reasons[i];
+        if (flight->unread && reason == DONE_CANCEL) {
+            reason = DONE_ERROR;
+        }
+        msg_put_map(out, 2 + (flight->streams ? 0 : hold_pairs(hold)));
+        msg_put_key(out, "reason");
+        msg_put_key(out, done_reason_name(reason));
+        msg_put_key(out, "tokens");
+        msg_put_uint(out, hold->token_count);
+        if (!flight->streams) {
+            hold_put(out, hold);
+        }
+    }
+}
+
+static void done_put_error(const Session *session, Buffer *out, const Flight *flight,
+                           const PendingDone *done) {
+    char unread[160];
+    const char *detail = done->detail[0] != '\0' ? done->detail : NULL;
+    if (flight->unread) {
+        snprintf(unread, sizeof unread, "more than %u bytes of the answer were held: %s",
+                 session->limits->stream_bytes_max,
+                 flight->streams ? "read the stream and grant credit" : "ask with stream: true");
+        detail = unread;
+    }
+    msg_put_key(out, "error");
+    msg_put_fault(out, done_status(flight, &done->event), detail, done->event.retry_after_ms);
+}
+
+static void stream_put_done(Session *session, Flight *flight) {
+    const PendingDone *done = flight->done;
+    Buffer *out = &session->queued;
+    bool error = done_status(flight, &done->event) != OK;
+    msg_put_notification(out, event_rows[EVENT_DONE].name);
+    msg_put_map(out, error ? 5 : 4);
+    msg_put_key(out, "id");
+    msg_put_uint(out, flight_ticket(session, flight));
+    done_put_samples(out, flight, &done->event);
+    event_put_usage(out, &done->event);
+    if (error) {
+        done_put_error(session, out, flight, done);
+    }
+    flight_drop(session, flight);
+}
+
+// Writes what may be written of a stream: held text while it has credit, and after all of it
+// `done`.
+static void stream_flush(Session *session, Flight *flight) {
+    for (uint32_t i = 0; flight->streams && i < flight->sample_count; i++) {
+        if (hold_is_empty(&flight->holds[i])) {
+            continue;
+        }
+        if (flight->credit == 0 || session_unwritten(session) >= session->limits->outbox_high) {
+            return;
+        }
+        stream_put_token(session, flight, i);
+    }
+    if (flight->done != NULL) {
+        stream_put_done(session, flight);
+    }
+}
+
+void stream_resume_all(Session *session) {
+    for (uint32_t i = 0; i < session->flight_capacity; i++) {
+        uint32_t at = (session->resume + i) % session->flight_capacity;
+        Flight *flight = &session->flights[at];
+        if (session_unwritten(session) >= session->limits->outbox_high) {
+            session->resume = at; // the others come first next time
+            break;
+        }
+        if (flight->state == FLIGHT_STREAM && flight->held > 0) {
+            stream_flush(session, flight);
+        }
+    }
+    session_check(session);
+}
+
+// ---- From the client ----------------------------------------------------------------------------
+
+void stream_credit(Session *session, uint64_t ticket, uint32_t count) {
+    Flight *flight = flight_find(session, ticket);
+    if (flight != NULL && flight->state == FLIGHT_STREAM) {
+        flight->credit = num_min(flight->credit + count, CREDIT_MAX);
+        stream_flush(session, flight);
+        session_check(session);
+    }
+}
+
+void stream_cancel(Session *session, Flight *flight) {
+    uint64_t ticket = flight_ticket(session, flight);
+    for (uint32_t i = 0; flight->streams && i < flight->sample_count; i++) {
+        hold_clear(session, flight, &flight->holds[i]); // so that `done` need not wait for credit
+    }
+    stream_tell_cancel(session, flight);
+    flight = flight_find(session, ticket); // the service may have ended it meanwhile
+    if (flight != NULL) {
+        stream_flush(session, flight);
+    }
+    session_check(session);
+}
+
+// ---- From the service ---------------------------------------------------------------------------
+
+void session_accept(Session *session, const Call *call, uint64_t tag) {
+    Flight *flight = flight_find(session, call->ticket);
+    if (flight == NULL) {
+        session->handler->cancel(session->context, session, tag);
+        return;
+    }
+    REQUIRE(flight->state == FLIGHT_CALL && call->method == METHOD_GENERATE);
+    const GenerateCall *generate = &call->generate;
+    flight->holds = calloc(generate->samples, sizeof *flight->holds);
+    session->queued.failed = session->queued.failed || flight->holds == NULL;
+    flight->sample_count = flight->holds != NULL ? generate->samples : 0;
+    flight->state = FLIGHT_STREAM;
+    flight->tag = tag;
+    flight->streams = generate->stream;
+    flight->credit = session->limits->credit_first;
+    msg_put_result(&session->queued, flight->id);
+    msg_put_map(&session->queued, 1);
+    msg_put_key(&session->queued, "stream");
+    msg_put_uint(&session->queued, call->ticket);
+    session_check(session);
+}
+
+// Adds an event to what the sample holds. False: out of memory.
+static bool hold_add(Hold *hold, const TokenEvent *event) {
+    buffer_append(&hold->text, event->text.data, event->text.length);
+    buffer_append(&hold->thoughts, event->thoughts.data, event->thoughts.length);
+    for (uint32_t i = 0; i < event->id_count; i++) {
+        msg_put_int(&hold->ids, event->id[i]);
+        if (event->logprobs != NULL) {
+            event_put_logprob(&hold->logprobs, &event->logprobs[i]);
+            hold->logprob_count++;
+        }
+    }
+    hold->id_count += event->id_count;
+    hold->token_count += event->id_count;
+    return !hold->text.failed && !hold->thoughts.failed && !hold->ids.failed &&
+           !hold->logprobs.failed;
+}
+
+void session_token(Session *session, uint64_t ticket, const TokenEvent *event) {
+    Flight *flight = flight_find(session, ticket);
+    if (flight == NULL || flight->state != FLIGHT_STREAM || flight->cancelled ||
+        flight->done != NULL) {
+        return;
+    }
+    REQUIRE(event->index < flight->sample_count);
+    Hold *hold = &flight->holds[event->index];
+    size_t before = hold_bytes(hold);
+    session->queued.failed = !hold_add(hold, event) || session->queued.failed;
+    flight->held += hold_bytes(hold) - before;
+    session->held += hold_bytes(hold) - before;
+    stream_flush(session, flight);
+    if (flight->held > session->limits->stream_bytes_max) {
+        flight->unread = true;
+        stream_tell_cancel(session, flight);
+    }
+    session_check(session);
+}
+
+void session_done(Session *session, uint64_t ticket, const DoneEvent *event) {
+    Flight *flight = flight_find(session, ticket);
+    if (flight == NULL || flight->state != FLIGHT_STREAM || flight->done != NULL) {
+        return;
+    }
+    flight->done = calloc(1, sizeof *flight->done);
+    if (flight->done == NULL) {
+        session->queued.failed = true;
+    } else {
+        flight->done->event = *event;
+        flight->done->event.detail = NULL;
+        snprintf(flight->done->detail, sizeof flight->done->detail, "%s",
+                 event->detail != NULL ? event->detail : "");
+        stream_flush(session, flight);
+    }
+    session_check(session);
+}
