@@ -21,13 +21,13 @@ typedef enum Setting {
     SETTING_WEIGHT,
     SETTING_IN_FLIGHT_MAX,
     SETTING_TOKENS_PER_MINUTE,
-    SETTING_QUEUED_MAX,
+    SETTING_QUEUED_TOKENS_MAX,
     SETTING_CLASSES,
     SETTING_COUNT
 } Setting;
 
 static const char *const setting_names[SETTING_COUNT] = {
-    "token", "weight", "in_flight_max", "tokens_per_minute", "queued_max", "classes"};
+    "token", "weight", "in_flight_max", "tokens_per_minute", "queued_tokens_max", "classes"};
 
 typedef struct Parser {
     const char *source;
@@ -81,17 +81,24 @@ static bool users_name_valid(Bytes name) {
     return true;
 }
 
-static bool users_read_number(Bytes text, uint32_t most, uint32_t *out) {
+static bool users_read_number(Bytes text, uint64_t most, uint64_t *out) {
     uint64_t value = 0;
     for (size_t i = 0; i < text.length; i++) {
         uint8_t c = text.data[i];
         if (c < '0' || c > '9' || value > most) {
             return false;
         }
-        value = value * 10 + (uint64_t)(c - '0'); // at most 10 * UINT32_MAX + 9
+        value = value * 10 + (uint64_t)(c - '0'); // at most 10 * most + 9
     }
-    *out = (uint32_t)value;
+    *out = value;
     return text.length > 0 && value >= 1 && value <= most;
+}
+
+static bool users_read_limit(Bytes text, uint32_t most, uint32_t *out) {
+    uint64_t value = 0;
+    bool good = users_read_number(text, most, &value);
+    *out = (uint32_t)value;
+    return good;
 }
 
 // Digits with at most one point among them, 0.01 to 100.
@@ -137,17 +144,17 @@ static const char *users_read_value(Setting setting, Bytes text, ServerUser *use
     case SETTING_WEIGHT:
         return users_read_weight(text, &user->limits.weight) ? NULL : "a number from 0.01 to 100";
     case SETTING_IN_FLIGHT_MAX:
-        return users_read_number(text, 1000000, &user->limits.in_flight_max)
+        return users_read_limit(text, 1000000, &user->limits.in_flight_max)
                    ? NULL
                    : "a whole number from 1 to 1000000";
     case SETTING_TOKENS_PER_MINUTE:
-        return users_read_number(text, 1000000000, &user->limits.tokens_per_minute)
+        return users_read_limit(text, 1000000000, &user->limits.tokens_per_minute)
                    ? NULL
                    : "a whole number from 1 to 1000000000";
-    case SETTING_QUEUED_MAX:
-        return users_read_number(text, 1000000, &user->queued_max)
+    case SETTING_QUEUED_TOKENS_MAX:
+        return users_read_number(text, 1000000000, &user->limits.queued_tokens_max)
                    ? NULL
-                   : "a whole number from 1 to 1000000";
+                   : "a whole number from 1 to 1000000000";
     case SETTING_CLASSES:
         return users_read_classes(text, user->class_allowed)
                    ? NULL
@@ -169,7 +176,7 @@ static Status users_parse_setting(Parser *parser, Bytes word, ServerUser *user) 
     if (equals == NULL || setting == SETTING_COUNT) {
         return USERS_FAIL(parser,
                           "'%.*s' is not a setting; there are token=, weight=, in_flight_max=, "
-                          "tokens_per_minute=, queued_max= and classes=",
+                          "tokens_per_minute=, queued_tokens_max= and classes=",
                           (int)num_min(word.length, 40), (const char *)word.data);
     }
     if ((parser->given & 1u << setting) != 0) {

@@ -3,7 +3,7 @@
 //
 //     # name   settings, in any order
 //     user alice token=5f0c... weight=2 in_flight_max=64 tokens_per_minute=200000
-//     user night token=91ab... classes=batch queued_max=5000
+//     user night token=91ab... classes=batch queued_tokens_max=2000000
 //     user guest token=none in_flight_max=4
 //
 // A token is 256 random bits as text, made by `tessera token NAME`; the file holds only its hash
@@ -36,7 +36,6 @@ typedef struct ServerUser {
     bool has_token; // false: the user of connections without a token
     uint8_t token_hash[USER_TOKEN_HASH];
     UserLimits limits;               // for the scheduler, as written in the file
-    uint32_t queued_max;             // requests accepted and without a first token; 0 = no limit
     bool class_allowed[CLASS_COUNT]; // interactive, batch
 } ServerUser;
 

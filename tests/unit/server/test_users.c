@@ -38,19 +38,20 @@ Test(users, a_line_names_a_user_and_what_is_left_out_is_unlimited, .fini = forge
     cr_expect_float_eq(alice->limits.weight, 1, 0);
     cr_expect_eq(alice->limits.in_flight_max, 0);
     cr_expect_eq(alice->limits.tokens_per_minute, 0);
-    cr_expect_eq(alice->queued_max, 0);
+    cr_expect_eq(alice->limits.queued_tokens_max, 0);
     cr_expect(alice->class_allowed[CLASS_INTERACTIVE] && alice->class_allowed[CLASS_BATCH]);
 }
 
 Test(users, every_setting_is_read_in_any_order, .fini = forget) {
-    cr_assert_eq(parse("user night queued_max=5000 classes=batch\ttokens_per_minute=200000 "
-                       "in_flight_max=64 weight=0.25 token=" ALPHA_HASH),
-                 OK, "%s", error.text);
+    cr_assert_eq(
+        parse("user night queued_tokens_max=2000000 classes=batch\ttokens_per_minute=200000 "
+              "in_flight_max=64 weight=0.25 token=" ALPHA_HASH),
+        OK, "%s", error.text);
     const ServerUser *night = users_at(users, 0);
     cr_expect_float_eq(night->limits.weight, 0.25, 0);
     cr_expect_eq(night->limits.in_flight_max, 64);
     cr_expect_eq(night->limits.tokens_per_minute, 200000);
-    cr_expect_eq(night->queued_max, 5000);
+    cr_expect_eq(night->limits.queued_tokens_max, 2000000);
     cr_expect(!night->class_allowed[CLASS_INTERACTIVE] && night->class_allowed[CLASS_BATCH]);
 }
 
@@ -99,7 +100,8 @@ Test(users, an_error_names_the_line_the_word_and_the_rule) {
         {"user a token=none weight=1e1\n", "weight: '1e1' is not a number from"},
         {"user a token=none weight=1.2.3\n", "weight: '1.2.3' is not a number from"},
         {"user a token=none in_flight_max=0\n", "in_flight_max: '0' is not a whole number"},
-        {"user a token=none queued_max=1000001\n", "queued_max: '1000001' is not a whole"},
+        {"user a token=none queued_tokens_max=1000000001\n",
+         "queued_tokens_max: '1000000001' is not a whole"},
         {"user a token=none tokens_per_minute=99999999999999999999999\n", "is not a whole number"},
         {"user a token=none classes=all\n", "classes: 'all' is not interactive, batch or"},
         {"user a token=none token=none\n", "token is given twice"},
