@@ -128,8 +128,9 @@ Status stepper_add(Stepper *stepper, const SequenceRequest *sequence, uint32_t a
     uint32_t running_count = stepper->used_count - stepper->parked_count;
     stepper->tags[tag] = (StepperTag){TAG_PARKED, 0, sequence, after_tag};
     stepper->used_count++;
-    Status status = stepper->parked_count > 0 ? E_BUSY : stepper_try(stepper, tag, error);
-    if (status == E_BUSY && running_count > 0) {
+    bool behind = stepper->parked_count > 0; // others were here before
+    Status status = behind ? E_BUSY : stepper_try(stepper, tag, error);
+    if (status == E_BUSY && (behind || running_count > 0)) {
         stepper->parked[stepper->parked_count++] = tag;
         return OK;
     }

@@ -3,6 +3,7 @@
 // which sched_plan below follows them.
 #include "base/check.h"
 #include "base/num.h"
+#include "scheduler/record.h"
 #include "scheduler/state.h"
 
 #include <string.h>
@@ -48,6 +49,7 @@ static void preempt(Scheduler *s, uint32_t slot) {
     Sequence *q = &s->slots[slot];
     REQUIRE(q->planned_rows == 0 && !q->reserved);
     sched_list_remove(&s->running, slot);
+    policy_run_end(&s->policy, q->user);
     s->stats.recomputed_tokens += q->cached_count;
     sequence_drop_pages(q, &s->pages);
     q->preemptions++;
@@ -154,11 +156,18 @@ static void put_rows(Scheduler *s, uint32_t slot, uint32_t row_count) {
     q->planned_rows = row_count;
 }
 
+// Plans the decodes, in rank order, and lists who has more to compute.
 static void plan_decodes(Scheduler *s) {
+    s->prefilling.count = 0;
     for (uint32_t i = 0; i < s->running.count; i++) {
         uint32_t slot = s->running.slots[i];
         Sequence *q = &s->slots[slot];
-        if (q->ending == FINISH_NONE && uncached(q) == 1 && make_room(s, q, q->token_count)) {
+        if (q->ending != FINISH_NONE) {
+            continue;
+        }
+        if (uncached(q) > 1) {
+            s->prefilling.slots[s->prefilling.count++] = slot;
+        } else if (make_room(s, q, q->token_count)) {
             put_rows(s, slot, 1);
         }
     }
@@ -332,7 +341,7 @@ static bool has_pages(const Scheduler *s, const Sequence *q, const PrefixHit *hi
 static void admit_one(Scheduler *s, uint32_t slot, const PrefixHit *hit) {
     Sequence *q = &s->slots[slot];
     sched_wait_end(s, slot);
-    policy_admitted(&s->policy);
+    policy_run_begin(&s->policy, q->user);
     q->state = SEQUENCE_RUNNING;
     sched_list_insert_by_rank(s, slot);
     take_prefix(s, q, hit);
@@ -343,23 +352,83 @@ static void admit_one(Scheduler *s, uint32_t slot, const PrefixHit *hit) {
     plan_prefill(s, slot);
 }
 
-// `first` goes before whose turn it is, unless it is NO_SLOT.
-static void admit(Scheduler *s, uint32_t first) {
-    while (s->running.count < s->options.sequences_max &&
-           s->batch.row_count < s->options.rows_max) {
-        uint32_t slot = first != NO_SLOT ? first : policy_next(&s->policy, s->slots, s->now_ms);
-        if (slot == NO_SLOT) {
+// ---- Prefills and admissions --------------------------------------------------------------------
+
+// Of the running sequences with more to compute the next, taken off the list: by class, then the
+// user with the least counter, then the oldest. One that was preempted meanwhile is passed over.
+static uint32_t next_prefilling(Scheduler *s) {
+    uint32_t best = NO_SLOT, at = 0;
+    for (uint32_t i = 0; i < s->prefilling.count; i++) {
+        uint32_t slot = s->prefilling.slots[i];
+        const Sequence *q = &s->slots[slot];
+        if (q->state == SEQUENCE_RUNNING &&
+            (best == NO_SLOT || policy_before(&s->policy, q, &s->slots[best]))) {
+            best = slot;
+            at = i;
+        }
+    }
+    if (best != NO_SLOT) {
+        s->prefilling.slots[at] = s->prefilling.slots[--s->prefilling.count];
+    }
+    return best;
+}
+
+// May the waiting one compute before the running one goes on? One that has aged is not overtaken
+// by another class.
+static bool overtakes(const Scheduler *s, uint32_t waiting, uint32_t running) {
+    const Sequence *w = &s->slots[waiting], *r = &s->slots[running];
+    bool aged = s->now_ms - r->added_ms >= s->options.age_ms;
+    return w->user != r->user && !(aged && w->class != r->class) && policy_before(&s->policy, w, r);
+}
+
+// Admits a waiting sequence when there are pages. With `whole`, only if all of its prompt is
+// computed in this step. False: it stays where it is.
+static bool admit(Scheduler *s, uint32_t slot, bool whole) {
+    const Sequence *q = &s->slots[slot];
+    PrefixHit hit = find_prefix(s, q);
+    if (!has_pages(s, q, &hit)) {
+        hit = (PrefixHit){0}; // sharing pins cached pages; without it all of them can be taken
+        if (!has_pages(s, q, &hit)) {
+            return false;
+        }
+    }
+    if (whole && q->token_count - hit.tokens > s->options.rows_max - s->batch.row_count) {
+        return false;
+    }
+    admit_one(s, slot, &hit);
+    return true;
+}
+
+static uint32_t next_waiting(const Scheduler *s, uint32_t first) {
+    bool open =
+        s->running.count < s->options.sequences_max && s->batch.row_count < s->options.rows_max;
+    if (!open || first != NO_SLOT) {
+        return open ? first : NO_SLOT;
+    }
+    return policy_next(&s->policy, s->slots, s->now_ms);
+}
+
+// Shares what the decodes left of the budget. A running prefill goes on, after those waiting that
+// are before it and fit beside it whole. Then the others come in turn; but while a prefill is
+// unfinished only whole prompts, so that no crowd of begun ones stands before the next user. The
+// turn of one that does not fit stays its turn: nobody overtakes it in the queue.
+static void plan_prefills(Scheduler *s, uint32_t first) {
+    bool unfinished = false;
+    for (;;) {
+        uint32_t running = next_prefilling(s), waiting;
+        while ((waiting = next_waiting(s, first)) != NO_SLOT &&
+               (running == NO_SLOT || overtakes(s, waiting, running)) &&
+               admit(s, waiting, unfinished || running != NO_SLOT)) {
+            const Sequence *q = &s->slots[waiting];
+            unfinished = unfinished || q->planned_rows < uncached(q);
+            first = NO_SLOT;
+        }
+        if (running == NO_SLOT) {
             return;
         }
-        first = NO_SLOT;
-        PrefixHit hit = find_prefix(s, &s->slots[slot]);
-        if (!has_pages(s, &s->slots[slot], &hit)) {
-            hit = (PrefixHit){0}; // sharing pins cached pages; without it all of them can be taken
-            if (!has_pages(s, &s->slots[slot], &hit)) {
-                return; // its turn stays its turn: nobody overtakes it
-            }
-        }
-        admit_one(s, slot, &hit);
+        plan_prefill(s, running);
+        const Sequence *q = &s->slots[running];
+        unfinished = unfinished || q->planned_rows < uncached(q);
     }
 }
 
@@ -423,19 +492,15 @@ const Batch *sched_plan(Scheduler *s) {
     sched_expire(s);
     uint32_t first = yield_to_interactive(s);
     plan_decodes(s);
-    for (uint32_t i = 0; i < s->running.count; i++) {
-        const Sequence *q = &s->slots[s->running.slots[i]];
-        if (q->planned_rows == 0 && q->ending == FINISH_NONE && uncached(q) > 1) {
-            plan_prefill(s, s->running.slots[i]);
-        }
-    }
-    admit(s, first);
+    plan_prefills(s, first);
     if (b->row_count == 0) {
         REQUIRE(b->copy_count[PAGE_FULL] == 0);
+        record_plan(s, NULL);
         return NULL;
     }
     s->plan_open = true;
     s->stats.steps++;
+    record_plan(s, b);
     return b;
 }
 
@@ -523,6 +588,7 @@ static void learn_rate(Scheduler *s, uint32_t rows) {
 size_t sched_commit(Scheduler *s, const StepResult *result, SchedulerEvent *events,
                     size_t events_max) {
     size_t count = 0;
+    record_commit(s, result, events_max);
     if (s->plan_open) {
         REQUIRE(events_max >= s->batch.sequence_count);
         uint32_t sample = 0;

@@ -5,10 +5,14 @@
 
 #include <stdlib.h>
 
-enum { AGED_TURN = 4 }; // every fourth admission may go to an aged batch request
+enum {
+    AGED_TURN = 4,     // every fourth admission may go to an aged batch request
+    SHARE_OF_FREE = 15 // alone a user fills 15 places of 16
+};
 
-Status policy_open(uint32_t users_max, uint32_t age_ms, Policy *policy, Error *error) {
-    *policy = (Policy){.users_max = users_max, .age_ms = age_ms};
+Status policy_open(uint32_t users_max, uint32_t places, uint32_t age_ms, Policy *policy,
+                   Error *error) {
+    *policy = (Policy){.users_max = users_max, .places = places, .age_ms = age_ms};
     policy->users = calloc(users_max, sizeof *policy->users);
     bool good = policy->users != NULL;
     for (int class = 0; class < CLASS_COUNT; class ++) {
@@ -137,12 +141,18 @@ static uint32_t queue_ready(const Queue *queue, const Sequence *slots) {
     return slot;
 }
 
+static bool at_its_share(const Policy *policy, const User *user) {
+    uint64_t free_places = policy->places - policy->running;
+    return policy->users_max > 1 && user->running >= SHARE_OF_FREE * free_places;
+}
+
 uint32_t policy_next_of(const Policy *policy, const Sequence *slots, SequenceClass class) {
     uint32_t best = NO_SLOT;
     double best_counter = 0;
     for (uint32_t i = 0; i < policy->active_count[class]; i++) {
         const User *user = &policy->users[policy->active[class][i]];
-        if (best != NO_SLOT && user->counters[class] > best_counter) {
+        if ((best != NO_SLOT && user->counters[class] > best_counter) ||
+            at_its_share(policy, user)) {
             continue;
         }
         uint32_t slot = queue_ready(&user->queues[class], slots);
@@ -153,6 +163,15 @@ uint32_t policy_next_of(const Policy *policy, const Sequence *slots, SequenceCla
         }
     }
     return best;
+}
+
+bool policy_before(const Policy *policy, const Sequence *a, const Sequence *b) {
+    if (a->class != b->class) {
+        return a->class < b->class;
+    }
+    double mine = policy->users[a->user].counters[a->class];
+    double theirs = policy->users[b->user].counters[b->class];
+    return mine != theirs ? mine < theirs : a->order < b->order;
 }
 
 uint32_t policy_next(const Policy *policy, const Sequence *slots, uint64_t now_ms) {
@@ -168,8 +187,15 @@ uint32_t policy_next(const Policy *policy, const Sequence *slots, uint64_t now_m
     return aged ? batch : interactive;
 }
 
-void policy_admitted(Policy *policy) {
+void policy_run_begin(Policy *policy, uint32_t user) {
+    policy->users[user].running++;
+    policy->running++;
     policy->turn++;
+}
+
+void policy_run_end(Policy *policy, uint32_t user) {
+    policy->users[user].running--;
+    policy->running--;
 }
 
 void policy_charge_prompt(Policy *policy, uint32_t index, SequenceClass class, uint32_t tokens) {
@@ -202,7 +228,7 @@ static uint32_t check_queue(const Queue *queue, const Sequence *slots, const Seq
 static void check_user(const Policy *policy, uint32_t index, const Sequence *slots,
                        uint32_t slot_count) {
     const User *user = &policy->users[index];
-    uint32_t busy[CLASS_COUNT] = {0}, waiting = 0, held = 0, queued = 0;
+    uint32_t busy[CLASS_COUNT] = {0}, running = 0, waiting = 0, held = 0, queued = 0;
     uint64_t tokens = 0;
     for (uint32_t slot = 0; slot < slot_count; slot++) {
         const Sequence *q = &slots[slot];
@@ -210,6 +236,7 @@ static void check_user(const Policy *policy, uint32_t index, const Sequence *slo
             continue;
         }
         busy[q->class]++;
+        running += q->state == SEQUENCE_RUNNING;
         waiting += q->state == SEQUENCE_WAITING;
         held += q->state == SEQUENCE_WAITING && q->held;
         tokens += q->state == SEQUENCE_WAITING ? q->token_count : 0;
@@ -222,6 +249,7 @@ static void check_user(const Policy *policy, uint32_t index, const Sequence *slo
         REQUIRE(at == NO_SLOT ||
                 (at < policy->active_count[class] && policy->active[class][at] == index));
     }
+    REQUIRE(running == user->running);
     REQUIRE(waiting == user->waiting && queued + held == waiting && tokens == user->queued_tokens);
 }
 

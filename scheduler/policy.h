@@ -7,6 +7,10 @@
 // waiting, the difference of weighted service stays within a bound that does not grow (twice the
 // larger of one prompt and one step's tokens; the simulator checks it).
 //
+// With several users, one may run no more than SHARE_OF_FREE times as many as there are places
+// free, so the last places of a batch that one user has filled are there at once for who comes
+// next.
+//
 // Interactive goes before batch, except that of four admissions one goes to a batch request that
 // has waited longer than age_ms, so batch never starves.
 #ifndef SCHEDULER_POLICY_H
@@ -20,7 +24,7 @@ typedef struct User {
     double counters[CLASS_COUNT];
     uint32_t busy[CLASS_COUNT];      // accepted and not finished
     uint32_t active_at[CLASS_COUNT]; // place in Policy.active, NO_SLOT when not busy
-    uint32_t waiting;                // of both classes
+    uint32_t waiting, running;       // of both classes
     uint64_t queued_tokens;          // of the waiting ones
     double allowance;                // tokens this minute's bucket still holds
     uint64_t allowance_ms;           // when it was last filled
@@ -34,10 +38,12 @@ typedef struct Policy {
     uint32_t active_count[CLASS_COUNT];
     double left_off[CLASS_COUNT]; // counter of the last user to become idle
     uint32_t age_ms;
-    uint32_t turn; // admissions so far
+    uint32_t turn;            // admissions so far
+    uint32_t places, running; // of all users
 } Policy;
 
-Status policy_open(uint32_t users_max, uint32_t age_ms, Policy *policy, Error *error);
+Status policy_open(uint32_t users_max, uint32_t places, uint32_t age_ms, Policy *policy,
+                   Error *error);
 void policy_close(Policy *policy);
 
 // A request is accepted or ends. Accepting lifts the counter of a user who was idle in the class.
@@ -60,7 +66,12 @@ uint32_t policy_next_of(const Policy *policy, const Sequence *slots, SequenceCla
 
 // The waiting sequence whose turn it is, or NO_SLOT. Changes nothing.
 uint32_t policy_next(const Policy *policy, const Sequence *slots, uint64_t now_ms);
-void policy_admitted(Policy *policy); // the one policy_next named was let in
+// Is `a` served before `b`? By class, then the least counter of their users, then the oldest.
+bool policy_before(const Policy *policy, const Sequence *a, const Sequence *b);
+
+// A sequence was let in; it runs no longer.
+void policy_run_begin(Policy *policy, uint32_t user);
+void policy_run_end(Policy *policy, uint32_t user);
 
 // Charges tokens: of a prompt when their step is planned, so that the next admission of that very
 // step sees them; of the output when they are drawn.

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/num.h"
+#include "scheduler/record.h"
 #include "scheduler/state.h"
 
 #include <stdlib.h>
@@ -78,8 +79,8 @@ static bool take_slots(Scheduler *s) {
     const SchedulerOptions *o = &s->options;
     Arena *a = &s->arena;
     s->slots = arena_take_array(a, s->slot_count, sizeof *s->slots);
-    SlotList *lists[] = {&s->free, &s->running, &s->ending};
-    for (size_t i = 0; i < 3; i++) {
+    SlotList *lists[] = {&s->free, &s->running, &s->ending, &s->prefilling};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         lists[i]->slots = arena_take_array(a, s->slot_count, sizeof *lists[i]->slots);
         if (lists[i]->slots == NULL) {
             return false;
@@ -116,7 +117,7 @@ static Status sched_take_memory(Scheduler *s, Error *error) {
         TRY(kv_pool_open(o->pages[kind], &s->pages.pools[kind], error));
         TRY(prefix_open(o->pages[kind], &s->pages.prefixes[kind], error));
     }
-    TRY(policy_open(o->users_max, o->age_ms, &s->policy, error));
+    TRY(policy_open(o->users_max, o->sequences_max, o->age_ms, &s->policy, error));
     TRY(token_store_open(o->stored_tokens_max, &s->store, error));
     if (!take_slots(s) || !take_step_arrays(s)) {
         return error_set(
@@ -125,7 +126,7 @@ static Status sched_take_memory(Scheduler *s, Error *error) {
             "context",
             s->slot_count, o->tokens_max);
     }
-    return OK;
+    return record_open(s, error);
 }
 
 Status sched_open(const SchedulerOptions *options, Scheduler **out, Error *error) {
@@ -165,6 +166,7 @@ void sched_close(Scheduler *s) {
     }
     policy_close(&s->policy);
     token_store_close(&s->store);
+    buffer_free(&s->entry);
     arena_free(&s->arena);
     free(s);
 }
@@ -172,11 +174,13 @@ void sched_close(Scheduler *s) {
 void sched_tick(Scheduler *s, uint64_t now_ms) {
     REQUIRE_MESSAGE(now_ms >= s->now_ms, "time went back from %llu to %llu",
                     (unsigned long long)s->now_ms, (unsigned long long)now_ms);
+    record_tick(s, now_ms);
     s->now_ms = now_ms;
 }
 
 void sched_user_set(Scheduler *s, uint32_t user, const UserLimits *limits) {
     REQUIRE(user < s->options.users_max);
+    record_user(s, user, limits);
     User *u = &s->policy.users[user];
     u->limits = *limits;
     if (!(u->limits.weight > 0)) {
@@ -324,6 +328,7 @@ static uint32_t shareable_end(const SchedulerOptions *o, const SequenceRequest *
 }
 
 Status sched_add(Scheduler *s, const SequenceRequest *r, uint64_t *handle, Error *error) {
+    record_add(s, r);
     TRY(check_request(&s->options, r, error));
     int32_t *tokens = NULL;
     TRY(check_room(s, r, &tokens, error));
@@ -401,6 +406,7 @@ void sched_end(Scheduler *s, uint32_t slot, FinishReason reason) {
 }
 
 void sched_cancel(Scheduler *s, uint64_t handle) {
+    record_cancel(s, handle);
     if (handle_is_live(s, handle)) {
         sched_end(s, (uint32_t)handle, FINISH_CANCEL);
     }
@@ -459,6 +465,7 @@ void sched_release(Scheduler *s, uint32_t slot) {
     Sequence *q = &s->slots[slot];
     if (q->state == SEQUENCE_RUNNING) {
         sched_list_remove(&s->running, slot);
+        policy_run_end(&s->policy, q->user);
     } else {
         sched_wait_end(s, slot);
     }

@@ -8,10 +8,10 @@
 //
 // What it decides, in this order, in every plan:
 //   1. Every running sequence with one uncached token is decoded.
-//   2. Running sequences with more get a prefill chunk from what is left of the token budget,
-//   interactive
-//      ones first, then by arrival. A chunk never ends inside an image.
-//   3. Waiting sequences are admitted while a place, budget and pages for the whole prompt (and a
+//   2. What is left of the token budget goes to prompts: running ones with more to compute and
+//      waiting ones, by class, then by the least served user. A chunk never ends inside an image.
+//      While one prompt is unfinished others are admitted only if they fit the step whole.
+//   3. A waiting sequence is admitted while a place, budget and pages for the whole prompt (and a
 //      watermark beyond it) are free. Whose turn it is: policy.h.
 // When decoding runs out of pages, the running sequence of least rank (batch before interactive,
 // then the youngest) goes back to waiting and is computed again later, its tokens kept. After
@@ -22,6 +22,7 @@
 #ifndef SCHEDULER_SCHED_H
 #define SCHEDULER_SCHED_H
 
+#include "base/bytes.h"
 #include "base/hash.h"
 #include "base/status.h"
 #include "scheduler/batch.h"
@@ -50,6 +51,10 @@ typedef struct SchedulerOptions {
     uint32_t watermark_permille; // of each pool, kept free at admission (0 = 10)
     uint32_t age_ms; // a batch request this old competes with interactive ones (0 = 10,000)
     bool no_prefix_cache;
+    // Takes every entry of a recording, whole, from inside the functions below (replay.h). NULL:
+    // none.
+    void (*record)(void *context, Bytes entry);
+    void *record_context;
 } SchedulerOptions;
 
 // Position range of one image in a prompt and its pixels. The pixels are borrowed until the event

@@ -35,6 +35,7 @@ struct Scheduler {
     uint16_t *holders; // [larger pool] scratch of sched_check_all
     Hash128 *keys;     // [tokens_max / KV_PAGE_TOKENS + 2] scratch of the prefix lookup
     bool plan_open;
+    Buffer entry; // of the recording
     // Changed by add, tick, plan and commit.
     uint64_t now_ms;
     TokenStore store;
@@ -43,6 +44,7 @@ struct Scheduler {
     SlotList free;                // unused slots
     SlotList running;             // by rank: interactive before batch, then oldest first
     SlotList ending;              // cancelled, expired or failed, to be swept
+    SlotList prefilling;          // of the plan being made: running, more than one token uncached
     uint64_t *deadlines_ms;       // [slot_count] NO_DEADLINE where there is none
     uint64_t deadline_soonest_ms; // no deadline is sooner
     uint32_t waiting_count;

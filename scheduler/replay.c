@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scheduler/replay.h"
+
+#include "base/check.h"
+#include "base/num.h"
+#include "scheduler/record.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { REPLAY_ITEMS_MAX = 1 << 22 }; // of one list in one entry
+
+typedef struct Replay {
+    const uint8_t *data;
+    size_t length, at;
+    bool broken; // sticky: a number ran over the end or out of its range
+    Scheduler *scheduler;
+    SchedulerOptions options;
+    const Batch *batch; // of the open plan
+    int32_t *tokens, *stops;
+    SequenceImage *images;
+    StepSample *samples;
+    SchedulerEvent *events;
+    size_t events_max;
+    ReplayReport *report;
+} Replay;
+
+void replay_record_to_buffer(void *buffer, Bytes entry) {
+    buffer_append(buffer, entry.data, entry.length);
+}
+
+static uint64_t get(Replay *r, uint64_t most) {
+    uint64_t number = 0;
+    for (uint32_t shift = 0; shift < 64; shift += 7) {
+        if (r->at >= r->length) {
+            break;
+        }
+        uint8_t byte = r->data[r->at++];
+        number |= (uint64_t)(byte & 127) << shift;
+        if (byte < 128) {
+            r->broken = r->broken || number > most;
+            return r->broken ? 0 : number;
+        }
+    }
+    r->broken = true;
+    return 0;
+}
+
+static uint32_t get_u32(Replay *r) {
+    return (uint32_t)get(r, UINT32_MAX);
+}
+
+static void get_raw(Replay *r, void *out, size_t length) {
+    if (!num_in_range(r->at, length, r->length)) {
+        r->broken = true;
+        memset(out, 0, length);
+        return;
+    }
+    memcpy(out, r->data + r->at, length);
+    r->at += length;
+}
+
+static Status replay_options(Replay *r, Error *error) {
+    SchedulerOptions *o = &r->options;
+    uint32_t *const first[] = {&o->rows_max,   &o->sequences_max, &o->waiting_max,
+                               &o->tokens_max, &o->images_max,    &o->window,
+                               &o->pages[0],   &o->pages[1],      &o->users_max};
+    for (size_t i = 0; i < sizeof first / sizeof first[0]; i++) {
+        *first[i] = (uint32_t)get(r, REPLAY_ITEMS_MAX);
+    }
+    o->queued_tokens_max = get(r, UINT64_MAX);
+    o->stored_tokens_max = get(r, UINT64_MAX);
+    o->watermark_permille = get_u32(r);
+    o->age_ms = get_u32(r);
+    o->no_prefix_cache = get(r, 1) == 1;
+    if (r->broken) {
+        return OK; // the caller's loop says so
+    }
+    TRY(sched_open(o, &r->scheduler, error));
+    r->events_max = 2 * (size_t)o->sequences_max + o->waiting_max;
+    r->tokens = calloc(REPLAY_ITEMS_MAX, sizeof *r->tokens);
+    r->stops = calloc(SCHED_STOP_MAX + 1, sizeof *r->stops);
+    r->images = calloc((size_t)o->images_max + 1, sizeof *r->images);
+    r->samples = calloc(o->sequences_max, sizeof *r->samples);
+    r->events = calloc(r->events_max, sizeof *r->events);
+    if (r->tokens == NULL || r->stops == NULL || r->images == NULL || r->samples == NULL ||
+        r->events == NULL) {
+        return error_set(error, E_MEMORY, "no memory to replay a recording");
+    }
+    return OK;
+}
+
+static void replay_user(Replay *r) {
+    uint32_t user = (uint32_t)get(r, r->options.users_max - 1);
+    UserLimits limits;
+    get_raw(r, &limits.weight, sizeof limits.weight);
+    limits.in_flight_max = get_u32(r);
+    limits.tokens_per_minute = get_u32(r);
+    limits.queued_tokens_max = get(r, UINT64_MAX);
+    if (!r->broken) {
+        sched_user_set(r->scheduler, user, &limits);
+    }
+}
+
+static void replay_add(Replay *r) {
+    SequenceRequest q = {.tokens = r->tokens, .images = r->images, .stop_ids = r->stops};
+    q.token_count = (uint32_t)get(r, REPLAY_ITEMS_MAX);
+    for (uint32_t i = 0; i < q.token_count && !r->broken; i++) {
+        r->tokens[i] = (int32_t)get_u32(r);
+    }
+    // A recorded request may have more images than its scheduler takes; it was refused for that.
+    q.image_count = get_u32(r);
+    for (uint32_t i = 0; i < q.image_count && !r->broken; i++) {
+        SequenceImage *image = &r->images[num_min(i, r->options.images_max)];
+        image->position_first = get_u32(r);
+        image->patch_count = get_u32(r);
+        get_raw(r, &image->content, sizeof image->content);
+    }
+    q.new_tokens_max = get_u32(r);
+    q.stop_count = get_u32(r);
+    for (uint32_t i = 0; i < q.stop_count && !r->broken; i++) {
+        r->stops[num_min(i, SCHED_STOP_MAX)] = (int32_t)get_u32(r);
+    }
+    get_raw(r, &q.sampling.temperature, sizeof q.sampling.temperature);
+    q.sampling.seed = get(r, UINT64_MAX);
+    q.sampling.logprobs = get_u32(r);
+    q.tag = get(r, UINT64_MAX);
+    q.user = get_u32(r);
+    q.class = (SequenceClass)get(r, UINT32_MAX / 2);
+    q.deadline_ms = get(r, UINT64_MAX);
+    q.after = get(r, UINT64_MAX);
+    if (!r->broken) {
+        uint64_t handle;
+        r->report->requests++;
+        r->report->refusals += sched_add(r->scheduler, &q, &handle, NULL) != OK;
+    }
+}
+
+static void replay_plan(Replay *r) {
+    uint64_t recorded = get(r, UINT64_MAX);
+    if (r->broken || r->batch != NULL) {
+        r->broken = true; // a plan inside a plan
+        return;
+    }
+    r->batch = sched_plan(r->scheduler);
+    r->report->plans++;
+    uint64_t made = r->batch != NULL ? record_fingerprint(r->batch) : 0;
+    if (made != recorded && r->report->first_difference == 0) {
+        r->report->first_difference = r->report->plans;
+    }
+    sched_check_all(r->scheduler);
+}
+
+static void replay_commit(Replay *r) {
+    // No commit has more events than there are sequences.
+    size_t events_max = num_min(get(r, UINT64_MAX), r->events_max);
+    uint64_t count = get(r, UINT32_MAX);
+    StepResult result = {.samples = r->samples};
+    uint32_t wanted = 0;
+    for (uint32_t i = 0; r->batch != NULL && i < r->batch->sequence_count; i++) {
+        if (r->batch->sequences[i].sample) {
+            r->samples[wanted++] = (StepSample){.tag = r->batch->sequences[i].tag};
+        }
+    }
+    for (uint64_t i = 0; i + 1 < count && !r->broken; i++) {
+        int32_t token = (int32_t)get_u32(r);
+        if (i < wanted) {
+            r->samples[i].chosen.token = token;
+        }
+    }
+    if (r->broken || (r->batch != NULL && events_max < r->batch->sequence_count)) {
+        r->broken = true;
+        return;
+    }
+    // After a plan unlike the recorded one fewer or more samples may be needed: zeros.
+    result.sample_count = wanted;
+    bool answered = r->batch != NULL && count > 0;
+    r->report->events +=
+        sched_commit(r->scheduler, answered ? &result : NULL, r->events, events_max);
+    r->batch = NULL;
+    sched_check_all(r->scheduler);
+}
+
+static void replay_tick(Replay *r) {
+    uint64_t passed = get(r, UINT64_MAX);
+    uint64_t now_ms;
+    if (r->broken || !num_add(r->scheduler->now_ms, passed, &now_ms)) {
+        r->broken = true;
+        return;
+    }
+    sched_tick(r->scheduler, now_ms);
+}
+
+static Status replay_entry(Replay *r, Error *error) {
+    uint8_t kind = r->data[r->at++];
+    r->report->entries++;
+    if ((kind == RECORD_OPTIONS) != (r->scheduler == NULL)) {
+        r->broken = true; // the options come first, and once
+        return OK;
+    }
+    switch (kind) {
+    case RECORD_OPTIONS:
+        return replay_options(r, error);
+    case RECORD_TICK:
+        replay_tick(r);
+        return OK;
+    case RECORD_USER:
+        replay_user(r);
+        return OK;
+    case RECORD_ADD:
+        replay_add(r);
+        return OK;
+    case RECORD_CANCEL: {
+        uint64_t handle = get(r, UINT64_MAX);
+        sched_cancel(r->scheduler, handle);
+        return OK;
+    }
+    case RECORD_PLAN:
+        replay_plan(r);
+        return OK;
+    case RECORD_COMMIT:
+        replay_commit(r);
+        return OK;
+    default:
+        r->broken = true;
+        return OK;
+    }
+}
+
+Status replay_run(Bytes recording, ReplayReport *report, Error *error) {
+    Replay r = {.data = recording.data, .length = recording.length, .report = report};
+    *report = (ReplayReport){0};
+    size_t magic = strlen(RECORD_MAGIC);
+    if (recording.length < magic || memcmp(recording.data, RECORD_MAGIC, magic) != 0) {
+        return error_set(error, E_ARGUMENT, "this is no recording of a scheduler");
+    }
+    r.at = magic;
+    Status status = OK;
+    while (status == OK && !r.broken && r.at < r.length) {
+        status = replay_entry(&r, error);
+    }
+    if (status == OK && r.broken) {
+        status = error_set(error, E_ARGUMENT, "the recording is damaged at byte %zu, in entry %llu",
+                           r.at, (unsigned long long)report->entries);
+    }
+    if (r.scheduler != NULL) {
+        report->stats = sched_stats(r.scheduler);
+        sched_close(r.scheduler);
+    }
+    free(r.tokens);
+    free(r.stops);
+    free(r.images);
+    free(r.samples);
+    free(r.events);
+    return status;
+}
