@@ -108,7 +108,8 @@ static int fairness(void) {
         FairnessLatency alone = fairness_latency(1, thinks_ms[i], 0);
         FairnessLatency both = fairness_latency(1, thinks_ms[i], 1);
         double ratio = both.first_token_p99_ms / alone.first_token_p99_ms;
-        row = row_begin("fairness", "first token of light users, steps as predicted for an RTX 4090");
+        row =
+            row_begin("fairness", "first token of light users, steps as predicted for an RTX 4090");
         row_number(&row, "think_ms", thinks_ms[i]);
         row_number(&row, "light_requests", (double)alone.count);
         row_of_latency(&row, "alone", &alone);
