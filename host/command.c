@@ -98,6 +98,22 @@ const Command commands[] = {
         .run = command_quantize,
     },
     {
+        .set = COMMAND_TOKEN,
+        .name = "token",
+        .operands = "NAME",
+        .summary = "make a token for a user of the server",
+        .text = "Makes a token of 256 random bits. Standard output gets the line for the users "
+                "file, which holds only the token's hash; the token itself goes to standard error "
+                "and is kept nowhere. Settings such as weight= or tokens_per_minute= may be added "
+                "to the line. The server takes over a changed file on SIGHUP.",
+        .examples = "tessera token alice\n"
+                    "  shows both\n"
+                    "tessera token alice | sudo tee -a /etc/tessera/users.conf && sudo systemctl "
+                    "reload tessera\n"
+                    "  adds the user to a running server\n",
+        .run = command_token,
+    },
+    {
         .set = COMMAND_HELP,
         .name = "help",
         .operands = "[COMMAND]",

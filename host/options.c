@@ -14,6 +14,7 @@
 #define I COMMAND_INFO
 #define Q COMMAND_QUANTIZE
 #define H COMMAND_HELP
+#define K COMMAND_TOKEN
 const OptionRow option_rows[OPTION_COUNT] = {
 #define OPTION(id, name, letter, argument, kind, preset, rule, commands, help)                     \
     {name, letter, argument, OPTION_##kind, preset, rule, commands, help},
@@ -26,6 +27,7 @@ const OptionRow option_rows[OPTION_COUNT] = {
 #undef I
 #undef Q
 #undef H
+#undef K
 
 static bool option_parse_number(const char *text, uint64_t *out) {
     if (*text < '0' || *text > '9') {

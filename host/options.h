@@ -27,6 +27,7 @@ typedef enum CommandSet {
     COMMAND_INFO = 8,
     COMMAND_QUANTIZE = 16,
     COMMAND_HELP = 32,
+    COMMAND_TOKEN = 64,
 } CommandSet;
 
 typedef enum OptionId {
