@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "rpc/client/socket.h"
+
+#include "base/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { SOCKET_READ_BYTES = 256 * 1024, SOCKET_HOST_MAX = 256 };
+
+static Status socket_unreachable(const char *address, Error *error) {
+    return error_set(error, E_LOST,
+                     "%s: no server answers there (%s); start one with "
+                     "`tessera serve`, or name another with --server",
+                     address, strerror(errno));
+}
+
+static Status connect_unix(const char *address, const char *path, Socket *out, Error *error) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof name.sun_path) {
+        return error_set(error, E_ARGUMENT, "%s: the path of a Unix socket has at most %zu bytes",
+                         address, sizeof name.sun_path - 1);
+    }
+    memcpy(name.sun_path, path, strlen(path) + 1);
+    out->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (out->fd < 0 || connect(out->fd, (const struct sockaddr *)&name, sizeof name) != 0) {
+        return socket_unreachable(address, error);
+    }
+    return OK;
+}
+
+// Splits HOST:PORT; the host may stand in brackets.
+static Status split_address(const char *address, char host[SOCKET_HOST_MAX], const char **port,
+                            Error *error) {
+    const char *colon = strrchr(address, ':');
+    size_t length = colon != NULL ? (size_t)(colon - address) : 0;
+    bool bracketed = length >= 2 && address[0] == '[' && address[length - 1] == ']';
+    const char *begin = bracketed ? address + 1 : address;
+    length -= bracketed ? 2 : 0;
+    if (length == 0 || length >= SOCKET_HOST_MAX || colon[1] == '\0' ||
+        (!bracketed && memchr(begin, ':', length) != NULL)) {
+        return error_set(error, E_ARGUMENT,
+                         "'%s' is no address; it is unix:PATH, HOST:PORT or [IPV6]:PORT", address);
+    }
+    memcpy(host, begin, length);
+    host[length] = '\0';
+    *port = colon + 1;
+    return OK;
+}
+
+static Status connect_tcp(const char *address, Socket *out, Error *error) {
+    char host[SOCKET_HOST_MAX];
+    const char *port = NULL;
+    TRY(split_address(address, host, &port, error));
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct addrinfo *list = NULL;
+    int fault = getaddrinfo(host, port, &hints, &list);
+    if (fault != 0) {
+        return error_set(error, E_LOST, "%s: %s", address, gai_strerror(fault));
+    }
+    for (const struct addrinfo *at = list; at != NULL && out->fd < 0; at = at->ai_next) {
+        out->fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
+        if (out->fd >= 0 && connect(out->fd, at->ai_addr, at->ai_addrlen) != 0) {
+            int why = errno;
+            socket_close(out);
+            errno = why;
+        }
+    }
+    freeaddrinfo(list);
+    if (out->fd < 0) {
+        return socket_unreachable(address, error);
+    }
+    int on = 1;
+    setsockopt(out->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return OK;
+}
+
+Status socket_connect(const char *address, Socket *out, Error *error) {
+    out->fd = -1;
+    bool prefixed = strncmp(address, "unix:", 5) == 0;
+    bool is_unix = prefixed || strchr(address, '/') != NULL;
+    Status status = is_unix ? connect_unix(address, prefixed ? address + 5 : address, out, error)
+                            : connect_tcp(address, out, error);
+    if (status == OK) {
+        fcntl(out->fd, F_SETFL, fcntl(out->fd, F_GETFL) | O_NONBLOCK);
+    } else {
+        socket_close(out);
+    }
+    return status;
+}
+
+void socket_close(Socket *socket) {
+    if (socket->fd >= 0) {
+        close(socket->fd);
+    }
+    socket->fd = -1;
+}
+
+static Status socket_lost(Error *error) {
+    return error_set(error, E_LOST, "the connection to the server was lost");
+}
+
+static bool is_transient(void) {
+    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+}
+
+static Status pump_write(const Socket *socket, Client *client, Error *error) {
+    Bytes out = client_output(client);
+    if (out.length == 0) {
+        return OK;
+    }
+    ssize_t count = send(socket->fd, out.data, out.length, MSG_NOSIGNAL);
+    if (count < 0 && !is_transient()) {
+        return socket_lost(error);
+    }
+    client_written(client, count > 0 ? (size_t)count : 0);
+    return OK;
+}
+
+static Status pump_read(const Socket *socket, Client *client, Error *error) {
+    uint8_t bytes[SOCKET_READ_BYTES];
+    ssize_t count = recv(socket->fd, bytes, sizeof bytes, 0);
+    if (count > 0) {
+        return client_receive(client, (Bytes){bytes, (size_t)count}, error);
+    }
+    return count < 0 && is_transient() ? OK : socket_lost(error);
+}
+
+Status socket_pump(Socket *socket, Client *client, int wait_ms, Error *error) {
+    bool writes = client_output(client).length > 0;
+    struct pollfd wanted = {.fd = socket->fd, .events = (short)(POLLIN | (writes ? POLLOUT : 0))};
+    if (poll(&wanted, 1, wait_ms) <= 0) {
+        return OK;
+    }
+    // Reading first: what the server said before it went away is not lost to a failing write.
+    if (wanted.revents & (POLLIN | POLLHUP | POLLERR)) {
+        TRY(pump_read(socket, client, error));
+    }
+    return wanted.revents & POLLOUT ? pump_write(socket, client, error) : OK;
+}
