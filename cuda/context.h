@@ -25,8 +25,9 @@ typedef struct CudaContext {
     int compute; // 86 for sm_86
     int multiprocessors;
     cudaStream_t stream;
-    unsigned char *scratch; // device, CUDA_SCRATCH_BYTES
-    Status failed;          // OK, or the first failure
+    unsigned char *scratch;            // device, CUDA_SCRATCH_BYTES
+    const struct KernelTable *kernels; // cuda/ktable.h; NULL: the rule
+    Status failed;                     // OK, or the first failure
     Error failure;
 } CudaContext;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // linear: which kernel, with which arguments.
-#include "cuda/kernels/linear.h"
+#include "cuda/ktable.h"
 
-static LinearArgs linear_args(const OpLinear *op) {
+LinearArgs linear_args(const OpLinear *op) {
     LinearArgs args = {};
     args.weight = weight_view(&op->weight);
     args.x = op->in.values;
@@ -24,5 +24,7 @@ Status cuda_linear(void *context, const OpLinear *op) {
         return cuda->failed;
     }
     LinearArgs args = linear_args(op);
-    return cuda_launched(cuda, "linear_plain_any", linear_plain(cuda, &args));
+    KernelKey key = ktable_key(&args, cuda->compute);
+    const LinearVariant *variant = ktable_choose(cuda->kernels, &key);
+    return cuda_launched(cuda, variant->name, variant->launch(cuda, &args));
 }

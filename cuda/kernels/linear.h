@@ -30,7 +30,24 @@ typedef struct LinearArgs {
     bool gelu;         // LINEAR_GELU_MUL
 } LinearArgs;
 
-// Each launches one kernel on context->stream.
-cudaError_t linear_plain(const CudaContext *context, const LinearArgs *args);
+// A kernel that can be chosen.
+typedef struct LinearVariant {
+    const char *name;
+    WeightLevel level;
+    ActivationKind kind;
+    uint32_t group;           // of the weights; 0 for levels without
+    uint32_t outputs, tokens; // of a block
+    bool split;               // linear_split.cuh
+    cudaError_t (*launch)(const CudaContext *context, const LinearArgs *args);
+} LinearVariant;
+
+// All of linear_variants.def.
+extern const LinearVariant linear_variants[];
+extern const uint32_t linear_variant_count;
+
+// The kernel that takes every level and activation kind, in f32.
+extern const LinearVariant linear_plain_variant;
+
+LinearArgs linear_args(const OpLinear *op);
 
 #endif

@@ -82,8 +82,12 @@ KERNEL void KERNEL_BOUNDS(PLAIN_THREADS, 2) linear_plain_any(LinearArgs args) {
     }
 }
 
-cudaError_t linear_plain(const CudaContext *context, const LinearArgs *args) {
+static cudaError_t launch_plain(const CudaContext *context, const LinearArgs *args) {
     dim3 grid((unsigned)num_ceil_div(args->rows, PLAIN_TOKENS),
               (unsigned)num_ceil_div(args->weight.panels * 16, PLAIN_OUTPUTS));
     return LAUNCH(linear_plain_any, grid, PLAIN_THREADS, PLAIN_SHARED, context->stream, *args);
 }
+
+const LinearVariant linear_plain_variant = {
+    "linear_plain_any", LEVEL_F32,    ACTIVATION_F32, 0,
+    PLAIN_OUTPUTS,      PLAIN_TOKENS, false,          launch_plain};

@@ -5,6 +5,7 @@
 
 #define DEVICE                         static __device__ __forceinline__
 #define HOST_DEVICE                    static __host__ __device__ __forceinline__
+#define DEVICE_METHOD                  __device__ __forceinline__
 #define KERNEL                         extern "C" __global__
 #define KERNEL_TEMPLATE                __global__
 #define UNROLL                         _Pragma("unroll")

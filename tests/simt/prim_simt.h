@@ -12,9 +12,10 @@ extern "C" {
 
 #include <math.h>
 
-#define DEVICE      static inline __attribute__((unused))
-#define HOST_DEVICE DEVICE
-#define KERNEL      extern "C"
+#define DEVICE        static inline __attribute__((unused))
+#define HOST_DEVICE   DEVICE
+#define KERNEL        extern "C"
+#define DEVICE_METHOD inline __attribute__((unused))
 #define KERNEL_TEMPLATE
 #define UNROLL
 #define KERNEL_BOUNDS(threads, blocks)
