@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "host/log.h"
 #include "host/manual.h"
+#include "rpc/methods.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -175,6 +176,8 @@ Exit command_help(const Options *options) {
         manual_markdown(&text);
     } else if (options->values[OPT_MAN].given) {
         manual_man(&text);
+    } else if (options->values[OPT_PROTOCOL].given) {
+        methods_markdown(&text);
     } else if (options->values[OPT_COMPLETION].given) {
         manual_completion(&text);
     } else if (options->operand_count == 0) {

@@ -19,6 +19,7 @@ enum {
 
 SessionLimits session_limits_default(void) {
     return (SessionLimits){
+        .server = "tessera " TESSERA_VERSION,
         .frame = frame_limits_default(),
         .hello_bytes_max = 64 << 10,
         .in_flight_max = 1024,
@@ -167,7 +168,7 @@ static void hello_put(Buffer *out, const Session *session) {
     uint32_t count = sizeof features / sizeof features[0];
     msg_put_map(out, 9);
     put_uint_pair(out, "version", PROTOCOL_VERSION);
-    put_text_pair(out, "server", "tessera " TESSERA_VERSION);
+    put_text_pair(out, "server", limits->server);
     put_text_pair(out, "user", session->user.name);
     msg_put_key(out, "features");
     msg_put_array(out, count);

@@ -36,6 +36,7 @@
 typedef struct Session Session;
 
 typedef struct SessionLimits {
+    const char *server; // name and version, told in hello
     FrameLimits frame;
     uint32_t hello_bytes_max;  // of a message before hello
     uint32_t in_flight_max;    // calls not answered and streams not done
