@@ -99,6 +99,20 @@ const Command commands[] = {
         .run = command_quantize,
     },
     {
+        .set = COMMAND_TOP,
+        .name = "top",
+        .operands = "",
+        .summary = "watch a running server",
+        .text = "Shows speed, queue, batch, pages of the cache and what every user has and gets, "
+                "again every second until Ctrl-C. TOKENS/S and SHARE are of the time between two "
+                "pictures, the other columns since the server's start.",
+        .examples = "tessera top\n"
+                    "  the server on this machine\n"
+                    "tessera top --server gpu1:7177 --token-file ~/.tessera-token --once\n"
+                    "  another one, once as text\n",
+        .run = command_top,
+    },
+    {
         .set = COMMAND_TOKEN,
         .name = "token",
         .operands = "NAME",

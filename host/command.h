@@ -35,6 +35,7 @@ Exit command_ask(const Options *options);
 Exit command_logits(const Options *options);
 Exit command_info(const Options *options);
 Exit command_quantize(const Options *options);
+Exit command_top(const Options *options);
 Exit command_token(const Options *options);
 Exit command_help(const Options *options);
 

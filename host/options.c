@@ -15,6 +15,7 @@
 #define Q COMMAND_QUANTIZE
 #define H COMMAND_HELP
 #define K COMMAND_TOKEN
+#define T COMMAND_TOP
 const OptionRow option_rows[OPTION_COUNT] = {
 #define OPTION(id, name, letter, argument, kind, preset, rule, commands, help)                     \
     {name, letter, argument, OPTION_##kind, preset, rule, commands, help},
@@ -28,6 +29,7 @@ const OptionRow option_rows[OPTION_COUNT] = {
 #undef Q
 #undef H
 #undef K
+#undef T
 
 static bool option_parse_number(const char *text, uint64_t *out) {
     if (*text < '0' || *text > '9') {

@@ -28,6 +28,7 @@ typedef enum CommandSet {
     COMMAND_QUANTIZE = 16,
     COMMAND_HELP = 32,
     COMMAND_TOKEN = 64,
+    COMMAND_TOP = 128,
 } CommandSet;
 
 typedef enum OptionId {

@@ -4,7 +4,7 @@ _tessera() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W 'caption ask logits info quantize token bench --help --version' -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W 'caption ask logits info quantize top token bench --help --version' -- "$current")
         return
     fi
     case $previous in
@@ -34,6 +34,8 @@ _tessera() {
     --isa) mapfile -t COMPREPLY < <(compgen -W 'auto reference scalar avx2 avx512' -- "$current"); return ;;
     --threads | -j) return ;;
     --prep-threads) return ;;
+    --server) return ;;
+    --every) return ;;
     --log-level) mapfile -t COMPREPLY < <(compgen -W 'error warn info debug' -- "$current"); return ;;
     esac
     if [[ $current == -* ]]; then
@@ -43,6 +45,7 @@ _tessera() {
         logits) mapfile -t COMPREPLY < <(compgen -W '--model --image --text --tokens --output --budget --weights --group --activations --kv --context --step-tokens --memory --device --isa --threads --log-level --help' -- "$current") ;;
         info) mapfile -t COMPREPLY < <(compgen -W '--budget --json --verify --weights --group --activations --kv --batch --context --step-tokens --memory --device --isa --threads --log-level --help' -- "$current") ;;
         quantize) mapfile -t COMPREPLY < <(compgen -W '--output --weights --group --threads --quiet --log-level --help' -- "$current") ;;
+        top) mapfile -t COMPREPLY < <(compgen -W '--server --token-file --once --every --help' -- "$current") ;;
         token) mapfile -t COMPREPLY < <(compgen -W '--help' -- "$current") ;;
         esac
         return

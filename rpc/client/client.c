@@ -5,6 +5,7 @@
 #include "base/num.h"
 #include "rpc/frame.h"
 
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -460,5 +461,42 @@ Status client_read_hello(const msgpack_object *result, ClientHello *out, Error *
         .server = msg_need_text(&map, "server", 256),
         .user = msg_need_text(&map, "user", 256),
     };
+    return reader.status;
+}
+
+static uint64_t read_stat_count(MsgMap *map, const char *name) {
+    return (uint64_t)msg_int(map, name, 0, INT64_MAX, 0);
+}
+
+static double read_stat_real(MsgMap *map, const char *name) {
+    return msg_real(map, name, 0, DBL_MAX, 0);
+}
+
+#define READ_COUNT read_stat_count
+#define READ_REAL  read_stat_real
+
+static void read_server_stats(MsgMap *map, ServerStats *out) {
+#define SERVER_STAT(name, type, text) out->name = READ_##type(map, #name);
+#include "rpc/stats.def"
+}
+
+static void read_user_stats(MsgMap *map, UserRow *out) {
+    out->name = msg_need_text(map, "name", 256);
+#define USER_STAT(name, type, text) out->name = READ_##type(map, #name);
+#include "rpc/stats.def"
+}
+
+Status client_read_stats(const msgpack_object *result, ServerStats *server, UserRow *users,
+                         uint32_t users_max, uint32_t *user_count, Error *error) {
+    MsgReader reader = {.error = error};
+    MsgMap map = msg_map(&reader, result, "stats");
+    MsgMap numbers = msg_submap(&map, "server", "server");
+    read_server_stats(&numbers, server);
+    MsgArray list = msg_array(&map, "users", "users", UINT32_MAX);
+    *user_count = (uint32_t)num_min(list.count, users_max);
+    for (uint32_t i = 0; i < *user_count; i++) {
+        MsgMap user = msg_item_map(&list, i);
+        read_user_stats(&user, &users[i]);
+    }
     return reader.status;
 }

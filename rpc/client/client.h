@@ -18,6 +18,7 @@
 #include "base/status.h"
 #include "rpc/calls.h"
 #include "rpc/msg.h"
+#include "rpc/results.h"
 
 typedef struct Client Client;
 
@@ -118,5 +119,10 @@ typedef struct ClientHello {
     Bytes server, user;
 } ClientHello;
 Status client_read_hello(const msgpack_object *result, ClientHello *out, Error *error);
+
+// Of `stats`. At most `users_max` users, their names as views; what a server of another version
+// does not tell is 0.
+Status client_read_stats(const msgpack_object *result, ServerStats *server, UserRow *users,
+                         uint32_t users_max, uint32_t *user_count, Error *error);
 
 #endif

@@ -316,3 +316,36 @@ Test(socket, a_call_goes_there_and_back_and_a_lost_server_is_noticed) {
     rmdir(folder);
     pair_close(&pair);
 }
+
+Test(client, stats_are_read_back_and_more_users_than_there_is_room_for_are_left_out) {
+    Pair pair;
+    pair_open(&pair);
+    uint32_t call = client_call(pair.client, METHOD_STATS);
+    pair_exchange(&pair, 1000);
+    const UserRow rows[] = {{.name = bytes_of_text("alice"), .in_flight = 3, .service = 2.5},
+                            {.name = bytes_of_text("bob"), .output_tokens = INT64_MAX}};
+    const ServerStats told = {.uptime_ms = 5, .tokens_per_second = 0.125, .retry_ms = 77};
+    Buffer result = {0};
+    result_put_stats(&result, &told, rows, 2);
+    session_result(pair.server.session, pair.server.calls[0]->ticket,
+                   (Bytes){result.data, result.length});
+    pair_exchange(&pair, 1000);
+    ClientEvent event;
+    do {
+        cr_assert(pair_next(&pair, &event));
+    } while (event.call != call);
+    ServerStats server;
+    UserRow users[2];
+    uint32_t count;
+    cr_assert_eq(client_read_stats(event.result, &server, users, 2, &count, NULL), OK);
+    cr_assert_eq(memcmp(&server, &told, sizeof told), 0);
+    cr_assert_eq(count, 2);
+    cr_assert(bytes_equal(users[0].name, rows[0].name) && bytes_equal(users[1].name, rows[1].name));
+    cr_assert_eq(users[0].in_flight, 3);
+    cr_assert_eq(users[0].service, 2.5);
+    cr_assert_eq(users[1].output_tokens, INT64_MAX);
+    cr_assert_eq(client_read_stats(event.result, &server, users, 1, &count, NULL), OK);
+    cr_assert_eq(count, 1);
+    buffer_free(&result);
+    pair_close(&pair);
+}
