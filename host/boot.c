@@ -286,6 +286,7 @@ Status runtime_start(Runtime *runtime, const Sizes *wanted, Error *error) {
         .waiting_max = sizes->waiting,
         .tokens_max = sizes->context,
         .images_max = sizes->images,
+        .users_max = sizes->users,
         .window = runtime->weights->config.window,
     };
     memcpy(scheduler.pages, runtime->engine_options.pages, sizeof scheduler.pages);

@@ -32,6 +32,7 @@ typedef struct Sizes {
     uint32_t images;  // of one request
     uint32_t context; // tokens of one request
     uint32_t rows;    // of one step
+    uint32_t users;   // who share the scheduler; 0 = one
     bool logits_all;  // the logits of every row of a step are wanted
 } Sizes;
 

@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "host/log.h"
 #include "host/manual.h"
+#include "host/settings.h"
 #include "rpc/methods.h"
 
 #include <string.h>
@@ -111,6 +112,27 @@ const Command commands[] = {
                     "tessera top --server gpu1:7177 --token-file ~/.tessera-token --once\n"
                     "  another one, once as text\n",
         .run = command_top,
+    },
+    {
+        .set = COMMAND_SERVE,
+        .name = "serve",
+        .operands = "",
+        .summary = "answer many users over a socket",
+        .text =
+            "Opens the model once and answers pictures and questions of many clients at the same "
+            "time, over a Unix socket, TCP or both (docs/protocol.md). Every option can also "
+            "stand in a file (--config) or in the environment, as TESSERA_ and its name in "
+            "capitals with _ for -; an argument goes before the environment and that before the "
+            "file. When it is ready it prints one line with its addresses. SIGTERM and SIGINT "
+            "let running requests finish and end the server with status 0.",
+        .examples = "tessera serve -m examples/demo-model --socket /tmp/tessera.sock\n"
+                    "  on this machine, for this user\n"
+                    "tessera serve -m gemma-4-12b.tessera --listen 0.0.0.0:7177 --users users.conf "
+                    "--metrics-port 9100\n"
+                    "  for a lab; see docs/operations.md\n"
+                    "tessera serve --config /etc/tessera/tessera.conf\n"
+                    "  as the systemd unit starts it\n",
+        .run = command_serve,
     },
     {
         .set = COMMAND_TOKEN,
@@ -229,12 +251,13 @@ Exit command_main(int argc, char **argv) {
     Options options;
     Error error = {0};
     Exit result;
-    if (options_parse(command->set, argc - 2, argv + 2, &options, &error) != OK) {
-        result = command_fail(command->name, &error, EXIT_USAGE);
-    } else if (options.values[OPT_HELP].given) {
+    Status status = options_parse(command->set, argc - 2, argv + 2, &options, &error);
+    if (status == OK && options.values[OPT_HELP].given) {
         Buffer text = {0};
         manual_help(command, &text);
         result = command_print(&text, stdout, EXIT_GOOD);
+    } else if (status != OK || settings_add(command->set, &options, &error) != OK) {
+        result = command_fail(command->name, &error, EXIT_USAGE);
     } else {
         if (options.values[OPT_LOG_LEVEL].text != NULL) {
             log_set_level(options.values[OPT_LOG_LEVEL].text);

@@ -37,6 +37,7 @@ Exit command_info(const Options *options);
 Exit command_quantize(const Options *options);
 Exit command_top(const Options *options);
 Exit command_token(const Options *options);
+Exit command_serve(const Options *options);
 Exit command_help(const Options *options);
 
 // The whole program: picks the command, reads its options, runs it.

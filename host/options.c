@@ -16,6 +16,7 @@
 #define H COMMAND_HELP
 #define K COMMAND_TOKEN
 #define T COMMAND_TOP
+#define S COMMAND_SERVE
 const OptionRow option_rows[OPTION_COUNT] = {
 #define OPTION(id, name, letter, argument, kind, preset, rule, commands, help)                     \
     {name, letter, argument, OPTION_##kind, preset, rule, commands, help},
@@ -30,6 +31,7 @@ const OptionRow option_rows[OPTION_COUNT] = {
 #undef H
 #undef K
 #undef T
+#undef S
 
 static bool option_parse_number(const char *text, uint64_t *out) {
     if (*text < '0' || *text > '9') {
@@ -200,6 +202,25 @@ Status options_parse(CommandSet command, int argc, char **argv, Options *out, Er
         TRY(option_take(out, id, value != NULL ? value : argv[++i], argc, error));
     }
     return OK;
+}
+
+Status options_set(CommandSet command, const char *name, const char *text, Options *options,
+                   Error *error) {
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        const OptionRow *row = &option_rows[i];
+        if ((row->commands & (unsigned)command) == 0 || strcmp(row->name, name) != 0) {
+            continue;
+        }
+        if (row->kind != OPTION_FLAG) {
+            return option_take(options, (OptionId)i, text, 1, error);
+        }
+        options->values[i].given = strcmp(text, "true") == 0;
+        return options->values[i].given || strcmp(text, "false") == 0
+                   ? OK
+                   : error_set(error, E_ARGUMENT, "--%s: '%s' is not one of true, false", name,
+                               text);
+    }
+    return error_set(error, E_ARGUMENT, "--%s: there is no such option", name);
 }
 
 void options_free(Options *options) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Command line options. The one table is options.def; this reads arguments by it. Texts point into
-// argv or into the table and are never copied.
+// Command line options. The one table is options.def; this reads arguments by it, and config.h
+// reads a file and the environment by the same rows. Texts point into argv or into the table and
+// are never copied.
 #ifndef HOST_OPTIONS_H
 #define HOST_OPTIONS_H
 
@@ -29,6 +30,7 @@ typedef enum CommandSet {
     COMMAND_HELP = 32,
     COMMAND_TOKEN = 64,
     COMMAND_TOP = 128,
+    COMMAND_SERVE = 256,
 } CommandSet;
 
 typedef enum OptionId {
@@ -52,7 +54,7 @@ typedef struct OptionRow {
 extern const OptionRow option_rows[OPTION_COUNT];
 
 typedef struct OptionValue {
-    bool given;        // by the caller, not by the default
+    bool given;        // by the caller (arguments, environment, file), not by the default
     const char *text;  // last one given, else the default; NULL when there is neither
     uint64_t number;   // NUMBER, and CHOICE whose words are numbers
     double real;       // REAL
@@ -71,5 +73,10 @@ typedef struct Options {
 // `-` is an operand. E_ARGUMENT names the option and its rule; E_MEMORY. options_free in any case.
 Status options_parse(CommandSet command, int argc, char **argv, Options *out, Error *error);
 void options_free(Options *options);
+
+// One option of `command` by its long name, from elsewhere than the arguments, as if it had been
+// given there; a flag is true or false. `text` must outlive the options. E_ARGUMENT.
+Status options_set(CommandSet command, const char *name, const char *text, Options *options,
+                   Error *error);
 
 #endif

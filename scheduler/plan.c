@@ -307,6 +307,7 @@ static void take_prefix(Scheduler *s, Sequence *q, const PrefixHit *hit) {
     }
     q->cached_count = hit->tokens;
     q->hit_tokens = (uint32_t)num_min(hit->tokens, q->prompt_count);
+    q->queued_ms = (uint32_t)num_min(s->now_ms - q->added_ms, UINT32_MAX);
     q->chain_pages = hit->pages;
     q->chain = hit->pages > 0 ? s->keys[hit->pages - 1] : (Hash128){0};
     s->stats.prefix_hit_tokens += hit->tokens;
@@ -548,6 +549,7 @@ static bool commit_sequence(Scheduler *s, uint32_t index, const StepSample *samp
     event->has_token = true;
     event->chosen = sample->chosen;
     event->cached_tokens = q->hit_tokens;
+    event->queued_ms = q->queued_ms;
     event->top_count = sample->top_count;
     memcpy(event->top, sample->top, sample->top_count * sizeof *event->top);
     if (event->finish != FINISH_NONE) {

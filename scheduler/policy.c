@@ -76,23 +76,8 @@ void policy_end(Policy *policy, uint32_t index, SequenceClass class) {
 bool policy_allow(Policy *policy, uint32_t index, uint32_t tokens, uint64_t now_ms,
                   uint32_t *wait_ms) {
     User *user = &policy->users[index];
-    double limit = user->limits.tokens_per_minute;
-    *wait_ms = 0;
-    if (limit <= 0) {
-        return true;
-    }
-    double per_ms = limit / 60000.0;
-    double full = limit > tokens ? limit : tokens; // one large request may use a whole full bucket
-    user->allowance += (double)(now_ms - user->allowance_ms) * per_ms;
-    user->allowance = user->allowance < full ? user->allowance : full;
-    user->allowance_ms = now_ms;
-    if (user->allowance < tokens) {
-        double wait = (tokens - user->allowance) / per_ms;
-        *wait_ms = wait < UINT32_MAX - 1.0 ? (uint32_t)wait + 1 : UINT32_MAX;
-        return false;
-    }
-    user->allowance -= tokens;
-    return true;
+    return allowance_take(&user->allowance, user->limits.tokens_per_minute, tokens, now_ms,
+                          wait_ms);
 }
 
 static Queue *queue_of(Policy *policy, Sequence *slots, const Sequence *sequence) {

@@ -16,6 +16,7 @@
 #ifndef SCHEDULER_POLICY_H
 #define SCHEDULER_POLICY_H
 
+#include "scheduler/allowance.h"
 #include "scheduler/sequence.h"
 
 typedef struct User {
@@ -26,8 +27,7 @@ typedef struct User {
     uint32_t active_at[CLASS_COUNT]; // place in Policy.active, NO_SLOT when not busy
     uint32_t waiting, running;       // of both classes
     uint64_t queued_tokens;          // of the waiting ones
-    double allowance;                // tokens this minute's bucket still holds
-    uint64_t allowance_ms;           // when it was last filled
+    Allowance allowance;
     uint64_t prompt_tokens, output_tokens;
 } User;
 

@@ -186,8 +186,7 @@ void sched_user_set(Scheduler *s, uint32_t user, const UserLimits *limits) {
     if (!(u->limits.weight > 0)) {
         u->limits.weight = 1.0;
     }
-    u->allowance = limits->tokens_per_minute;
-    u->allowance_ms = s->now_ms;
+    allowance_fill(&u->allowance, limits->tokens_per_minute, s->now_ms);
 }
 
 // ---- Adding -------------------------------------------------------------------------------------

@@ -101,6 +101,7 @@ typedef struct SchedulerEvent {
     bool has_token; // true for FINISH_NONE, FINISH_STOP and FINISH_LENGTH
     TokenChoice chosen;
     uint32_t cached_tokens; // prompt tokens that came from the prefix cache, at the last admission
+    uint32_t queued_ms;     // from sched_add to the last admission
     uint32_t top_count;
     TokenChoice top[BATCH_LOGPROBS_MAX];
 } SchedulerEvent;

@@ -64,6 +64,7 @@ typedef struct Sequence {
     uint32_t preemptions;
     uint32_t charged_count; // prompt positions charged to the user: recomputing is on the house
     uint32_t hit_tokens;    // from the prefix cache at the last admission
+    uint32_t queued_ms;     // from sched_add to the last admission
     bool reserved;          // pages for all it may need are set aside
     Hash128 chain;          // prefix key of the first chain_pages pages
     uint32_t chain_pages;

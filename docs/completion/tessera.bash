@@ -4,7 +4,7 @@ _tessera() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W 'caption ask logits info quantize top token bench --help --version' -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W 'caption ask logits info quantize top serve token bench --help --version' -- "$current")
         return
     fi
     case $previous in
@@ -34,6 +34,17 @@ _tessera() {
     --isa) mapfile -t COMPREPLY < <(compgen -W 'auto reference scalar avx2 avx512' -- "$current"); return ;;
     --threads | -j) return ;;
     --prep-threads) return ;;
+    --socket-mode) mapfile -t COMPREPLY < <(compgen -W '0600 0660 0666' -- "$current"); return ;;
+    --listen) return ;;
+    --requests) return ;;
+    --queue-tokens) return ;;
+    --images) return ;;
+    --connections) return ;;
+    --blobs) return ;;
+    --message) return ;;
+    --idle) return ;;
+    --drain) return ;;
+    --metrics-port) return ;;
     --server) return ;;
     --every) return ;;
     --log-level) mapfile -t COMPREPLY < <(compgen -W 'error warn info debug' -- "$current"); return ;;
@@ -46,6 +57,7 @@ _tessera() {
         info) mapfile -t COMPREPLY < <(compgen -W '--budget --json --verify --weights --group --activations --kv --batch --context --step-tokens --memory --device --isa --threads --log-level --help' -- "$current") ;;
         quantize) mapfile -t COMPREPLY < <(compgen -W '--output --weights --group --threads --quiet --log-level --help' -- "$current") ;;
         top) mapfile -t COMPREPLY < <(compgen -W '--server --token-file --once --every --help' -- "$current") ;;
+        serve) mapfile -t COMPREPLY < <(compgen -W '--model --budget --weights --group --activations --kv --batch --context --step-tokens --memory --device --isa --threads --prep-threads --config --socket --socket-mode --listen --users --requests --queue-tokens --images --connections --blobs --message --idle --drain --metrics-port --metrics-file --log-prompts --log-level --help' -- "$current") ;;
         token) mapfile -t COMPREPLY < <(compgen -W '--help' -- "$current") ;;
         esac
         return

@@ -20,6 +20,7 @@
 #include "host/server/users.h"
 #include "host/server/work.h"
 #include "host/stepper.h"
+#include "rpc/methods.h"
 #include "rpc/session.h"
 
 typedef struct Service Service;

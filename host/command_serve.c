@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// tessera serve: options -> runtime -> server.
+#include "host/command.h"
+
+#include "base/check.h"
+#include "base/num.h"
+#include "host/log.h"
+#include "host/server/server.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+enum { SERVE_CONTEXT_DEFAULT = 4096, MIB = 1024 * 1024 };
+
+typedef struct Serve {
+    const Options *options;
+    Runtime runtime;
+    PromptMaker maker;
+    char level[16];
+} Serve;
+
+static uint32_t serve_number(const Serve *serve, OptionId id) {
+    return (uint32_t)serve->options->values[id].number;
+}
+
+static const char *serve_socket(const Serve *serve) {
+    const OptionValue *v = serve->options->values;
+    if (v[OPT_SOCKET].text == NULL && v[OPT_LISTEN].text == NULL) {
+        return "/run/tessera/tessera.sock"; // where clients look when they are told nothing
+    }
+    return v[OPT_SOCKET].text;
+}
+
+static ModelResult serve_model(Serve *serve) {
+    const Runtime *runtime = &serve->runtime;
+    const OptionValue *v = serve->options->values;
+    const GenerationDefaults *generation = &runtime->weights->config.generation;
+    bool drawn = generation->do_sample;
+    const char *name = strrchr(runtime->options.model, '/');
+    runtime_level_text(runtime, serve->level);
+    return (ModelResult){
+        .name = bytes_of_text(name != NULL && name[1] != '\0' ? name + 1 : runtime->options.model),
+        .identity = bytes_of_text(runtime->weights->identity),
+        .weights = bytes_of_text(serve->level),
+        .activations = bytes_of_text(v[OPT_ACTIVATIONS].text),
+        .kv = bytes_of_text(v[OPT_KV].text),
+        .context = runtime->sizes.context,
+        .images = runtime->sizes.images,
+        .vision = runtime->weights->config.has_vision,
+        .budget = runtime_image_budget(runtime),
+        .sampling =
+            {
+                .temperature = drawn ? (double)generation->temperature : 0,
+                .top_k = drawn ? generation->top_k : 0,
+                .top_p = drawn ? (double)generation->top_p : 1,
+                .min_p = drawn ? (double)generation->min_p : 0,
+                .repetition_penalty = (double)generation->repetition_penalty,
+            },
+    };
+}
+
+static SessionLimits serve_limits(const Serve *serve) {
+    SessionLimits limits = session_limits_default();
+    limits.frame.message_bytes_max = (uint64_t)serve_number(serve, OPT_MESSAGE) * MIB;
+    limits.frame.binary_bytes_max = limits.frame.message_bytes_max;
+    limits.idle_ms = serve_number(serve, OPT_IDLE) * 1000;
+    return limits;
+}
+
+static Status serve_start(Serve *serve, Error *error) {
+    RuntimeOptions options;
+    TRY(runtime_options_read(serve->options, &options, error));
+    TRY(runtime_open(&options, &serve->runtime, error));
+    serve->maker = prompt_maker(&serve->runtime);
+    const Gemma4Config *config = &serve->runtime.weights->config;
+    uint32_t requests = serve_number(serve, OPT_REQUESTS);
+    const Sizes sizes = {
+        .batch = options.batch,
+        // The door (admission.h) lets in `requests`; the scheduler must never be the narrower one,
+        // nor keep places for others that the door has given away.
+        .waiting = 2 * requests,
+        .images = config->has_vision ? serve_number(serve, OPT_IMAGES) : 0,
+        .context = options.context != 0
+                       ? options.context
+                       : (uint32_t)num_min(SERVE_CONTEXT_DEFAULT, config->position_max),
+        .users = USERS_MAX,
+    };
+    return runtime_start(&serve->runtime, &sizes, error);
+}
+
+static ServerOptions serve_options(const Serve *serve) {
+    const OptionValue *v = serve->options->values;
+    uint32_t threads = serve_number(serve, OPT_PREP_THREADS);
+    return (ServerOptions){
+        .socket_path = serve_socket(serve),
+        .socket_mode = (uint32_t)strtoul(v[OPT_SOCKET_MODE].text, NULL, 8),
+        .listen = v[OPT_LISTEN].text,
+        .users_path = v[OPT_USERS].text,
+        .metrics = v[OPT_METRICS_PORT].given,
+        .metrics_port = (uint16_t)v[OPT_METRICS_PORT].number,
+        .metrics_file = v[OPT_METRICS_FILE].text,
+        .prep_threads =
+            threads != 0 ? threads : (uint32_t)num_max(uv_available_parallelism() / 4, 1),
+        .drain_ms = serve_number(serve, OPT_DRAIN) * 1000,
+    };
+}
+
+static Exit serve_run(Serve *serve) {
+    Error error = {0};
+    if (serve->options->operand_count > 0) {
+        error_set(&error, E_ARGUMENT, "%s: serve takes options only", serve->options->operands[0]);
+        return command_fail("serve", &error, EXIT_USAGE);
+    }
+    ServerOptions server = serve_options(serve);
+    Status status = serve_start(serve, &error);
+    if (status == OK) {
+        server.service = (ServiceOptions){
+            .maker = &serve->maker,
+            .model = serve_model(serve),
+            .session = serve_limits(serve),
+            .media = media_limits_default(),
+            .connections_max = serve_number(serve, OPT_CONNECTIONS),
+            .requests_max = serve_number(serve, OPT_REQUESTS),
+            .images_max = serve->runtime.sizes.images,
+            .context = serve->runtime.sizes.context,
+            .queued_tokens_max = serve->options->values[OPT_QUEUE_TOKENS].number,
+            .blob_bytes_max = serve->options->values[OPT_BLOBS].number * MIB,
+            .log_prompts = serve->options->values[OPT_LOG_PROMPTS].given,
+        };
+        status = server_run(&serve->runtime, &server, &error);
+    }
+    return status == OK ? EXIT_GOOD : command_fail("serve", &error, command_start_exit(status));
+}
+
+Exit command_serve(const Options *options) {
+    Serve serve = {.options = options};
+    if (!options->values[OPT_LOG_LEVEL].given) {
+        log_set_level("info");
+    }
+    Exit result = serve_run(&serve);
+    runtime_close(&serve.runtime);
+    return result;
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who may come in. Decided at once and from headers only, before a picture is decoded: places, the
+// queue in tokens, and what the users file allows a user. What is let in here the scheduler takes
+// (it is given more room than this), so a request is refused at the door or not at all.
+//
+// Invariants (admission_check): the users' counts add up to the whole; nothing is below zero.
+#ifndef HOST_SERVER_ADMISSION_H
+#define HOST_SERVER_ADMISSION_H
+
+#include "host/server/users.h"
+#include "scheduler/allowance.h"
+
+typedef struct AdmissionUser {
+    uint32_t in_flight;     // samples accepted and not ended
+    uint32_t queued;        // of these without a first token
+    uint64_t queued_tokens; // prompt tokens of the queued ones
+    Allowance allowance;
+} AdmissionUser;
+
+typedef struct Admission {
+    uint32_t places, in_flight;
+    uint64_t queued_tokens_max, queued_tokens;
+    double rows_per_ms; // recent speed of the engine, 0 = not known yet
+    AdmissionUser users[USERS_MAX];
+} Admission;
+
+// What one call asks for.
+typedef struct Ask {
+    uint32_t user;
+    SequenceClass class;
+    uint32_t samples;
+    uint32_t prompt_tokens; // image tokens exactly, text by its length
+    uint32_t new_tokens;    // of one sample
+} Ask;
+
+void admission_open(Admission *admission, uint32_t places, uint64_t queued_tokens_max);
+
+// A user's settings are new: the allowance starts full.
+void admission_set_user(Admission *admission, uint32_t user, const ServerUser *settings,
+                        uint64_t now_ms);
+
+// OK: the places are taken, until admission_ended. Otherwise nothing has changed, the
+// sentence is for the client and *retry_ms says when it makes sense to try again (0 = never):
+//   E_BUSY       places or queued tokens are exhausted
+//   E_USER_BUSY  the user's requests in flight or queued; or, with more than one user, as many
+//                of the user's are here as there are places left, so that others find room
+//   E_RATE       the user's tokens per minute
+//   E_ARGUMENT   the class is not the user's
+Status admission_ask(Admission *admission, const Ask *ask, const ServerUser *settings, bool alone,
+                     uint64_t now_ms, uint32_t *retry_ms, Error *error);
+
+void admission_begun(Admission *admission, const Ask *ask); // a first token: queued no more
+void admission_ended(Admission *admission, const Ask *ask, bool queued); // all its samples
+
+uint32_t admission_retry_ms(const Admission *admission); // for whoever finds the queue full
+
+void admission_check(const Admission *admission);
+
+#endif

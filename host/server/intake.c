@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+// Accepting a generate call: what it asks for is counted from its headers, admission says yes or
+// no, and only then are slots taken. Nothing is decoded here and nothing waits.
+#include "host/server/service_state.h"
+
+#include "base/check.h"
+#include "base/json_write.h"
+#include "host/log.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { TEXT_BYTES_PER_TOKEN = 4, MESSAGE_TOKENS = 8, CONVERSATION_TOKENS = 16 };
+
+// What is being accepted, before it has a slot.
+typedef struct Intake {
+    Service *service;
+    Connection *connection;
+    Call *call;
+    Ask ask;
+    uint32_t budget;
+    Chat chat;
+    Bytes *files; // [image_count]
+    Blob **blobs; // [blob_count] held
+    uint32_t blob_count;
+    uint64_t text_bytes;
+    uint64_t image_tokens;
+} Intake;
+
+static Status intake_no_memory(Error *error) {
+    return error_set(error, E_MEMORY, "no memory for the messages of a call");
+}
+
+static Status intake_image(Intake *in, const CallPart *part, uint32_t index, Error *error) {
+    Service *service = in->service;
+    Bytes file = part->image;
+    if (part->kind == CALL_BLOB) {
+        Blob *blob = blobs_hold(&service->blobs, in->ask.user, part->blob);
+        if (blob == NULL) {
+            char name[33];
+            hash128_text(part->blob, name);
+            return error_set(error, E_BLOB, "picture %u: there is no blob %s", index + 1, name);
+        }
+        in->blobs[in->blob_count++] = blob;
+        file = blob->data;
+    }
+    ImageInfo info;
+    ImageGeometry geometry;
+    Status status = media_probe(file, &service->options.media, &info, error);
+    if (status == OK) {
+        status = media_geometry(info.width, info.height, in->budget, &geometry, error);
+    }
+    if (status != OK) {
+        return error_prefix(error, status, "picture %u", index + 1);
+    }
+    in->files[index] = file;
+    in->image_tokens += geometry.token_count + 2;
+    return OK;
+}
+
+// The conversation in the call's arena, and what it weighs.
+static Status intake_messages(Intake *in, Error *error) {
+    static const ChatRole roles[] = {CHAT_SYSTEM, CHAT_USER, CHAT_ASSISTANT};
+    const GenerateCall *g = &in->call->generate;
+    Arena *arena = &in->call->arena;
+    ChatMessage *messages = arena_take_array(arena, g->message_count, sizeof *messages);
+    in->files = arena_take_array(arena, g->image_count + 1, sizeof *in->files);
+    in->blobs = arena_take_array(arena, g->image_count + 1, sizeof *in->blobs);
+    if (messages == NULL || in->files == NULL || in->blobs == NULL) {
+        return intake_no_memory(error);
+    }
+    uint32_t image = 0;
+    for (uint32_t m = 0; m < g->message_count; m++) {
+        const CallMessage *from = &g->messages[m];
+        ChatPart *parts = arena_take_array(arena, from->part_count + 1, sizeof *parts);
+        if (parts == NULL) {
+            return intake_no_memory(error);
+        }
+        for (uint32_t p = 0; p < from->part_count; p++) {
+            if (from->parts[p].kind == CALL_TEXT) {
+                parts[p] = (ChatPart){.kind = CHAT_TEXT, .text = from->parts[p].text};
+                in->text_bytes += from->parts[p].text.length;
+            } else {
+                parts[p] = (ChatPart){.kind = CHAT_IMAGE};
+                TRY(intake_image(in, &from->parts[p], image++, error));
+            }
+        }
+        messages[m] = (ChatMessage){
+            .role = roles[from->role],
+            .parts = parts,
+            .part_count = from->part_count,
+            .is_list = from->is_list,
+        };
+    }
+    in->chat = (Chat){
+        .messages = messages,
+        .message_count = g->message_count,
+        .add_generation_prompt = true,
+    };
+    return OK;
+}
+
+static Status intake_weigh(Intake *in, Error *error) {
+    const ServiceOptions *o = &in->service->options;
+    const GenerateCall *g = &in->call->generate;
+    if (g->image_count > 0 && !o->model.vision) {
+        return error_set(error, E_UNSUPPORTED, "this model has no eyes (no vision tensors)");
+    }
+    if (g->image_count > o->images_max) {
+        return error_set(error, E_LIMIT, "%u pictures are given, at most %u are allowed",
+                         g->image_count, o->images_max);
+    }
+    TRY(intake_messages(in, error));
+    uint64_t prompt = in->image_tokens + in->text_bytes / TEXT_BYTES_PER_TOKEN +
+                      (uint64_t)g->message_count * MESSAGE_TOKENS + CONVERSATION_TOKENS;
+    // The text is only estimated here; what the context holds is known exactly after the prep.
+    if (in->image_tokens + g->max_tokens > o->context) {
+        return error_set(error, E_CONTEXT,
+                         "%" PRIu64 " image tokens and %u new ones do not fit the context of %u",
+                         in->image_tokens, g->max_tokens, o->context);
+    }
+    in->ask.prompt_tokens = prompt < o->context ? (uint32_t)prompt : o->context;
+    in->ask.new_tokens = g->max_tokens;
+    in->ask.samples = g->samples;
+    return OK;
+}
+
+static Status intake_ask(Intake *in, uint32_t *retry_ms, Error *error) {
+    Service *service = in->service;
+    if (service->failed) {
+        return error_set(error, E_DEVICE, "the accelerator failed; the server is ending");
+    }
+    if (service->draining) {
+        return error_set(error, E_DRAIN, "the server is shutting down");
+    }
+    const ServerUser *user = users_at(service->users, in->ask.user);
+    if (user->removed) {
+        return error_set(error, E_AUTH, "%s may not use this server any more", user->name);
+    }
+    bool alone = users_count(service->users) == 1;
+    return admission_ask(&service->admission, &in->ask, user, alone, service->now_ms, retry_ms,
+                         error);
+}
+
+static void intake_refuse(Intake *in, Status status, const Error *error, uint32_t retry_ms) {
+    Service *service = in->service;
+    const Call *call = in->call;
+    for (uint32_t i = 0; i < in->blob_count; i++) {
+        blobs_drop(in->blobs[i]);
+    }
+    service->stats.requests_refused++;
+    service->totals[in->ask.user].refused++;
+    metrics_add(service->metrics, METRIC_REQUESTS_REFUSED, metrics_status(status), 1);
+    metrics_add(service->metrics, METRIC_USER_REFUSED, in->ask.user, 1);
+    metrics_observe(service->metrics, METRIC_REFUSAL, 0,
+                    (service->now_ms - call->received_ms) * 1000000u);
+    log_event(LOG_INFO, "refused", "connection=%u user=%s reason=%s retry_ms=%u",
+              in->connection->index, users_at(service->users, in->ask.user)->name,
+              status_name(status), retry_ms);
+    session_error(in->connection->session, call->ticket, status, error->text, retry_ms);
+    call_free(in->call);
+}
+
+static float intake_real(double asked, double model) {
+    return (float)(asked >= 0 ? asked : model);
+}
+
+static Question intake_question(const Intake *in, const Chat *chat) {
+    const GenerateCall *g = &in->call->generate;
+    const CallSampling *model = &in->service->options.model.sampling;
+    Question question = {
+        .chat = chat,
+        .thinking = g->thinking,
+        .budget = in->budget,
+        .new_tokens_max = g->max_tokens,
+        .sampling =
+            {
+                .temperature = intake_real(g->sampling.temperature, model->temperature),
+                .top_k = (uint32_t)(g->sampling.top_k >= 0 ? g->sampling.top_k : model->top_k),
+                .top_p = intake_real(g->sampling.top_p, model->top_p),
+                .min_p = intake_real(g->sampling.min_p, model->min_p),
+                .repetition_penalty =
+                    intake_real(g->sampling.repetition_penalty, model->repetition_penalty),
+                .seed = g->seed,
+            },
+        .stop_count = g->stop_count,
+    };
+    for (uint32_t i = 0; i < g->stop_count; i++) {
+        question.stops[i] = g->stops[i];
+    }
+    return question;
+}
+
+static void intake_log(const Intake *in, const Slot *slot) {
+    const GenerateCall *g = &in->call->generate;
+    log_event(LOG_INFO, "accepted",
+              "request=%" PRIu64 " connection=%u user=%s class=%s pictures=%u image_tokens=%" PRIu64
+              " text_bytes=%" PRIu64 " max_tokens=%u samples=%u",
+              slot->id, in->connection->index, users_at(in->service->users, in->ask.user)->name,
+              g->batch ? "batch" : "interactive", g->image_count, in->image_tokens, in->text_bytes,
+              g->max_tokens, g->samples);
+    if (!in->service->options.log_prompts) {
+        return;
+    }
+    for (uint32_t m = 0; m < g->message_count; m++) {
+        for (uint32_t p = 0; p < g->messages[m].part_count; p++) {
+            if (g->messages[m].parts[p].kind == CALL_TEXT) {
+                Buffer text = {0};
+                json_write_text(&(JsonWriter){.out = &text}, NULL, g->messages[m].parts[p].text);
+                log_event(LOG_INFO, "prompt", "request=%" PRIu64 " text=%s", slot->id,
+                          text.failed ? "\"\"" : (const char *)text.data);
+                buffer_free(&text);
+            }
+        }
+    }
+}
+
+// Takes the first of the slots that the call was let in for.
+static uint32_t intake_slot(Intake *in) {
+    Service *service = in->service;
+    uint32_t leader = slot_take(service);
+    REQUIRE(leader != NO_SLOT);
+    Slot *slot = &service->slots[leader];
+    const Slot before = *slot;
+    *slot = (Slot){
+        .generation = before.generation,
+        .leader = leader,
+        .request = before.request,
+        .id = ++service->next_id,
+        .connection = in->connection->index,
+        .connection_generation = in->connection->generation,
+        .call = in->call,
+        .work = {.tag = leader, .request = &slot->request, .ids = before.work.ids},
+        .chat = in->chat,
+        .blobs = in->blobs,
+        .blob_count = in->blob_count,
+        .ask = in->ask,
+        .queued = true,
+        .received_ms = in->call->received_ms,
+    };
+    slot->slots[0] = leader;
+    for (uint32_t n = 1; n < in->ask.samples; n++) {
+        uint32_t follower = slot_take(service);
+        REQUIRE(follower != NO_SLOT);
+        slot->slots[n] = follower;
+        service->slots[follower].state = SLOT_FOLLOWING;
+        service->slots[follower].leader = leader;
+        service->slots[follower].sample = (Sample){.index = n};
+    }
+    return leader;
+}
+
+static void intake_accept(Intake *in) {
+    Service *service = in->service;
+    Call *call = in->call;
+    uint32_t leader = intake_slot(in);
+    Slot *slot = &service->slots[leader];
+    if (call->generate.deadline_ms > 0) {
+        slot->deadline_ms = call->received_ms + call->generate.deadline_ms;
+    }
+    slot->question = intake_question(in, &slot->chat);
+    slot->request.question = &slot->question;
+    slot->request.image_files = in->files;
+    slot->request.image_count = call->generate.image_count;
+    slot->work.kind = WORK_PREPARE;
+    service->stats.requests_accepted++;
+    service->totals[in->ask.user].requests++;
+    metrics_add(service->metrics, METRIC_REQUESTS_ACCEPTED, in->ask.class, 1);
+    metrics_add(service->metrics, METRIC_USER_REQUESTS, in->ask.user, 1);
+    intake_log(in, slot);
+    session_accept(in->connection->session, call, (uint64_t)slot->generation << 32 | leader);
+    slot_wait(service, leader);
+}
+
+static Intake intake_begin(Service *service, Connection *connection, Call *call) {
+    return (Intake){
+        .service = service,
+        .connection = connection,
+        .call = call,
+        .ask = {.user = session_user(connection->session)->number, .samples = 1},
+    };
+}
+
+void intake_generate(Service *service, Connection *connection, Call *call) {
+    Intake in = intake_begin(service, connection, call);
+    uint32_t retry_ms = 0;
+    Error error;
+    in.ask.class = call->generate.batch ? CLASS_BATCH : CLASS_INTERACTIVE;
+    in.budget = call->generate.budget != 0 ? call->generate.budget : service->options.model.budget;
+    Status status = intake_weigh(&in, &error);
+    if (status == OK) {
+        status = intake_ask(&in, &retry_ms, &error);
+    }
+    if (status == OK) {
+        intake_accept(&in);
+    } else {
+        intake_refuse(&in, status, &error, retry_ms);
+    }
+}
+
+void intake_tokenize(Service *service, Connection *connection, Call *call) {
+    Intake in = intake_begin(service, connection, call);
+    uint32_t retry_ms = 0;
+    Error error;
+    const ServerUser *user = users_at(service->users, in.ask.user);
+    in.ask.class = user->class_allowed[CLASS_INTERACTIVE] ? CLASS_INTERACTIVE : CLASS_BATCH;
+    Status status = intake_ask(&in, &retry_ms, &error);
+    if (status != OK) {
+        intake_refuse(&in, status, &error, retry_ms);
+        return;
+    }
+    uint32_t leader = intake_slot(&in);
+    service->slots[leader].work.kind = WORK_TOKENIZE;
+    service->slots[leader].work.text = call->tokenize.text;
+    slot_wait(service, leader);
+}

@@ -1,0 +1,571 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/server/service.h"
+
+#include "base/check.h"
+#include "base/num.h"
+#include "host/log.h"
+#include "host/server/service_state.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RATE_WINDOW_MS = 4000 };
+
+// ---- Opening and closing ------------------------------------------------------------------------
+
+static Status service_authenticate(void *context, Bytes token, SessionUser *out, Error *error);
+static void service_call(void *context, Session *session, Call *call);
+static void service_cancel(void *context, Session *session, uint64_t tag);
+
+static Status service_take_memory(Service *service, Error *error) {
+    const ServiceOptions *o = &service->options;
+    service->connections = calloc(o->connections_max, sizeof *service->connections);
+    service->dirty = calloc(o->connections_max, sizeof *service->dirty);
+    service->slots = calloc(o->requests_max, sizeof *service->slots);
+    service->totals = calloc(USERS_MAX, sizeof *service->totals);
+    if (service->connections == NULL || service->dirty == NULL || service->slots == NULL ||
+        service->totals == NULL) {
+        return error_set(error, E_MEMORY,
+                         "no memory for %u connections and %u requests; lower them",
+                         o->connections_max, o->requests_max);
+    }
+    for (uint32_t i = 0; i < o->requests_max; i++) {
+        TRY(request_open(&service->slots[i].request, o->images_max, error));
+        service->slots[i].next = i + 1 < o->requests_max ? i + 1 : NO_SLOT;
+    }
+    for (uint32_t i = 0; i < o->connections_max; i++) {
+        service->connections[i] = (Connection){
+            .service = service,
+            .index = i,
+            .next_free = i + 1 < o->connections_max ? i + 1 : NO_CONNECTION,
+        };
+    }
+    for (uint32_t i = 0; i < USERS_MAX; i++) {
+        service->totals[i].waiting_first = service->totals[i].waiting_last = NO_SLOT;
+    }
+    return OK;
+}
+
+Status service_open(const ServiceOptions *options, const Users *users, Metrics *metrics,
+                    uint64_t now_ms, Service **out, Error *error) {
+    *out = NULL;
+    Service *service = calloc(1, sizeof *service);
+    if (service == NULL) {
+        return error_set(error, E_MEMORY, "no memory for the server");
+    }
+    service->options = *options;
+    service->metrics = metrics;
+    service->handler = (SessionHandler){service_authenticate, service_call, service_cancel};
+    service->now_ms = service->opened_ms = now_ms;
+    service->settled = NO_SLOT;
+    service->mark.ms = service->mark_next.ms = now_ms;
+    admission_open(&service->admission, options->requests_max, options->queued_tokens_max);
+    blobs_open(&service->blobs, options->blob_bytes_max);
+    Status status = service_take_memory(service, error);
+    if (status != OK) {
+        service_close(service);
+        return status;
+    }
+    service_set_users(service, users);
+    *out = service;
+    return OK;
+}
+
+void service_close(Service *service) {
+    if (service == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; service->connections != NULL && i < service->options.connections_max;
+         i++) {
+        if (service->connections[i].session != NULL) {
+            service_disconnect(service, i, service->now_ms);
+        }
+    }
+    REQUIRE(service->slot_count == 0 && service->work_count == 0);
+    for (uint32_t i = 0; service->slots != NULL && i < service->options.requests_max; i++) {
+        request_free(&service->slots[i].request, service->options.images_max);
+        token_list_free(&service->slots[i].work.ids);
+    }
+    blobs_close(&service->blobs);
+    buffer_free(&service->scratch);
+    free(service->connections);
+    free(service->dirty);
+    free(service->slots);
+    free(service->totals);
+    free(service);
+}
+
+// The scheduler gets the weight; the other limits are asked for at the door (admission.h).
+void service_set_users(Service *service, const Users *users) {
+    service->users = users;
+    for (uint32_t i = 0; i < users_count(users); i++) {
+        const ServerUser *user = users_at(users, i);
+        admission_set_user(&service->admission, i, user, service->now_ms);
+        metrics_name_user(service->metrics, i, user->name);
+        service->options.ports.command(
+            service->options.ports.context,
+            &(StepperCommand){
+                .kind = STEPPER_USER, .user = i, .limits = {.weight = user->limits.weight}});
+    }
+}
+
+// ---- Connections --------------------------------------------------------------------------------
+
+// Every input passes here first.
+static void service_at(Service *service, uint64_t now_ms) {
+    REQUIRE(now_ms >= service->now_ms);
+    service->now_ms = now_ms;
+}
+
+static Connection *service_connection(const Service *service, uint32_t connection) {
+    REQUIRE(connection < service->options.connections_max &&
+            service->connections[connection].session != NULL);
+    return &service->connections[connection];
+}
+
+void service_mark(Service *service, Connection *connection) {
+    if (!connection->dirty) {
+        connection->dirty = true;
+        service->dirty[service->dirty_count++] = connection->index;
+    }
+}
+
+Session *service_session(Service *service, const Slot *leader) {
+    Connection *connection = &service->connections[leader->connection];
+    if (connection->session == NULL || connection->generation != leader->connection_generation) {
+        return NULL;
+    }
+    service_mark(service, connection);
+    return connection->session;
+}
+
+// Ends every input: what has ended is answered and freed, threads get new work.
+static void service_settle(Service *service) {
+    slot_settle_all(service);
+    slot_start_work(service);
+}
+
+Status service_connect(Service *service, uint64_t now_ms, uint32_t *connection, Error *error) {
+    service_at(service, now_ms);
+    if (service->draining) {
+        return error_set(error, E_DRAIN, "the server is shutting down");
+    }
+    if (service->connection_free == NO_CONNECTION) {
+        return error_set(error, E_BUSY, "%u connections are open, the most there may be",
+                         service->connection_count);
+    }
+    Connection *free_one = &service->connections[service->connection_free];
+    TRY(session_open(&service->options.session, &service->handler, free_one, now_ms,
+                     &free_one->session, error));
+    service->connection_free = free_one->next_free;
+    service->connection_count++;
+    *connection = free_one->index;
+    metrics_add(service->metrics, METRIC_CONNECTIONS_OPENED, 0, 1);
+    return OK;
+}
+
+void service_receive(Service *service, uint32_t connection, Bytes bytes, uint64_t now_ms) {
+    service_at(service, now_ms);
+    Connection *from = service_connection(service, connection);
+    metrics_add(service->metrics, METRIC_RECEIVED_BYTES, 0, bytes.length);
+    session_receive(from->session, bytes, now_ms);
+    service_mark(service, from);
+    service_settle(service);
+}
+
+static void service_log_end(const Service *service, const Connection *connection) {
+    const Error *fault = session_fault(connection->session);
+    const SessionUser *user = session_user(connection->session);
+    if (fault->status != OK && fault->status != E_DRAIN) {
+        metrics_add(service->metrics, METRIC_CONNECTIONS_CUT, metrics_status(fault->status), 1);
+    }
+    log_event(LOG_INFO, "disconnected", "connection=%u user=%s reason=%s text=\"%s\"",
+              connection->index, user != NULL ? user->name : "-", status_name(fault->status),
+              fault->status != OK ? fault->text : "");
+}
+
+void service_disconnect(Service *service, uint32_t connection, uint64_t now_ms) {
+    service_at(service, now_ms);
+    Connection *gone = service_connection(service, connection);
+    service_log_end(service, gone);
+    Session *session = gone->session;
+    session_close(session); // cancels its streams
+    gone->session = NULL;
+    gone->generation++;
+    gone->next_free = service->connection_free;
+    service->connection_free = connection;
+    service->connection_count--;
+    service_settle(service);
+}
+
+Bytes service_output(Service *service, uint32_t connection) {
+    return session_output(service_connection(service, connection)->session);
+}
+
+void service_written(Service *service, uint32_t connection, size_t count, uint64_t now_ms) {
+    service_at(service, now_ms);
+    Connection *to = service_connection(service, connection);
+    metrics_add(service->metrics, METRIC_SENT_BYTES, 0, count);
+    session_written(to->session, count, now_ms);
+    service_mark(service, to);
+    service_settle(service);
+}
+
+ServiceEnd service_ends(const Service *service, uint32_t connection) {
+    switch (session_state(service_connection(service, connection)->session)) {
+    case SESSION_ENDING:
+        return SERVICE_CLOSE_WHEN_WRITTEN;
+    case SESSION_DEAD:
+        return SERVICE_CLOSE_NOW;
+    case SESSION_HELLO:
+    case SESSION_READY:
+        break;
+    }
+    return SERVICE_STAYS;
+}
+
+void service_flush(Service *service) {
+    for (uint32_t i = 0; i < service->dirty_count; i++) {
+        Connection *connection = &service->connections[service->dirty[i]];
+        connection->dirty = false;
+        if (connection->session != NULL) {
+            service->options.ports.output(service->options.ports.context, connection->index);
+        }
+    }
+    service->dirty_count = 0;
+}
+
+// ---- What sessions ask --------------------------------------------------------------------------
+
+static Status service_authenticate(void *context, Bytes token, SessionUser *out, Error *error) {
+    const Connection *connection = context;
+    const Users *users = connection->service->users;
+    bool found = token.length > 0 ? users_find(users, token, &out->number)
+                                  : users_anonymous(users, &out->number);
+    if (!found) {
+        log_event(LOG_WARN, "refused", "connection=%u reason=E_AUTH", connection->index);
+        return error_set(error, E_AUTH,
+                         token.length > 0 ? "nobody here has this token"
+                                          : "this server asks for a token");
+    }
+    const char *name = users_at(users, out->number)->name;
+    snprintf(out->name, sizeof out->name, "%s", name);
+    log_event(LOG_INFO, "hello", "connection=%u user=%s", connection->index, out->name);
+    return OK;
+}
+
+static void service_cancel(void *context, Session *session, uint64_t tag) {
+    Service *service = ((Connection *)context)->service;
+    (void)session;
+    uint32_t slot = (uint32_t)tag;
+    if (service->slots[slot].generation == (uint32_t)(tag >> 32)) {
+        slot_end(service, slot, DONE_CANCEL, OK, NULL);
+    }
+}
+
+static void service_answer(Service *service, Session *session, const Call *call) {
+    Buffer *out = &service->scratch;
+    if (out->failed) {
+        session_error(session, call->ticket, E_MEMORY, NULL, 0);
+    } else {
+        session_result(session, call->ticket, (Bytes){out->data, out->length});
+    }
+}
+
+static void service_put_blob(Service *service, Session *session, Call *call) {
+    uint64_t ticket = call->ticket;
+    Hash128 name;
+    Error error;
+    Status status = blobs_put(&service->blobs, session_user(session)->number, call, &name, &error);
+    if (status != OK) {
+        session_error(session, ticket, status, error.text, 0);
+        return;
+    }
+    metrics_set(service->metrics, METRIC_BLOB_BYTES, 0, service->blobs.bytes);
+    result_put_blob(&service->scratch, name);
+    session_result(session, ticket, (Bytes){service->scratch.data, service->scratch.length});
+}
+
+static void service_put_stats(Service *service) {
+    ServerStats stats;
+    service_stats(service, service->now_ms, &stats);
+    uint32_t count = users_count(service->users);
+    UserRow *rows = calloc(num_max(count, 1), sizeof *rows);
+    if (rows == NULL) {
+        service->scratch.failed = true;
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const ServerUser *user = users_at(service->users, i);
+        const UserTotals *totals = &service->totals[i];
+        double weight = user->limits.weight > 0 ? user->limits.weight : 1;
+        rows[i] = (UserRow){
+            .name = bytes_of_text(user->name),
+            .in_flight = service->admission.users[i].in_flight,
+            .requests = totals->requests,
+            .refused = totals->refused,
+            .prompt_tokens = totals->prompt_tokens,
+            .output_tokens = totals->output_tokens,
+            .service = (double)(totals->prompt_tokens + totals->output_tokens) / weight,
+        };
+    }
+    result_put_stats(&service->scratch, &stats, rows, count);
+    free(rows);
+}
+
+static void service_call(void *context, Session *session, Call *call) {
+    Connection *connection = context;
+    Service *service = connection->service;
+    metrics_add(service->metrics, METRIC_CALLS, 0, 1);
+    buffer_clear(&service->scratch);
+    switch (call->method) {
+    case METHOD_GENERATE:
+        intake_generate(service, connection, call);
+        return;
+    case METHOD_TOKENIZE:
+        intake_tokenize(service, connection, call);
+        return;
+    case METHOD_PUT_BLOB:
+        service_put_blob(service, session, call);
+        return;
+    case METHOD_MODELS:
+        result_put_models(&service->scratch, &service->options.model, 1);
+        break;
+    case METHOD_STATS:
+        service_put_stats(service);
+        break;
+    case METHOD_HEALTH:
+        result_put_health(&service->scratch, service_health(service));
+        break;
+    case METHOD_HELLO:
+    case METHOD_CANCEL:
+    case METHOD_CREDIT:
+    case METHOD_API_INFO:
+    case METHOD_COUNT:
+        REQUIRE_MESSAGE(false, "the session answers method %d", (int)call->method);
+    }
+    service_answer(service, session, call);
+    call_free(call);
+}
+
+// ---- What comes back ----------------------------------------------------------------------------
+
+void service_worked(Service *service, Work *work, uint64_t now_ms) {
+    service_at(service, now_ms);
+    service->work_count--;
+    slot_worked(service, work->tag);
+    service_settle(service);
+}
+
+void service_step_event(Service *service, const StepperEvent *event, uint64_t now_ms) {
+    service_at(service, now_ms);
+    slot_step_event(service, event);
+    service_settle(service);
+}
+
+void service_step_report(Service *service, const StepReport *report, uint64_t now_ms) {
+    service_at(service, now_ms);
+    Metrics *m = service->metrics;
+    const SchedulerStats *now = &report->scheduler;
+    const SchedulerStats *before = &service->report.scheduler;
+    metrics_set(m, METRIC_STEPS, 0, report->steps);
+    metrics_observe(m, METRIC_STEP_ROWS, 0, report->last_rows);
+    metrics_set(m, METRIC_PROMPT_TOKENS, 0, now->prefill_rows);
+    metrics_set(m, METRIC_PREEMPTIONS, 0, now->preemptions);
+    metrics_set(m, METRIC_RECOMPUTED_TOKENS, 0, now->recomputed_tokens);
+    metrics_set(m, METRIC_PREFIX_ASKED_TOKENS, 0, now->prefix_asked_tokens);
+    metrics_set(m, METRIC_PREFIX_HIT_TOKENS, 0, now->prefix_hit_tokens);
+    metrics_set(m, METRIC_REQUESTS_WAITING, 0, now->waiting);
+    metrics_set(m, METRIC_REQUESTS_RUNNING, 0, now->running);
+    for (uint32_t kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+        metrics_set(m, METRIC_PAGES, kind, now->pages_total[kind]);
+        metrics_set(m, METRIC_PAGES_USED, kind, now->pages_used[kind]);
+        metrics_set(m, METRIC_PAGES_CACHED, kind, now->pages_cached[kind]);
+    }
+    if (now->decode_rows > before->decode_rows) {
+        metrics_observe(m, METRIC_STAGE, STAGE_DECODE, report->last_ns);
+    }
+    if (report->failed && !service->failed) {
+        service->failed = true;
+        metrics_add(m, METRIC_STEPS_FAILED, 0, 1);
+        log_event(LOG_ERROR, "engine_failed", "requests=%u", service->slot_count);
+    }
+    service->report = *report;
+}
+
+// ---- Time ---------------------------------------------------------------------------------------
+
+static void service_tick_rates(Service *service) {
+    if (service->now_ms - service->mark_next.ms < RATE_WINDOW_MS / 2) {
+        return;
+    }
+    service->mark = service->mark_next;
+    service->mark_next =
+        (RateMark){service->now_ms, service->stats.output_tokens,
+                   service->report.scheduler.prefill_rows, service->stats.pictures_finished};
+    uint64_t rows = service->mark_next.prompt_tokens - service->mark.prompt_tokens;
+    uint64_t ms = service->mark_next.ms - service->mark.ms;
+    if (rows > 0 && ms > 0) {
+        service->admission.rows_per_ms = (double)rows / (double)ms;
+    }
+}
+
+static void service_tick_slots(Service *service) {
+    uint64_t oldest_ms = service->now_ms;
+    uint32_t preparing = 0;
+    for (uint32_t i = 0; i < service->options.requests_max; i++) {
+        Slot *slot = &service->slots[i];
+        if (slot->state == SLOT_FREE || slot->state == SLOT_FOLLOWING) {
+            continue;
+        }
+        if (slot->deadline_ms > 0 && slot->deadline_ms <= service->now_ms) {
+            slot_end(service, i, DONE_DEADLINE, E_DEADLINE, NULL);
+        }
+        preparing += slot->state == SLOT_WAITING || slot->state == SLOT_PREPARING;
+        oldest_ms = slot->queued && slot->received_ms < oldest_ms ? slot->received_ms : oldest_ms;
+    }
+    service->stats.preparing = preparing;
+    metrics_set(service->metrics, METRIC_OLDEST_QUEUED, 0,
+                (service->now_ms - oldest_ms) * 1000000u);
+}
+
+static void service_tick_connections(Service *service) {
+    uint64_t outbox = 0;
+    for (uint32_t i = 0; i < service->options.connections_max; i++) {
+        Connection *connection = &service->connections[i];
+        if (connection->session == NULL) {
+            continue;
+        }
+        if (session_deadline_ms(connection->session) <= service->now_ms) {
+            session_tick(connection->session, service->now_ms);
+            service_mark(service, connection);
+        }
+        outbox += session_bytes(connection->session);
+    }
+    metrics_set(service->metrics, METRIC_OUTBOX_BYTES, 0, outbox);
+}
+
+// A draining server says goodbye to every connection that has nothing in flight.
+static void service_tick_drain(Service *service) {
+    if (!service->draining) {
+        return;
+    }
+    bool late = service->now_ms >= service->drain_deadline_ms;
+    for (uint32_t i = 0; late && i < service->options.requests_max; i++) {
+        SlotState state = service->slots[i].state;
+        if (state != SLOT_FREE && state != SLOT_FOLLOWING) {
+            slot_end(service, i, DONE_ERROR, E_DRAIN, NULL);
+        }
+    }
+    slot_settle_all(service);
+    for (uint32_t i = 0; i < service->options.connections_max; i++) {
+        Connection *connection = &service->connections[i];
+        if (connection->session != NULL && session_in_flight(connection->session) == 0 &&
+            (session_state(connection->session) == SESSION_READY ||
+             session_state(connection->session) == SESSION_HELLO)) {
+            session_end(connection->session, E_DRAIN, NULL);
+            service_mark(service, connection);
+        }
+    }
+}
+
+void service_tick(Service *service, uint64_t now_ms) {
+    service_at(service, now_ms);
+    Metrics *m = service->metrics;
+    service_tick_rates(service);
+    service_tick_slots(service);
+    service_tick_connections(service);
+    service_tick_drain(service);
+    service_settle(service);
+    metrics_set(m, METRIC_CONNECTIONS, 0, service->connection_count);
+    metrics_set(m, METRIC_REQUESTS_PREPARING, 0, service->stats.preparing);
+    metrics_set(m, METRIC_QUEUED_TOKENS, 0, service->admission.queued_tokens);
+    metrics_set(m, METRIC_UPTIME, 0, (now_ms - service->opened_ms) * 1000000u);
+    metrics_set(m, METRIC_DRAINING, 0, service->draining);
+    for (uint32_t i = 0; i < users_count(service->users); i++) {
+        metrics_set(m, METRIC_USER_IN_FLIGHT, i, service->admission.users[i].in_flight);
+    }
+}
+
+// ---- Ending and looking -------------------------------------------------------------------------
+
+void service_drain(Service *service, uint64_t now_ms, uint64_t deadline_ms) {
+    service_at(service, now_ms);
+    if (!service->draining) {
+        service->draining = true;
+        service->drain_deadline_ms = deadline_ms;
+        log_event(LOG_INFO, "drain", "requests=%u connections=%u", service->slot_count,
+                  service->connection_count);
+    }
+    service->drain_deadline_ms = num_min(service->drain_deadline_ms, deadline_ms);
+    service_tick(service, now_ms);
+}
+
+bool service_drained(const Service *service) {
+    return service->slot_count == 0 && service->connection_count == 0;
+}
+
+Health service_health(const Service *service) {
+    return service->failed ? HEALTH_FAILED : service->draining ? HEALTH_DRAINING : HEALTH_OK;
+}
+
+void service_stats(const Service *service, uint64_t now_ms, ServerStats *out) {
+    const SchedulerStats *scheduler = &service->report.scheduler;
+    const RateMark *mark = &service->mark;
+    double seconds = (double)(now_ms - mark->ms) * 1e-3;
+    seconds = seconds > 0 ? seconds : 1;
+    *out = service->stats;
+    out->uptime_ms = now_ms - service->opened_ms;
+    out->connections = service->connection_count;
+    out->waiting = scheduler->waiting;
+    out->running = scheduler->running;
+    out->running_max = service->options.running_max;
+    out->queued_tokens = service->admission.queued_tokens;
+    out->pages_sliding_used = scheduler->pages_used[PAGE_SLIDING];
+    out->pages_sliding_cached = scheduler->pages_cached[PAGE_SLIDING];
+    out->pages_sliding_total = scheduler->pages_total[PAGE_SLIDING];
+    out->pages_full_used = scheduler->pages_used[PAGE_FULL];
+    out->pages_full_cached = scheduler->pages_cached[PAGE_FULL];
+    out->pages_full_total = scheduler->pages_total[PAGE_FULL];
+    out->prompt_tokens = scheduler->prefill_rows;
+    out->prefix_asked_tokens = scheduler->prefix_asked_tokens;
+    out->prefix_hit_tokens = scheduler->prefix_hit_tokens;
+    out->preemptions = scheduler->preemptions;
+    out->steps = service->report.steps;
+    out->blobs = service->blobs.count;
+    out->blob_bytes = service->blobs.bytes;
+    out->tokens_per_second = (double)(out->output_tokens - mark->output_tokens) / seconds;
+    out->prompt_tokens_per_second = (double)(out->prompt_tokens - mark->prompt_tokens) / seconds;
+    out->pictures_per_second = (double)(out->pictures_finished - mark->pictures) / seconds;
+    out->retry_ms = admission_retry_ms(&service->admission);
+}
+
+void service_check(const Service *service) {
+    uint32_t used = 0, samples = 0, working = 0, waiting = 0;
+    for (uint32_t i = 0; i < service->options.requests_max; i++) {
+        const Slot *slot = &service->slots[i];
+        used += slot->state != SLOT_FREE;
+        working += slot->state == SLOT_PREPARING;
+        waiting += slot->state == SLOT_WAITING;
+        REQUIRE(slot->state != SLOT_SETTLED); // never between two inputs
+        if (slot->state == SLOT_FREE || slot->state == SLOT_FOLLOWING) {
+            continue;
+        }
+        REQUIRE(slot->leader == i && slot->call != NULL);
+        uint32_t stepping = 0;
+        for (uint32_t n = 0; n < slot->ask.samples; n++) {
+            const Slot *sample = &service->slots[slot->slots[n]];
+            REQUIRE(sample->leader == i && sample->sample.index == n);
+            stepping += sample->sample.stepping;
+        }
+        REQUIRE(stepping == slot->stepping_count);
+        REQUIRE((slot->state == SLOT_STEPPING) == (stepping > 0));
+        samples += slot->ask.samples;
+    }
+    REQUIRE(used == service->slot_count && samples == used);
+    REQUIRE(service->admission.in_flight == used);
+    REQUIRE(working == service->work_count && waiting == service->waiting_count);
+    REQUIRE(waiting == 0 || working == service->options.work_max);
+    admission_check(&service->admission);
+}

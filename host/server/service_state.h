@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inside of a service, shared by service.c (connections, calls, time), intake.c (accepting a
+// generate call) and slots.c (from acceptance to the last event).
+//
+// A Slot is one sample of one call; its number is the stepper's tag. The first sample's slot leads:
+// it owns the call, the prepared prompt and the state of the whole. The others share its prompt.
+//
+//   FREE -> WAITING -> PREPARING -> STEPPING -> SETTLED -> FREE       (a leader)
+//              |           |           |           ^
+//              +-----------+-----------+-----------+  marked `ending`; settled when given back
+//   FREE -> FOLLOWING -> FREE                                        (the other samples)
+#ifndef HOST_SERVER_SERVICE_STATE_H
+#define HOST_SERVER_SERVICE_STATE_H
+
+#include "host/server/admission.h"
+#include "host/server/blobs.h"
+#include "host/server/service.h"
+
+#define NO_SLOT       UINT32_MAX
+#define NO_CONNECTION UINT32_MAX
+
+typedef struct Connection {
+    Service *service;
+    Session *session; // NULL: free
+    uint32_t index;
+    uint32_t generation;
+    bool dirty; // something may be to be written, or it ends
+    uint32_t next_free;
+} Connection;
+
+typedef enum SlotState {
+    SLOT_FREE,
+    SLOT_WAITING,   // for a prep thread
+    SLOT_PREPARING, // with one
+    SLOT_STEPPING,  // sequences are with the stepper
+    SLOT_SETTLED,   // to be answered and freed at the end of this input
+    SLOT_FOLLOWING,
+} SlotState;
+
+// One answer.
+typedef struct Sample {
+    uint32_t index; // 0 .. n-1
+    bool stepping;  // with the stepper
+    bool answered;  // reason is final; what still comes is ignored
+    DoneReason reason;
+    uint64_t first_ms; // of its first token, 0 = none yet
+} Sample;
+
+typedef struct Slot {
+    SlotState state;
+    uint32_t generation; // counts uses, so that a late cancel of the last one does nothing
+    uint32_t leader;
+    uint32_t next; // in the free list, in the user's waiting list, or in the settled list
+    Sample sample;
+    SequenceRequest sequence; // what the stepper borrows
+    Request request;          // its answer; of a leader also its prepared part
+
+    // Of a leader.
+    uint64_t id; // for the log
+    uint32_t connection, connection_generation;
+    Call *call;
+    Work work;
+    Question question;
+    Chat chat;
+    Blob **blobs; // [blob_count] held, in the call's arena
+    uint32_t blob_count;
+    Ask ask;
+    uint32_t slots[CALL_SAMPLES_MAX]; // of the samples, itself first
+    uint32_t stepping_count;
+    bool queued; // no token has come yet
+    bool ending;
+    DoneReason ending_reason; // of samples that have not ended otherwise
+    Status status;            // why a sample has DONE_ERROR
+    char detail[STEPPER_TEXT_MAX];
+    uint32_t cached_tokens, output_tokens;
+    uint64_t deadline_ms;                          // 0 = none
+    uint64_t received_ms, prepare_ms, prepared_ms; // arrived, a prep thread began, it ended
+    uint64_t begun_ms, first_ms;                   // in the batch, first token; 0 = not yet
+} Slot;
+
+typedef struct UserTotals {
+    uint64_t requests, refused, prompt_tokens, output_tokens;
+    uint32_t waiting_first, waiting_last; // slots that wait for a prep thread
+} UserTotals;
+
+// What the rates of the stats are made from: totals a while ago.
+typedef struct RateMark {
+    uint64_t ms, output_tokens, prompt_tokens, pictures;
+} RateMark;
+
+struct Service {
+    ServiceOptions options;
+    const Users *users;
+    Metrics *metrics;
+    SessionHandler handler;
+    uint64_t now_ms, opened_ms;
+
+    Connection *connections; // [connections_max]
+    uint32_t connection_count, connection_free;
+    uint32_t *dirty; // [connections_max]
+    uint32_t dirty_count;
+
+    Slot *slots; // [requests_max]
+    uint32_t slot_free, slot_count;
+    uint32_t settled; // list of leaders
+    uint64_t next_id;
+    uint32_t work_count; // with prep threads
+    uint32_t waiting_count;
+    uint32_t turn; // the user who is asked first for the next work
+    Admission admission;
+    Blobs blobs;
+    UserTotals *totals; // [USERS_MAX]
+    Buffer scratch;
+
+    StepReport report; // the last one
+    ServerStats stats; // counters; gauges are filled when asked
+    RateMark mark, mark_next;
+    bool failed;
+    bool draining;
+    uint64_t drain_deadline_ms;
+};
+
+// ---- service.c ----------------------------------------------------------------------------------
+
+// The session that asked, or NULL when it is gone. Marks the connection dirty.
+Session *service_session(Service *service, const Slot *leader);
+void service_mark(Service *service, Connection *connection);
+
+// ---- intake.c -----------------------------------------------------------------------------------
+
+// Accepts or refuses a generate or tokenize call and answers it. Owns `call`.
+void intake_generate(Service *service, Connection *connection, Call *call);
+void intake_tokenize(Service *service, Connection *connection, Call *call);
+
+// ---- slots.c ------------------------------------------------------------------------------------
+
+uint32_t slot_take(Service *service);              // NO_SLOT when there is none
+void slot_wait(Service *service, uint32_t leader); // for a prep thread
+void slot_start_work(Service *service);            // as long as there are threads for it
+
+// Ends the request for this reason, now or as soon as whoever has it gives it back.
+void slot_end(Service *service, uint32_t leader, DoneReason reason, Status status,
+              const char *detail);
+void slot_worked(Service *service, uint32_t leader);
+void slot_step_event(Service *service, const StepperEvent *event);
+void slot_settle_all(Service *service); // answers and frees what has ended
+
+#endif
