@@ -16,7 +16,7 @@
 enum {
     CLIENTS = 8,
     USERS = 3,
-    REQUESTS_MAX = 24, // samples in the server
+    REQUESTS_MAX = 40, // samples in the server
     CONTEXT = 400,
     WORKS = 3,
     COMMANDS = 4096,
@@ -43,16 +43,24 @@ typedef struct Client {
     uint32_t user;
     Buffer wire; // written by the server, not read by the client yet
     double reads_again_ms;
-    bool noisy; // has sent rubbish: anything may be refused from now on
+    uint32_t visit; // counts connections
 } Client;
 
 // What one generate call must get, from the sequences the service made of it.
 typedef struct Expected {
     uint32_t count; // samples seen
     uint32_t user, max_tokens;
+    uint32_t client, visit; // of the client: a connection is one visit
     int32_t ids[PEER_SAMPLES][PEER_TOKENS];
     uint32_t id_count[PEER_SAMPLES];
 } Expected;
+
+// A sequence with the stepper.
+typedef struct Running {
+    bool live;
+    uint32_t client, visit;
+    uint32_t steps_after; // since its client left
+} Running;
 
 typedef struct PendingWork {
     Work *work;
@@ -82,6 +90,7 @@ typedef struct ServerWorld {
     Client clients[CLIENTS];
     Expected expected[MARKERS];
     uint32_t marker_count;
+    Running running[REQUESTS_MAX]; // by tag of the stepper
     double now_ms, ticked_ms;
     bool calm; // nobody asks or misbehaves any more
     ServerReport *report;
@@ -128,6 +137,7 @@ static void world_command(void *context, const StepperCommand *command) {
     REQUIRE(sequence->user == e->user && sequence->new_tokens_max <= PEER_TOKENS);
     e->id_count[e->count] = fake_lone_run(&w->engine.model, sequence, e->ids[e->count]);
     e->count++;
+    w->running[command->tag] = (Running){true, e->client, e->visit, 0};
 }
 
 // ---- Opening and closing ------------------------------------------------------------------------
@@ -263,6 +273,9 @@ static void judge_sample(const ServerWorld *w, const PeerStream *stream, uint32_
         REQUIRE_MESSAGE(sample->ids[i] == e->ids[index][i], "call #%u token %u: %d, alone %d",
                         stream->marker, i, sample->ids[i], e->ids[index][i]);
     }
+    if (stream->cancelled && (sample->reason == PEER_LENGTH || sample->reason == PEER_STOP)) {
+        return; // it had ended, and the cancel dropped what was held
+    }
     switch (sample->reason) {
     case PEER_LENGTH:
         REQUIRE(sample->id_count == whole && whole == e->max_tokens);
@@ -316,7 +329,7 @@ static void client_connect(ServerWorld *w, Client *c) {
     Status status = service_connect(w->service, clock_of(w), &c->connection, &error);
     REQUIRE_MESSAGE(status == OK, "%s", error.text);
     c->connected = true;
-    c->noisy = false;
+    c->visit++;
     c->habit = dice_below(&w->dice, 2) ? HABIT_GOOD : (Habit)dice_below(&w->dice, HABIT_COUNT);
     c->user = dice_below(&w->dice, USERS);
     c->reads_again_ms = 0;
@@ -366,7 +379,10 @@ static void client_ask(ServerWorld *w, Client *c) {
         .batch = dice_once_in(d, 4),
     };
     if (peer_generate(&c->peer, &ask)) {
-        w->expected[marker] = (Expected){.user = c->user, .max_tokens = ask.max_tokens};
+        w->expected[marker] = (Expected){.user = c->user,
+                                         .max_tokens = ask.max_tokens,
+                                         .client = (uint32_t)(c - w->clients),
+                                         .visit = c->visit};
         w->marker_count++;
         w->report->asked++;
     }
@@ -374,7 +390,6 @@ static void client_ask(ServerWorld *w, Client *c) {
 
 static void client_noise(ServerWorld *w, Client *c) {
     Dice *d = &w->dice;
-    c->noisy = true;
     switch (dice_below(d, 4)) {
     case 0: // bytes
         for (uint32_t i = dice_between(d, 1, 60); i > 0; i--) {
@@ -418,7 +433,7 @@ static void client_act(ServerWorld *w, Client *c) {
     if (c->habit == HABIT_SILENT && dice_once_in(d, 30)) {
         buffer_append(&c->peer.out, "\x94", 1); // the beginning of a message
     }
-    uint32_t asks = c->habit == HABIT_FLOOD ? dice_below(d, 4) : dice_once_in(d, 6);
+    uint32_t asks = c->habit == HABIT_FLOOD ? dice_below(d, 3) : dice_once_in(d, 14);
     for (; asks > 0 && c->peer.greeted; asks--) {
         client_ask(w, c);
     }
@@ -496,6 +511,18 @@ static void run_works(ServerWorld *w) {
     }
 }
 
+// Two steps after a client has left, nothing of it is in the batch or the queue.
+static void check_left(ServerWorld *w) {
+    for (uint32_t tag = 0; tag < REQUESTS_MAX; tag++) {
+        Running *running = &w->running[tag];
+        const Client *client = &w->clients[running->client];
+        if (running->live && !(client->connected && client->visit == running->visit)) {
+            running->steps_after++;
+            REQUIRE_MESSAGE(running->steps_after <= 2, "tag %u outlives its client", tag);
+        }
+    }
+}
+
 static void run_step(ServerWorld *w) {
     stepper_tick(w->stepper, clock_of(w));
     for (uint32_t i = 0; i < w->command_count; i++) {
@@ -510,6 +537,8 @@ static void run_step(ServerWorld *w) {
     size_t count = stepper_step(w->stepper, &events);
     w->now_ms += w->engine.spent_ms - spent_ms;
     for (size_t i = 0; i < count; i++) {
+        Running *running = &w->running[events[i].tag];
+        running->live = events[i].event.finish == FINISH_NONE && events[i].kind == STEPPER_TOKEN;
         service_step_event(w->service, &events[i], clock_of(w));
     }
     const StepReport report = {.scheduler = stepper_stats(w->stepper),
@@ -518,6 +547,7 @@ static void run_step(ServerWorld *w) {
                                .last_rows = 1,
                                .failed = stepper_error(w->stepper) != NULL};
     service_step_report(w->service, &report, clock_of(w));
+    check_left(w);
 }
 
 static void flush(ServerWorld *w) {

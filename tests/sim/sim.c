@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The simulator's command: many seeds of every world, one seed again, recordings replayed.
 //
-//     sim [--seeds N] [--first N]     seeds first .. first + N - 1 (300 from 1)
+//     sim [--seeds N] [--first N]     seeds first .. first + N - 1 (300 from 1), both worlds
 //     sim --seed N [--record FILE]    one of them; the recording of its scheduler goes to FILE
 //     sim --replay FILE               a recording, from here or from `tessera serve --record`
 //     sim --fairness                  one heavy and nine light users: rows of JSON, and the bars
 #include "base/check.h"
 #include "base/file.h"
 #include "bench/row.h"
+#include "host/log.h"
 #include "scheduler/replay.h"
 #include "tests/sim/fairness.h"
+#include "tests/sim/server_world.h"
 #include "tests/sim/world.h"
 
 #include <getopt.h>
@@ -147,6 +149,56 @@ static void run_seed(uint64_t seed, const char *record_path, WorldReport *sum) {
     buffer_free(&recording);
 }
 
+// ---- The server's world -------------------------------------------------------------------------
+
+static Runtime model;
+
+static const char *const picture_files[] = {"jpeg_1x40.jpg", "png_40x1.png", "png_gray_4.png",
+                                            "exif_7.jpg", "xmp_6.webp"};
+enum { PICTURES = sizeof picture_files / sizeof picture_files[0] };
+static Buffer pictures[PICTURES + 1]; // and one that is damaged
+
+static void open_model(void) {
+    Error error = {0};
+    const RuntimeOptions options = {.model = TEST_ROOT "/examples/demo-model",
+                                    .weights = {.level = LEVEL_COUNT}};
+    REQUIRE_MESSAGE(runtime_open_weights(&options, &model, &error) == OK, "%s", error.text);
+    for (uint32_t i = 0; i < PICTURES; i++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/tests/golden/media/files/%s", TEST_ROOT, picture_files[i]);
+        REQUIRE_MESSAGE(file_read(path, 1 << 20, &pictures[i], &error) == OK, "%s", error.text);
+    }
+    buffer_append(&pictures[PICTURES], pictures[0].data, pictures[0].length / 2);
+}
+
+static void run_server_seed(uint64_t seed, ServerReport *sum) {
+    Bytes bytes[PICTURES + 1];
+    for (uint32_t i = 0; i <= PICTURES; i++) {
+        bytes[i] = (Bytes){pictures[i].data, pictures[i].length};
+    }
+    running_seed = seed;
+    server_world_run(seed, &model, bytes, PICTURES + 1, sum);
+}
+
+static void close_model(void) {
+    runtime_close(&model);
+    for (uint32_t i = 0; i <= PICTURES; i++) {
+        buffer_free(&pictures[i]);
+    }
+}
+
+static void print_server_report(const ServerReport *r) {
+    printf("server: %llu connections, %llu cut; %llu calls: %llu answered, %llu refused, "
+           "%llu cancelled, %llu expired, %llu failed, %llu left behind; %llu tokens, %llu steps, "
+           "%llu pictures, %.0f s of virtual time\n",
+           (unsigned long long)r->connections, (unsigned long long)r->cut,
+           (unsigned long long)r->asked, (unsigned long long)r->answered,
+           (unsigned long long)r->refused, (unsigned long long)r->cancelled,
+           (unsigned long long)r->expired, (unsigned long long)r->failed,
+           (unsigned long long)r->orphaned, (unsigned long long)r->tokens,
+           (unsigned long long)r->steps, (unsigned long long)r->pictures, r->virtual_ms / 1e3);
+}
+
 int main(int argc, char **argv) {
     static const struct option names[] = {{"seeds", required_argument, NULL, 'n'},
                                           {"first", required_argument, NULL, 'f'},
@@ -181,6 +233,7 @@ int main(int argc, char **argv) {
             return 2;
         }
     }
+    log_set_level("error");
     signal(SIGABRT, say_seed);
     signal(SIGSEGV, say_seed);
     WorldReport sum = {0};
@@ -188,5 +241,12 @@ int main(int argc, char **argv) {
         run_seed(seed, record_path, &sum);
     }
     print_report("scheduler", &sum);
+    ServerReport server = {0};
+    open_model();
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        run_server_seed(seed, &server);
+    }
+    close_model();
+    print_server_report(&server);
     return 0;
 }
