@@ -11,5 +11,6 @@ int bench_model(int argc, char **argv);     // prefill and decode tokens/s of a 
 int bench_media(int argc, char **argv);     // pictures/s of decode + resize + patches, one thread
 int bench_sched(int argc, char **argv);     // what plan + commit cost
 int bench_text(int argc, char **argv);      // tokenizer MB/s, one thread
+int bench_roofline(int argc, char **argv);  // predictions for cards, from counted bytes
 
 #endif

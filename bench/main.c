@@ -19,6 +19,7 @@ static const Bench benches[] = {
     {"media", bench_media, "pictures/s of decode, resize and patches on one thread"},
     {"sched", bench_sched, "what the scheduler's plan and commit cost"},
     {"text", bench_text, "tokenizer MB/s on one thread"},
+    {"roofline", bench_roofline, "what GPUs could do with the 12B: predictions, not measurements"},
 };
 
 static int usage(FILE *out) {

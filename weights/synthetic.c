@@ -161,8 +161,8 @@ static const SyntheticModel *synthetic_find(const char *name) {
     return NULL;
 }
 
-static Status synthetic_write_texts(const SyntheticModel *model, WeightsStore *store,
-                                    Error *error) {
+// config.json of the model.
+static Status synthetic_config_text(const SyntheticModel *model, Buffer *out, Error *error) {
     char layers[48 * 24] = "";
     size_t used = 0;
     for (uint32_t i = 0; i < model->layers; i++) {
@@ -173,8 +173,14 @@ static Status synthetic_write_texts(const SyntheticModel *model, WeightsStore *s
     char text[sizeof layers + 2048];
     bool tiny = model->text == CONFIG_TINY;
     snprintf(text, sizeof text, tiny ? CONFIG_TINY : CONFIG_12B, model->layers, layers);
-    buffer_append_text(&store->texts_owned[0], text);
-    if (!tiny) {
+    buffer_append_text(out, text);
+    return out->failed ? error_set(error, E_MEMORY, "no memory for a config text") : OK;
+}
+
+static Status synthetic_write_texts(const SyntheticModel *model, WeightsStore *store,
+                                    Error *error) {
+    TRY(synthetic_config_text(model, &store->texts_owned[0], error));
+    if (model->text != CONFIG_TINY) {
         buffer_append_text(&store->texts_owned[1], GENERATION_12B);
     }
     for (int i = 0; i < CONFIG_TEXT_COUNT; i++) {
@@ -186,14 +192,31 @@ static Status synthetic_write_texts(const SyntheticModel *model, WeightsStore *s
     return OK;
 }
 
+static Status synthetic_find_or_say(const char *name, const SyntheticModel **out, Error *error) {
+    *out = synthetic_find(name);
+    return *out != NULL ? OK
+                        : error_set(error, E_NOT_FOUND,
+                                    "there is no such synthetic model; there are gemma-4-12b, "
+                                    "gemma-4-12b-2l and tiny");
+}
+
+Status synthetic_config(const char *name, Gemma4Config *out, Error *error) {
+    const SyntheticModel *model;
+    TRY(synthetic_find_or_say(name, &model, error));
+    Buffer text = {0};
+    Status status = synthetic_config_text(model, &text, error);
+    if (status == OK) {
+        ConfigTexts texts = {.text = {[0] = {text.data, text.length}}};
+        status = config_parse(&texts, out, error);
+    }
+    buffer_free(&text);
+    return status;
+}
+
 Status synthetic_open(const char *name, const WeightsOptions *options, Weights *weights,
                       Error *error) {
-    const SyntheticModel *model = synthetic_find(name);
-    if (model == NULL) {
-        return error_set(error, E_NOT_FOUND,
-                         "there is no such synthetic model; there are gemma-4-12b, "
-                         "gemma-4-12b-2l and tiny");
-    }
+    const SyntheticModel *model;
+    TRY(synthetic_find_or_say(name, &model, error));
     WeightsStore *store = weights->store;
     TRY(synthetic_write_texts(model, store, error));
     TRY(config_parse(&store->texts, &weights->config, error));

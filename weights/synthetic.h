@@ -11,4 +11,7 @@
 Status synthetic_open(const char *name, const WeightsOptions *options, Weights *weights,
                       Error *error);
 
+// The same model's config alone, without making any weights. E_NOT_FOUND, E_MEMORY.
+Status synthetic_config(const char *name, Gemma4Config *out, Error *error);
+
 #endif

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+// tessera bench roofline: what the cards could do at best with the 12B, and what we expect of our
+// kernels on them. Predictions, every one, and marked so; figures that a card really gave stand
+// beside them when ci/gpu has left some under bench/results/.
+#include "base/json.h"
+#include "bench/bench.h"
+#include "bench/roofline.h"
+#include "bench/row.h"
+#include "weights/synthetic.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// What docs/cuda.md asks of the kernels: shares of bandwidth and of the mma rate.
+static const double EXPECTED_BANDWIDTH = 0.85, EXPECTED_COMPUTE = 0.55;
+enum { RESULT_BYTES_MAX = 16 << 20, GPUS_MAX = 32, CHUNK_ROWS = 2048 };
+
+typedef struct Setting {
+    const char *name;
+    WeightLevel level;
+    ActivationKind activation;
+    KvKind sliding;
+} Setting;
+
+static const Setting settings[] = {
+    {"W4A8 kv int8", LEVEL_INT4, ACTIVATION_INT8, KV_INT8},
+    {"W4A8 kv bf16", LEVEL_INT4, ACTIVATION_INT8, KV_BF16},
+    {"W4A16 kv bf16", LEVEL_INT4, ACTIVATION_BF16, KV_BF16},
+    {"W8A8 kv int8", LEVEL_INT8, ACTIVATION_INT8, KV_INT8},
+    {"bf16 kv bf16", LEVEL_BF16, ACTIVATION_BF16, KV_BF16},
+};
+
+typedef struct RooflineOptions {
+    const Card *cards[GPUS_MAX];
+    uint32_t card_count;
+    uint32_t prompt, output, group;
+    const char *results;
+} RooflineOptions;
+
+static int usage(FILE *out, int status) {
+    fprintf(out, "usage: tessera bench roofline [--gpu ID]... [--prompt 330] [--output 80] "
+                 "[--group 32] [--results bench/results]\n\n"
+                 "Predictions for gemma-4-12b from the bytes and operations of its shapes. ID is "
+                 "one of:\n");
+    for (uint32_t i = 0; i < roofline_card_count; i++) {
+        fprintf(out, "  %-10s %s\n", roofline_cards[i].id, roofline_cards[i].name);
+    }
+    return status;
+}
+
+static bool read_number(const char *text, uint32_t least, uint32_t most, uint32_t *out) {
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+    *out = (uint32_t)value;
+    return *text >= '0' && *text <= '9' && *end == '\0' && value >= least && value <= most;
+}
+
+// False with a line on stderr when an argument is not understood.
+static bool read_options(int argc, char **argv, RooflineOptions *o) {
+    *o = (RooflineOptions){.prompt = 330, .output = 80, .group = 32, .results = "bench/results"};
+    for (int i = 1; i < argc; i += 2) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        bool good = true;
+        if (strcmp(argv[i], "--gpu") == 0) {
+            const Card *card = roofline_card(value);
+            good = card != NULL && o->card_count < GPUS_MAX;
+            o->cards[good ? o->card_count++ : 0] = card;
+        } else if (strcmp(argv[i], "--prompt") == 0) {
+            good = read_number(value, 1, 1 << 18, &o->prompt);
+        } else if (strcmp(argv[i], "--output") == 0) {
+            good = read_number(value, 1, 1 << 18, &o->output);
+        } else if (strcmp(argv[i], "--group") == 0) {
+            good = read_number(value, 32, 128, &o->group);
+        } else if (strcmp(argv[i], "--results") == 0) {
+            o->results = value;
+        } else {
+            good = false;
+        }
+        if (!good) {
+            fprintf(stderr, "tessera bench roofline: '%s %s' is not understood\n", argv[i], value);
+            return false;
+        }
+    }
+    if (o->card_count == 0) {
+        for (uint32_t i = 0; i < roofline_card_count; i++) {
+            o->cards[o->card_count++] = &roofline_cards[i];
+        }
+    }
+    return true;
+}
+
+// Best captions/s that a row of ci/gpu gives for this card and setting, or 0.
+static double measured_in(const char *text, size_t length, const Card *card, const char *setting) {
+    double best = 0;
+    while (length > 0) {
+        const char *end = memchr(text, '\n', length);
+        size_t line = end != NULL ? (size_t)(end - text) : length;
+        json_t *row;
+        if (json_parse((Bytes){(const uint8_t *)text, line}, "results", &row, NULL) == OK) {
+            const char *gpu = json_string_value(json_object_get(row, "gpu"));
+            const char *what = json_string_value(json_object_get(row, "setting"));
+            double rate = json_number_value(json_object_get(row, "captions_per_second"));
+            if (gpu != NULL && what != NULL && strstr(gpu, card->name) != NULL &&
+                strcmp(what, setting) == 0 && rate > best) {
+                best = rate;
+            }
+            json_decref(row);
+        }
+        line += end != NULL;
+        text += line;
+        length -= line;
+    }
+    return best;
+}
+
+static double measured(const char *folder, const Card *card, const char *setting) {
+    DIR *directory = opendir(folder);
+    double best = 0;
+    struct dirent *entry;
+    while (directory != NULL && (entry = readdir(directory)) != NULL) {
+        if (strncmp(entry->d_name, "gpu-", 4) != 0) {
+            continue;
+        }
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        FILE *file = fopen(path, "r");
+        char *text = file != NULL ? malloc(RESULT_BYTES_MAX) : NULL;
+        if (text != NULL) {
+            size_t length = fread(text, 1, RESULT_BYTES_MAX, file);
+            double found = measured_in(text, length, card, setting);
+            best = found > best ? found : best;
+        }
+        free(text);
+        if (file != NULL) {
+            fclose(file);
+        }
+    }
+    if (directory != NULL) {
+        closedir(directory);
+    }
+    return best;
+}
+
+static void print_row(const Card *card, const Setting *setting, const Roofline *floor,
+                      const Roofline *expected, double seen) {
+    char captions[64] = "";
+    if (seen > 0) {
+        snprintf(captions, sizeof captions, "  measured %.1f", seen);
+    }
+    if (floor->batch_max == 0) {
+        fprintf(stderr, "  %-14s does not fit: weights of %.1f GB\n", setting->name,
+                floor->weight_bytes / 1e9);
+    } else {
+        fprintf(stderr, "  %-14s %7.2f %8.1f %6u %6u %9.2f %9.1f %10.1f%s\n", setting->name,
+                floor->decode_ms, floor->prefill_ms, floor->batch_max, floor->batch,
+                floor->batch_ms, floor->captions_per_second, expected->captions_per_second,
+                captions);
+    }
+    Row row = row_begin("roofline", "prediction");
+    row_text(&row, "gpu", card->name);
+    row_text(&row, "setting", setting->name);
+    row_number(&row, "weight_gb", floor->weight_bytes / 1e9);
+    row_number(&row, "request_mb", floor->request_bytes / 1e6);
+    row_number(&row, "batch_max", floor->batch_max);
+    if (floor->batch_max > 0) {
+        row_number(&row, "batch", floor->batch);
+        row_number(&row, "floor_decode_ms", floor->decode_ms);
+        row_number(&row, "floor_prefill_ms", floor->prefill_ms);
+        row_number(&row, "floor_batch_step_ms", floor->batch_ms);
+        row_number(&row, "floor_captions_per_second", floor->captions_per_second);
+        row_number(&row, "predicted_captions_per_second", expected->captions_per_second);
+        if (seen > 0) {
+            row_number(&row, "measured_captions_per_second", seen);
+        }
+    }
+    row_end(&row);
+}
+
+int bench_roofline(int argc, char **argv) {
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        return usage(stdout, 0);
+    }
+    RooflineOptions o;
+    Error error = {0};
+    Gemma4Config config;
+    if (!read_options(argc, argv, &o)) {
+        return usage(stderr, 2);
+    }
+    if (synthetic_config("gemma-4-12b", &config, &error) != OK) {
+        fprintf(stderr, "tessera bench roofline: %s\n", error.text);
+        return 3;
+    }
+    fprintf(stderr,
+            "PREDICTIONS, not measurements: gemma-4-12b, %u prompt and %u answer tokens, groups of "
+            "%u.\n'floor' divides counted bytes and operations by the card's rated speeds; "
+            "'expect' takes %.0f %% of the\nbandwidth and %.0f %% of the mma rate. Prompts and "
+            "answers one after the other; at most 256 requests.\n",
+            o.prompt, o.output, o.group, EXPECTED_BANDWIDTH * 100, EXPECTED_COMPUTE * 100);
+    for (uint32_t c = 0; c < o.card_count; c++) {
+        const Card *card = o.cards[c];
+        fprintf(stderr,
+                "\n%s (sm_%d, %.0f GB/s, bf16 %.0f, int8 %.0f T/s)\n  %-14s %7s %8s %6s %6s "
+                "%9s %9s %10s\n",
+                card->name, card->compute, card->memory_gbs, card->bf16_tflops, card->int8_tops, "",
+                "decode", "prefill", "fit", "batch", "its step", "captions", "captions");
+        fprintf(stderr, "  %-14s %7s %8s %6s %6s %9s %9s %10s\n", "", "ms", "ms", "", "", "ms",
+                "/s floor", "/s expect");
+        for (size_t s = 0; s < sizeof settings / sizeof settings[0]; s++) {
+            RooflinePlan plan = {
+                .level = settings[s].level,
+                .group = o.group,
+                .activation = settings[s].activation,
+                .kv = {[LAYER_SLIDING] = settings[s].sliding, [LAYER_FULL] = KV_BF16},
+                .prompt = o.prompt,
+                .output = o.output,
+                .chunk = CHUNK_ROWS,
+                .bandwidth_share = 1,
+                .compute_share = 1};
+            Roofline floor = roofline_of(&config, card, &plan, 0);
+            plan.bandwidth_share = EXPECTED_BANDWIDTH;
+            plan.compute_share = EXPECTED_COMPUTE;
+            Roofline expected = roofline_of(&config, card, &plan, 0);
+            print_row(card, &settings[s], &floor, &expected,
+                      measured(o.results, card, settings[s].name));
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/roofline.h"
+
+#include <math.h>
+#include <string.h>
+
+const Card roofline_cards[] = {
+#define CARD(id, name, compute, memory, bandwidth, multiprocessors, bf16, int8, kept)              \
+    {#id, name, compute, memory, bandwidth, multiprocessors, bf16, int8, kept},
+#include "bench/cards.def"
+#undef CARD
+};
+const uint32_t roofline_card_count = sizeof roofline_cards / sizeof roofline_cards[0];
+
+enum { ROOFLINE_BATCH_MAX = 256 };
+
+const Card *roofline_card(const char *id) {
+    for (uint32_t i = 0; i < roofline_card_count; i++) {
+        if (strcmp(roofline_cards[i].id, id) == 0) {
+            return &roofline_cards[i];
+        }
+    }
+    return NULL;
+}
+
+// Weights of one layer's linears.
+static double layer_weights(const Gemma4Config *config, const LayerShape *shape) {
+    double hidden = config->hidden;
+    double attention =
+        hidden * gemma4_qkv_rows(shape) + (double)shape->head_count * shape->head_dim * hidden;
+    return attention + 3.0 * hidden * config->intermediate;
+}
+
+static double linear_weights(const Gemma4Config *config) {
+    double sum = 0;
+    for (uint32_t l = 0; l < config->layer_count; l++) {
+        sum += layer_weights(config, &config->layers[l]);
+    }
+    return sum;
+}
+
+static double head_weights(const Gemma4Config *config) {
+    return (double)config->vocab_count * config->hidden;
+}
+
+static double vision_weights(const Gemma4Config *config) {
+    return config->has_vision
+               ? (double)config->vision_hidden * ((double)config->patch_values + config->hidden)
+               : 0;
+}
+
+double roofline_row_ops(const Gemma4Config *config) {
+    return 2.0 * linear_weights(config);
+}
+
+double roofline_head_ops(const Gemma4Config *config) {
+    return 2.0 * head_weights(config);
+}
+
+double roofline_attention_ops(const Gemma4Config *config, double seen) {
+    double sum = 0;
+    for (uint32_t l = 0; l < config->layer_count; l++) {
+        const LayerShape *shape = &config->layers[l];
+        double positions = shape->kind == LAYER_SLIDING ? fmin(seen, config->window) : seen;
+        sum += 4.0 * shape->head_count * shape->head_dim * positions;
+    }
+    return sum;
+}
+
+double roofline_kv_bytes(const Gemma4Config *config, const KvKind kv[LAYER_KIND_COUNT],
+                         double tokens) {
+    double sum = 0;
+    for (uint32_t l = 0; l < config->layer_count; l++) {
+        const LayerShape *shape = &config->layers[l];
+        KvKind kind = kv[shape->kind];
+        double number = kind == KV_F32 ? 4 : kind == KV_BF16 ? 2 : 1;
+        double head = shape->head_dim * number + (kind == KV_INT8 ? sizeof(float) : 0);
+        double positions = shape->kind == LAYER_SLIDING ? fmin(tokens, config->window) : tokens;
+        sum += 2.0 * shape->kv_head_count * head * positions;
+    }
+    return sum;
+}
+
+static double bytes_per_weight(WeightLevel level, uint32_t group) {
+    static const double plain[LEVEL_COUNT] = {4.0, 2.0, 1.0, 0.5};
+    return plain[level] + (level >= LEVEL_INT8 ? 2.0 / group : 0);
+}
+
+// Milliseconds of a step of `rows` rows that each see `seen` positions, of which `heads` sample.
+static double step_ms(const Gemma4Config *config, const Card *card, const RooflinePlan *plan,
+                      double weight_bytes, double rows, double seen, double heads) {
+    double rate = (plan->activation == ACTIVATION_INT8 ? card->int8_tops : card->bf16_tflops) *
+                  1e12 * plan->compute_share;
+    // Attention multiplies in bf16 whatever the weights are.
+    double attention_rate = card->bf16_tflops * 1e12 * plan->compute_share;
+    double compute_s =
+        (rows * roofline_row_ops(config) + heads * roofline_head_ops(config)) / rate +
+        rows * roofline_attention_ops(config, seen) / attention_rate;
+    double kv_bytes = heads * roofline_kv_bytes(config, plan->kv, seen);
+    double memory_s = (weight_bytes + kv_bytes) / (card->memory_gbs * 1e9 * plan->bandwidth_share);
+    return fmax(compute_s, memory_s) * 1e3;
+}
+
+Roofline roofline_of(const Gemma4Config *config, const Card *card, const RooflinePlan *plan,
+                     uint32_t batch_asked) {
+    Roofline r = {0};
+    // The embedding serves as the head and is int8 where the decoder is int4 (docs/numerics.md).
+    WeightLevel head_level = plan->level == LEVEL_INT4 ? LEVEL_INT8 : plan->level;
+    double linear_bytes = linear_weights(config) * bytes_per_weight(plan->level, plan->group);
+    double head_bytes = head_weights(config) * bytes_per_weight(head_level, plan->group);
+    double vision_bytes = vision_weights(config) * bytes_per_weight(LEVEL_BF16, 0);
+    r.step_bytes = linear_bytes + head_bytes;
+    r.weight_bytes = r.step_bytes + vision_bytes;
+    double tokens = (double)plan->prompt + plan->output;
+    double pages = ceil(tokens / KV_PAGE_TOKENS) * KV_PAGE_TOKENS;
+    r.request_bytes = roofline_kv_bytes(config, plan->kv, pages);
+    double room = (card->memory_gib - card->kept_gib) * 1073741824.0 - r.weight_bytes;
+    r.batch_max = room > r.request_bytes ? (uint32_t)(room / r.request_bytes) : 0;
+    r.batch = batch_asked != 0 ? batch_asked : ROOFLINE_BATCH_MAX;
+    r.batch = r.batch < r.batch_max ? r.batch : r.batch_max;
+
+    double middle = plan->prompt + 0.5 * plan->output;
+    double seen = 0.5 * plan->prompt; // a row of a prompt, on average
+    r.decode_ms = step_ms(config, card, plan, r.step_bytes, 1, middle, 1);
+    r.prefill_ms = step_ms(config, card, plan, r.step_bytes + vision_bytes, plan->prompt, seen, 1);
+    if (r.batch > 0) {
+        double rows = (double)r.batch * plan->prompt;
+        double chunks = ceil(rows / plan->chunk);
+        double prompts_ms = step_ms(config, card, plan, chunks * (r.step_bytes + vision_bytes),
+                                    rows, seen, r.batch);
+        r.batch_ms = step_ms(config, card, plan, r.step_bytes, r.batch, middle, r.batch);
+        r.captions_per_second = r.batch / (prompts_ms + plan->output * r.batch_ms) * 1e3;
+    }
+    return r;
+}
