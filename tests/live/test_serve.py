@@ -1,0 +1,495 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""tessera serve as its users and its administrator meet it.
+
+    tests/live/test_serve.py PROGRAM        needs python3-msgpack
+"""
+import os
+import pathlib
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+
+import live
+import msgpack
+from live import LiveTest, run
+from rpc import Client, Refused, Server, eventually, picture
+
+IDLE_CONNECTIONS = 500
+# With this seed and temperature the demo model writes more than a thousand tokens before it stops.
+LONG = {"max_tokens": 1600, "seed": 2, "sampling": {"temperature": 100}}
+
+
+def pictures(count=8):
+    return sorted(live.PICTURES.glob("[0-9]*"))[:count]
+
+
+def offline_captions(files):
+    done = run("caption", *files, "-m", live.MODEL, "-q")
+    assert done.returncode == 0, done.stderr
+    lines = (line.split("\t") for line in done.stdout.splitlines())
+    return {pathlib.Path(name): caption for name, caption in lines}
+
+
+def text_of(done):
+    return done["samples"][0]["text"].strip()
+
+
+class Serve(LiveTest):
+    def serve(self, *arguments, **more):
+        server = Server(self.folder, *arguments, **more)
+        self.enterContext(server)
+        return server
+
+    def enterContext(self, manager):  # of unittest since Python 3.11
+        value = manager.__enter__()
+        self.addCleanup(lambda: manager.__exit__(None, None, None))
+        return value
+
+    def stats(self, client):
+        return client.call("stats")["server"]
+
+    def assertEmpty(self, client):
+        """Soon no request is there and no sequence holds a page."""
+        def empty():
+            stats = self.stats(client)
+            return not any(stats[name] for name in ("preparing", "waiting", "running", "queued_tokens",
+                                                    "pages_full_used", "pages_sliding_used"))
+        self.assertTrue(eventually(empty), self.stats(client))
+
+
+class Answers(Serve):
+    def test_captions_over_the_socket_are_those_of_tessera_caption(self):
+        expected = offline_captions(pictures())
+        server = self.serve("--listen", "127.0.0.1:0")
+        for address in (server.path, server.tcp()):
+            with Client(address) as client:
+                streams = {}
+                for index, file in enumerate(pictures()):
+                    streams[file] = client.generate(picture(file), stream=index % 2 == 0), index % 2 == 0
+                for file, (stream, streamed) in streams.items():
+                    done, texts = client.done(stream)
+                    text = texts[0].strip() if streamed else text_of(done)
+                    self.assertEqual(text, expected[file])
+                    self.assertEqual(done["samples"][0]["reason"], "stop")
+                    self.assertIn(done["usage"]["image_tokens"], range(56, 71))
+                    self.assertEqual(done["usage"]["output_tokens"], done["samples"][0]["tokens"])
+
+    def test_a_picture_left_as_a_blob_is_computed_once(self):
+        server = self.serve()
+        file = pictures(1)[0]
+        with server.client() as client:
+            whole = client.complete(picture(file))
+            blob = client.call("put_blob", data=file.read_bytes())["blob"]
+            asked = [{"type": "image", "blob": blob}, {"type": "text", "text": "Describe this image."}]
+            named = client.complete(asked)
+            self.assertEqual(text_of(named), text_of(whole))
+            self.assertGreaterEqual(named["usage"]["cached_tokens"], 64)
+            other = [{"type": "image", "blob": "0" * 32}]
+            self.assertRaisesRegex(Refused, "E_BLOB", client.generate, other)
+
+    def test_ten_questions_about_one_picture_cost_one_image(self):
+        server = self.serve()
+        with server.client() as client:
+            for number in range(10):
+                client.complete(picture(pictures(1)[0], f"Question {number}?"), max_tokens=4)
+            stats = self.stats(client)
+            self.assertGreaterEqual(stats["prefix_hit_tokens"], 9 * 64)
+            self.assertLess(stats["prompt_tokens"], 2 * 64 + 10 * 20)
+
+    def test_samples_of_one_prompt_share_it_and_differ(self):
+        server = self.serve()
+        with server.client() as client:
+            request = {"seed": 3, "sampling": {"temperature": 5}, "max_tokens": 12}
+            one = client.complete(picture(pictures(1)[0]), **request)
+            before = self.stats(client)["prompt_tokens"]
+            four = client.complete(picture(pictures(2)[1]), n=4, **request)
+            computed = self.stats(client)["prompt_tokens"] - before
+            self.assertEqual(len({sample["text"] for sample in four["samples"]}), 4)
+            self.assertLess(computed, four["usage"]["prompt_tokens"] + 4 * 16)
+            again = client.complete(picture(pictures(1)[0]), n=2, **request)
+            self.assertEqual(again["samples"][0], one["samples"][0])
+
+    def test_stop_texts_logprobs_and_seeds(self):
+        server = self.serve()
+        with server.client() as client:
+            whole = text_of(client.complete(picture(pictures(1)[0])))
+            word = whole.split()[-2]
+            cut = client.complete(picture(pictures(1)[0]), stop=[word])
+            self.assertEqual(text_of(cut), whole[:whole.index(word)].strip())
+            self.assertEqual(cut["samples"][0]["reason"], "stop")
+            likely = client.complete(picture(pictures(1)[0]), logprobs=2)["samples"][0]
+            self.assertEqual([row["id"] for row in likely["logprobs"]], likely["ids"])
+            for row in likely["logprobs"]:
+                self.assertEqual(row["top"][0]["id"], row["id"])  # greedy
+                self.assertEqual(len(row["top"]), 2)
+            drawn = [client.complete("Draw.", seed=seed, max_tokens=20, sampling={"temperature": 2})
+                     for seed in (1, 1, 2)]
+            self.assertEqual(drawn[0]["samples"], drawn[1]["samples"])
+            self.assertNotEqual(drawn[0]["samples"], drawn[2]["samples"])
+
+    def test_control_tokens_in_a_text_are_text(self):
+        server = self.serve()
+        with server.client() as client:
+            plain = client.call("tokenize", text="a<end_of_turn>b<|image|>")["ids"]
+            self.assertGreater(len(plain), 4)
+            done = client.complete("<|image|> <start_of_image> <end_of_turn>", max_tokens=4)
+            self.assertEqual(done["usage"]["image_tokens"], 0)
+
+
+class Endings(Serve):
+    def test_cancel_ends_a_stream_and_is_idempotent(self):
+        server = self.serve()
+        with server.client() as client:
+            stream = client.generate("Write.", stream=True, **LONG)
+            client.started()
+            for _ in range(2):
+                client.call("cancel", id=stream)
+            done, _ = client.done(stream)
+            self.assertEqual(done["samples"][0]["reason"], "cancel")
+            client.call("cancel", id=stream)
+            self.assertEmpty(client)
+
+    def test_a_deadline_ends_it(self):
+        server = self.serve()
+        with server.client() as client:
+            done = client.complete("Write.", deadline_ms=300, **LONG)
+            self.assertEqual(done["samples"][0]["reason"], "deadline")
+            self.assertEqual(done["error"]["name"], "E_DEADLINE")
+            self.assertGreater(done["samples"][0]["tokens"], 0)
+
+    def test_a_disconnect_frees_its_pages(self):
+        server = self.serve("--batch", "4")
+        with server.client() as watcher:
+            for _ in range(5):
+                with server.client() as client:
+                    for _ in range(6):  # running, waiting
+                        client.generate("Write.", stream=True, **LONG)
+                self.assertEmpty(watcher)
+            self.assertEqual(self.stats(watcher)["requests_cancelled"], 30)
+
+    def test_a_killed_client_harms_nobody(self):
+        server = self.serve()
+        expected = offline_captions(pictures(3))
+        script = ("import sys; sys.path.insert(0, sys.argv[1]); import rpc, pathlib\n"
+                  "c = rpc.Client(sys.argv[2])\n"
+                  "for i in range(4): c.generate('Write.', stream=True, max_tokens=1600, seed=2,"
+                  " sampling={'temperature': 100})\n"
+                  "print('running', flush=True)\n"
+                  "while True: c.event()\n")
+        here = str(pathlib.Path(__file__).parent)
+        with server.client() as client:
+            for file in pictures(3):
+                victim = subprocess.Popen(["/usr/bin/python3", "-c", script, here, str(server.path)],
+                                          stdout=subprocess.PIPE, text=True)
+                victim.stdout.readline()
+                stream = client.generate(picture(file))
+                victim.kill()
+                victim.wait()
+                victim.stdout.close()
+                self.assertEqual(text_of(client.done(stream)[0]), expected[file])
+            self.assertEmpty(client)
+
+    def test_sigterm_lets_what_runs_finish(self):
+        server = self.serve("--batch", "4")
+        expected = offline_captions(pictures())
+        with server.client() as client, server.client() as idle:
+            streams = {file: client.generate(picture(file)) for file in pictures()}
+            server.process.send_signal(signal.SIGTERM)
+            name, params = idle.event()
+            self.assertEqual((name, params["name"]), ("goodbye", "E_DRAIN"))
+            self.assertIsNone(idle.receive())
+            for file, stream in streams.items():
+                self.assertEqual(text_of(client.done(stream)[0]), expected[file])
+            self.assertEqual(client.event()[0], "goodbye")
+        self.assertEqual(server.process.wait(timeout=30), 0)
+        self.assertFalse(server.path.exists())
+
+    def test_a_draining_server_accepts_nothing_and_ends_in_time(self):
+        server = self.serve("--drain", "1")
+        with server.client() as client:
+            stream = client.generate("Write.", **LONG)
+            server.process.send_signal(signal.SIGTERM)
+            eventually(lambda: client.call("health")["status"] == "draining")
+            self.assertRaisesRegex(Refused, "E_DRAIN", client.generate, "More.")
+            done, _ = client.done(stream)
+            self.assertEqual(done["error"]["name"], "E_DRAIN")
+        self.assertEqual(server.process.wait(timeout=30), 0)
+
+    def test_a_second_signal_ends_what_runs(self):
+        server = self.serve()
+        with server.client() as client:
+            stream = client.generate("Write.", stream=True, **LONG)
+            client.started()
+            server.process.send_signal(signal.SIGINT)
+            server.process.send_signal(signal.SIGINT)
+            self.assertEqual(client.done(stream)[0]["samples"][0]["reason"], "error")
+        self.assertEqual(server.process.wait(timeout=30), 0)
+
+
+class Bad(Serve):
+    """What a client does wrong is its own error, and the neighbours' answers do not change."""
+
+    def test_bad_requests_get_typed_errors(self):
+        expected = offline_captions(pictures(4))
+        server = self.serve("--context", "512")
+        png = sorted(live.PICTURES.glob("*.png"))[0].read_bytes()
+        wide = png[:16] + struct.pack(">II", 60000, 60000) + png[24:]
+        cases = [
+            ("E_IMAGE_FORMAT", picture(b"GIF89a" + b"\0" * 100), {}),
+            ("E_IMAGE_FORMAT", picture(b"\0"), {}),
+            ("E_IMAGE_DAMAGED", picture(png[:20]), {}),
+            ("E_IMAGE_TOO_LARGE", picture(wide), {}),
+            ("E_CONTEXT", "hi", {"max_tokens": 100000}),
+            ("E_ARGUMENT", "hi", {"max_tokens": 0}),
+            ("E_ARGUMENT", "hi", {"max_tokens": -1}),
+            ("E_ARGUMENT", "hi", {"n": 0}),
+            ("E_ARGUMENT", "hi", {"n": 1 << 40}),
+            ("E_ARGUMENT", "hi", {"sampling": {"temperature": float("nan")}}),
+            ("E_ARGUMENT", "hi", {"sampling": {"top_k": -(1 << 63)}}),
+            ("E_ARGUMENT", "hi", {"stop": ["x"] * 100}),
+            ("E_ARGUMENT", "hi", {"logprobs": 1 << 31}),
+            ("E_ARGUMENT", "hi", {"class": "urgent"}),
+            ("E_ARGUMENT", "hi", {"maxtokens": 4}),
+            ("E_LIMIT", [{"type": "image", "data": png}] * 20, {}),
+        ]
+        with server.client() as client, server.client() as neighbour:
+            for name, content, params in cases:
+                stream = neighbour.generate(picture(pictures(4)[len(params)]))
+                with self.subTest(name=name, params=params):
+                    with self.assertRaises(Refused) as refused:
+                        client.generate(content, **params)
+                    self.assertEqual(refused.exception.name, name, refused.exception)
+                self.assertEqual(text_of(neighbour.done(stream)[0]), expected[pictures(4)[len(params)]])
+            # What only decoding or encoding can see ends the accepted stream.
+            jpeg = pictures(1)[0].read_bytes()
+            for name, content in (("E_IMAGE_DAMAGED", picture(jpeg[:len(jpeg) // 2])),
+                                  ("E_CONTEXT", "many words " * 300)):
+                done = client.complete(content, max_tokens=8)
+                self.assertEqual(done["error"]["name"], name)
+                self.assertNotIn("0x", done["error"]["message"])
+            self.assertRaisesRegex(Refused, "E_METHOD", client.call, "shutdown")
+            self.assertEmpty(client)
+
+    def test_bytes_that_are_no_protocol_end_their_connection_only(self):
+        server = self.serve()
+        bomb = b"\xdd\xff\xff\xff\xff"  # an array of 2^32 - 1
+        for data in (b"GET / HTTP/1.1\r\n\r\n", bomb, b"\x94" * 40, msgpack.packb([0, 1, "generate", {}]),
+                     b"\xc6\xff\xff\xff\xff"):
+            with server.client(hello=False) as client:
+                client.socket.sendall(data)
+                last = None
+                while (message := client.receive()) is not None:
+                    last = message
+                self.assertTrue(last[1] == "goodbye" or last[2]["name"].startswith("E_"), last)
+        with server.client() as client:
+            self.assertEqual(client.call("health")["status"], "ok")
+
+    def test_too_many_requests_are_refused_at_once_with_a_hint(self):
+        server = self.serve("--requests", "6", "--batch", "2")
+        with server.client() as client:
+            streams = [client.generate("Write.", **LONG) for _ in range(6)]
+            with self.assertRaises(Refused) as refused:
+                client.generate("One more.")
+            self.assertEqual(refused.exception.name, "E_BUSY")
+            self.assertGreater(refused.exception.retry_after_ms, 0)
+            for stream in streams:
+                client.call("cancel", id=stream)
+            for stream in streams:
+                client.done(stream)
+            client.complete("One more.", max_tokens=2)
+
+    def test_a_reader_that_stops_does_not_stop_others(self):
+        server = self.serve("--batch", "4")
+        expected = offline_captions(pictures(2))
+        with server.client() as lazy, server.client() as client:
+            for _ in range(2):
+                lazy.send(0, lazy.next_id, "generate", {"messages": [{"role": "user", "content": "W"}],
+                                                        "stream": True, **LONG})
+                lazy.next_id += 1
+            for file in pictures(2):
+                self.assertEqual(text_of(client.complete(picture(file))), expected[file])
+
+    def test_many_idle_connections(self):
+        server = self.serve()
+        before = pathlib.Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]
+        clients = [server.client() for _ in range(IDLE_CONNECTIONS)]
+        after = pathlib.Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]
+        each = (int(after) - int(before)) * 4096 / IDLE_CONNECTIONS
+        self.assertEqual(self.stats(clients[-1])["connections"], IDLE_CONNECTIONS)
+        for client in clients[::50]:
+            client.complete("hi", max_tokens=1)
+        if "libasan" not in pathlib.Path(f"/proc/{server.process.pid}/maps").read_text():
+            self.assertLess(each, 16384, "bytes an idle connection costs")
+        for client in clients:
+            client.socket.close()
+        self.assertTrue(eventually(lambda: len(os.listdir(f"/proc/{server.process.pid}/fd")) < 50),
+                        "every descriptor is closed")
+
+
+class Users(Serve):
+    def users(self, *lines):
+        file = self.folder / "users.conf"
+        file.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        return file
+
+    def token(self, name):
+        made = run("token", name)
+        return made.stderr.splitlines()[1], made.stdout.strip()
+
+    def test_tokens_say_who_asks(self):
+        token, line = self.token("alice")
+        file = self.users(line + " in_flight_max=2 classes=interactive")
+        server = self.serve("--users", file)
+        for wrong in (None, "tessera_guess", "x" * 500):
+            with server.client(hello=False) as client:
+                params = {"version": 1} if wrong is None else {"version": 1, "token": wrong}
+                self.assertRaisesRegex(Refused, "E_AUTH", client.call, "hello", **params)
+        with server.client(token=token) as client:
+            self.assertEqual(client.hello["user"], "alice")
+            self.assertRaisesRegex(Refused, "E_ARGUMENT", client.generate, "hi", **{"class": "batch"})
+            streams = [client.generate("Write.", **LONG) for _ in range(2)]
+            with self.assertRaises(Refused) as refused:
+                client.generate("One more.")
+            self.assertEqual(refused.exception.name, "E_USER_BUSY")
+            self.assertGreater(refused.exception.retry_after_ms, 0)
+            for stream in streams:
+                client.call("cancel", id=stream)
+
+    def test_tokens_per_minute_are_counted_before_a_picture_is_decoded(self):
+        token, line = self.token("bob")
+        server = self.serve("--users", self.users(line + " tokens_per_minute=250"))
+        with server.client(token=token) as client:
+            client.complete(picture(pictures(1)[0]), max_tokens=20)
+            with self.assertRaises(Refused) as refused:
+                for _ in range(10):
+                    client.generate(picture(pictures(1)[0]), max_tokens=20)
+            self.assertEqual(refused.exception.name, "E_RATE")
+            self.assertGreater(refused.exception.retry_after_ms, 100)
+
+    def test_the_users_file_is_read_again_on_sighup(self):
+        alice, alice_line = self.token("alice")
+        bob, bob_line = self.token("bob")
+        file = self.users(alice_line)
+        server = self.serve("--users", file)
+        with server.client(token=alice) as client:
+            self.users(alice_line, bob_line)
+            server.process.send_signal(signal.SIGHUP)
+
+            def bob_may():
+                try:
+                    with server.client(token=bob):
+                        return True
+                except (Refused, EOFError):
+                    return False
+            self.assertTrue(eventually(bob_may))
+            file.write_text("nonsense\n", encoding="utf-8")
+            server.process.send_signal(signal.SIGHUP)
+            self.assertTrue(eventually(lambda: "the old ones stay" in server.log()))
+            self.assertTrue(bob_may())
+            client.complete("hi", max_tokens=1)
+
+    def test_other_machines_need_a_users_file(self):
+        done = run("serve", "-m", live.MODEL, "--listen", "0.0.0.0:0")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--users", done.stderr)
+
+
+class Administration(Serve):
+    def test_a_stale_socket_is_replaced_and_a_live_one_is_not(self):
+        path = self.folder / "tessera.sock"
+        stale = socket.socket(socket.AF_UNIX)
+        stale.bind(str(path))
+        stale.close()
+        self.serve()
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        second = run("serve", "-m", live.MODEL, "--socket", path)
+        self.assertEqual(second.returncode, 3)
+        self.assertIn("already listens", second.stderr)
+        file = self.folder / "file"
+        file.write_text("mine", encoding="utf-8")
+        self.assertEqual(run("serve", "-m", live.MODEL, "--socket", file).returncode, 2)
+        self.assertEqual(file.read_text(encoding="utf-8"), "mine")
+
+    def test_arguments_go_before_the_environment_and_that_before_the_file(self):
+        config = self.folder / "tessera.conf"
+        config.write_text("# a lab\nimages = 3\ncontext = 320 # short\nsocket-mode = 0660\n"
+                          "log-prompts = true\nblobs = 1\n", encoding="utf-8")
+        environment = dict(os.environ, TESSERA_CONTEXT="336", TESSERA_IMAGES="4")
+        server = self.serve("--config", config, "--images", "5", environment=environment)
+        with server.client() as client:
+            model = client.call("models")["models"][0]
+            self.assertEqual((model["images"], model["context"]), (5, 336))
+            client.complete("a \"quoted\" question", max_tokens=1)
+        self.assertEqual(server.path.stat().st_mode & 0o777, 0o660)
+        self.assertIn(r'text="a \"quoted\" question"', server.log())
+        config.write_text("context = many\n", encoding="utf-8")
+        wrong = run("serve", "--config", config)
+        self.assertEqual(wrong.returncode, 2)
+        self.assertIn("tessera.conf:1: --context: 'many'", wrong.stderr)
+
+    def test_the_log_tells_requests_and_no_prompt(self):
+        server = self.serve()
+        with server.client() as client:
+            client.complete("a secret question", max_tokens=1)
+        server.stop()
+        log = server.log()
+        self.assertRegex(log, r"accepted request=1 connection=\d+ user=everyone class=interactive")
+        self.assertRegex(log, r"done request=1 .*reason=length .*output_tokens=1 ")
+        self.assertNotIn("secret", log)
+
+    def test_metrics_and_health_over_http(self):
+        server = self.serve("--metrics-port", "0")
+        with server.client() as client:
+            client.complete(picture(pictures(1)[0]))
+
+            def page(url):
+                with urllib.request.urlopen(url, timeout=10) as answer:
+                    return answer.read().decode()
+            url = server.metrics()
+            self.assertTrue(eventually(
+                lambda: 'tessera_requests_finished_total{reason="stop"} 1' in page(url)))
+            self.assertEqual(page(url.replace("/metrics", "/health")).strip(), "ok")
+            client.generate("Write.", **LONG)
+            server.process.send_signal(signal.SIGTERM)
+
+            def draining():
+                try:
+                    return page(url.replace("/metrics", "/health")) is None
+                except urllib.error.HTTPError as error:
+                    return error.code == 503
+            self.assertTrue(eventually(draining))
+            server.process.send_signal(signal.SIGTERM)
+
+
+class Load(Serve):
+    def test_threads_of_clients_get_the_offline_answers(self):
+        expected = offline_captions(pictures())
+        server = self.serve("--batch", "8", "--prep-threads", "2")
+        wrong = []
+
+        def user(number):
+            with server.client() as client:
+                for turn in range(4):
+                    file = pictures()[(number + turn) % 8]
+                    if turn == 2:
+                        client.call("cancel", id=client.generate("Write.", stream=True, **LONG))
+                    done, texts = client.done(client.generate(picture(file), stream=True))
+                    if texts[0].strip() != expected[file]:
+                        wrong.append((file, texts, done))
+        threads = [threading.Thread(target=user, args=(i,)) for i in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(wrong, [])
+        with server.client() as client:
+            self.assertEmpty(client)
+
+
+if __name__ == "__main__":
+    live.main()
