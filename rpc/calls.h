@@ -98,7 +98,8 @@ typedef struct Call {
     bool notification;    // wants no answer: cancel and credit only
     uint32_t id;          // of the request
     uint64_t ticket;      // the session's name for it, for session_accept, _result, _error
-    uint64_t received_ms; // when its last byte came
+    uint64_t began_ms;    // when its first byte came
+    uint64_t received_ms; // and its last
     union {
         HelloCall hello;
         GenerateCall generate;

@@ -254,6 +254,7 @@ static bool session_hand_on(Session *session, Call *call) {
         answer_error(session, call->id, E_BUSY, text, FULL_RETRY_MS);
         return false;
     }
+    call->began_ms = session->partial_ms;
     call->received_ms = session->now_ms;
     session->handler->call(session->context, session, call);
     return true;
@@ -347,7 +348,9 @@ void session_receive(Session *session, Bytes bytes, uint64_t now_ms) {
     if (session_is_over(session)) {
         return;
     }
-    bool began = session->input.length == 0;
+    if (session->input.length == 0) {
+        session->partial_ms = now_ms;
+    }
     buffer_append(&session->input, bytes.data, bytes.length);
     size_t at = 0;
     while (!session_is_over(session)) {
@@ -365,11 +368,10 @@ void session_receive(Session *session, Bytes bytes, uint64_t now_ms) {
             break;
         }
         Buffer message = session_take_message(session, &at, length);
-        began = true; // what follows is another message
         session_message(session, &message);
+        session->partial_ms = now_ms; // what follows is another message
     }
     if (!session_is_over(session)) {
-        session->partial_ms = began ? now_ms : session->partial_ms;
         session_shift(&session->input, at);
     }
 }

@@ -267,6 +267,8 @@ static void intake_accept(Intake *in) {
     service->totals[in->ask.user].requests++;
     metrics_add(service->metrics, METRIC_REQUESTS_ACCEPTED, in->ask.class, 1);
     metrics_add(service->metrics, METRIC_USER_REQUESTS, in->ask.user, 1);
+    metrics_observe(service->metrics, METRIC_STAGE, STAGE_RECEIVE,
+                    (call->received_ms - call->began_ms) * UINT64_C(1000000));
     intake_log(in, slot);
     session_accept(in->connection->session, call, (uint64_t)slot->generation << 32 | leader);
     slot_wait(service, leader);

@@ -24,7 +24,7 @@ typedef enum MetricStage {
     STAGE_QUEUE,   // prepared, waiting for a place in the batch
     STAGE_PREFILL, // in the batch, to the first token
     STAGE_DECODE,  // one step that made tokens
-    STAGE_SEND,
+    STAGE_SEND,    // one write, from the socket's first byte to its last
     STAGE_COUNT
 } MetricStage;
 

@@ -192,6 +192,7 @@ void service_disconnect(Service *service, uint32_t connection, uint64_t now_ms) 
     Session *session = gone->session;
     session_close(session); // cancels its streams
     gone->session = NULL;
+    gone->writing = false;
     gone->generation++;
     gone->next_free = service->connection_free;
     service->connection_free = connection;
@@ -200,13 +201,22 @@ void service_disconnect(Service *service, uint32_t connection, uint64_t now_ms) 
 }
 
 Bytes service_output(Service *service, uint32_t connection) {
-    return session_output(service_connection(service, connection)->session);
+    Connection *to = service_connection(service, connection);
+    Bytes bytes = session_output(to->session);
+    if (bytes.length > 0 && !to->writing) {
+        to->writing = true;
+        to->writing_ms = service->now_ms;
+    }
+    return bytes;
 }
 
 void service_written(Service *service, uint32_t connection, size_t count, uint64_t now_ms) {
     service_at(service, now_ms);
     Connection *to = service_connection(service, connection);
     metrics_add(service->metrics, METRIC_SENT_BYTES, 0, count);
+    metrics_observe(service->metrics, METRIC_STAGE, STAGE_SEND,
+                    (now_ms - to->writing_ms) * UINT64_C(1000000));
+    to->writing = false;
     session_written(to->session, count, now_ms);
     service_mark(service, to);
     service_settle(service);
@@ -443,7 +453,7 @@ static void service_tick_connections(Service *service) {
         }
         outbox += session_bytes(connection->session);
     }
-    metrics_set(service->metrics, METRIC_OUTBOX_BYTES, 0, outbox);
+    metrics_set(service->metrics, METRIC_SESSION_BYTES, 0, outbox);
 }
 
 // A draining server says goodbye to every connection that has nothing in flight.

@@ -24,7 +24,9 @@ typedef struct Connection {
     Session *session; // NULL: free
     uint32_t index;
     uint32_t generation;
-    bool dirty; // something may be to be written, or it ends
+    bool dirty;          // something may be to be written, or it ends
+    bool writing;        // bytes are with the socket
+    uint64_t writing_ms; // since when
     uint32_t next_free;
 } Connection;
 

@@ -156,6 +156,28 @@ static void extra_picture(Buffer *out) {
     msg_put_binary(out, (Bytes){picture, sizeof picture});
 }
 
+Test(session, a_call_knows_when_its_first_and_its_last_byte_came) {
+    SessionCase c;
+    case_open(&c, NULL);
+    case_hello(&c);
+    Buffer two = case_generate(1, 0, NULL);
+    const size_t first = two.length;
+    Buffer second = case_generate(2, 0, NULL);
+    buffer_append(&two, second.data, second.length);
+    session_receive(c.session, (Bytes){two.data, 1}, 5000);
+    session_receive(c.session, (Bytes){two.data + 1, first - 2}, 6000);
+    session_receive(c.session, (Bytes){two.data + first - 1, 3}, 7500); // and 2 bytes of the other
+    session_receive(c.session, (Bytes){two.data + first + 2, two.length - first - 2}, 9000);
+    cr_assert_eq(c.call_count, 2);
+    cr_expect_eq(c.calls[0]->began_ms, 5000);
+    cr_expect_eq(c.calls[0]->received_ms, 7500);
+    cr_expect_eq(c.calls[1]->began_ms, 7500);
+    cr_expect_eq(c.calls[1]->received_ms, 9000);
+    buffer_free(&two);
+    buffer_free(&second);
+    case_close(&c);
+}
+
 Test(session, a_large_message_is_handed_on_whole_and_the_next_one_is_not_lost) {
     SessionCase c;
     case_open(&c, NULL);
