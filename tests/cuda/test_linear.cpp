@@ -6,6 +6,7 @@
 #include <math.h>
 
 static CudaContext context;
+static const size_t value_bytes[] = {4, 2, 1};
 
 static void open_context(uint64_t seed, bool profile) {
     SimtOptions options = {};
@@ -176,9 +177,143 @@ Test(linear, every_bf16_kernel_agrees_with_the_reference) {
     close_context();
 }
 
-// ---- activate -----------------------------------------------------------------------------------
+// ---- What must not change a bit -----------------------------------------------------------------
 
-static const size_t value_bytes[] = {4, 2, 1};
+static std::vector<float> run_rows(const LinearOnDevice *d, uint32_t rows) {
+    LinearOnDevice some = *d;
+    some.op.row_count = rows;
+    linear_clear(&some);
+    cr_assert_eq(cuda_linear(&context, &some.op), OK, "%s", simt_fault());
+    return linear_result(&some);
+}
+
+Test(linear, a_row_is_the_same_alone_and_in_any_crowd) {
+    open_context(4, false);
+    const LinearShape shapes[] = {
+        {LEVEL_INT4, ACTIVATION_INT8, 32, 40, 608, 70, LINEAR_PLAIN, true},
+        {LEVEL_INT8, ACTIVATION_INT8, 64, 40, 608, 70, LINEAR_PLAIN, true},
+        {LEVEL_INT4, ACTIVATION_BF16, 32, 40, 608, 70, LINEAR_GELU_MUL, false},
+        {LEVEL_BF16, ACTIVATION_BF16, 0, 40, 608, 70, LINEAR_PLAIN, true},
+    };
+    for (const LinearShape &shape : shapes) {
+        LinearCase c = linear_case_open(shape);
+        LinearOnDevice d = linear_on_device(&c);
+        std::vector<float> all = run_rows(&d, shape.m);
+        const uint32_t crowds[] = {1, 7, 8, 9, 15, 16, 17, 32, 33, 64, 65};
+        for (uint32_t rows : crowds) {
+            std::vector<float> some = run_rows(&d, rows);
+            size_t count = (size_t)rows * d.op.out_stride;
+            cr_assert(memcmp(some.data(), all.data(), count * sizeof(float)) == 0,
+                      "%s: %u rows give other bits", linear_shape_name(&shape), rows);
+            cr_assert(count == some.size() || some[count] == LINEAR_GUARD);
+        }
+        linear_off_device(&d);
+        linear_case_close(&c);
+    }
+    close_context();
+}
+
+// The cpu's fused twins keep the same chain and the same finish.
+Test(linear, integers_give_the_bits_of_the_cpu_backend) {
+    Backend cpu;
+    CpuIsa isa = cpu_isa_available(CPU_ISA_AVX512) ? CPU_ISA_AVX512 : CPU_ISA_AVX2;
+    if (!twin_open(isa, 1, &cpu)) {
+        return;
+    }
+    open_context(5, false);
+    for (uint32_t group = 32; group <= 128; group *= 2) {
+        const LinearShape shapes[] = {
+            {LEVEL_INT4, ACTIVATION_INT8, group, 70, 480, 19, LINEAR_PLAIN, true},
+            {LEVEL_INT4, ACTIVATION_INT8, group, 70, 480, 5, LINEAR_GELU_MUL, false},
+            {LEVEL_INT4, ACTIVATION_INT8, group, 70, 480, 66, LINEAR_GELU_MUL, false},
+            {LEVEL_INT8, ACTIVATION_INT8, group, 70, 480, 19, LINEAR_PLAIN, true},
+            {LEVEL_INT8, ACTIVATION_INT8, group, 70, 480, 33, LINEAR_GELU_MUL, false},
+        };
+        for (const LinearShape &shape : shapes) {
+            LinearCase c = linear_case_open(shape);
+            LinearOnDevice d = linear_on_device(&c);
+            run(&d, &shape);
+            std::vector<float> wanted(d.out_count, LINEAR_GUARD);
+            c.op.out = wanted.data();
+            cr_assert_eq(cpu.ops->linear(cpu.context, &c.op), OK);
+            cr_assert(linear_result(&d) == wanted, "%s", linear_shape_name(&shape));
+            linear_off_device(&d);
+            linear_case_close(&c);
+        }
+    }
+    close_context();
+    cpu.close(cpu.context);
+}
+
+static const LinearVariant *variant_named(const char *name) {
+    for (uint32_t i = 0; i < linear_variant_count; i++) {
+        if (strcmp(linear_variants[i].name, name) == 0) {
+            return &linear_variants[i];
+        }
+    }
+    cr_assert_fail("there is no kernel %s", name);
+    return NULL;
+}
+
+// A missing barrier or wait shows as another result under some order of threads and blocks.
+Test(linear, the_order_of_threads_changes_nothing) {
+    const char *names[] = {"linear_w4a8_g32_128x64", "linear_w4a8_g128_32x64",
+                           "linear_w8a8_g32_32x16", "linear_bf16_32x64", "linear_w4a16_g64_32x8"};
+    for (const char *name : names) {
+        const LinearVariant *v = variant_named(name);
+        std::vector<float> first;
+        for (uint64_t seed = 0; seed < 3; seed++) {
+            open_context(seed, false);
+            LinearCase c = linear_case_open(shape_of(v, 9));
+            LinearOnDevice d = linear_on_device(&c);
+            launch(v, &d);
+            std::vector<float> got = linear_result(&d);
+            first = seed == 0 ? got : first;
+            cr_assert(got == first, "%s: seed %llu", name, (unsigned long long)seed);
+            linear_off_device(&d);
+            linear_case_close(&c);
+            close_context();
+        }
+    }
+}
+
+// ---- What the hardware would count --------------------------------------------------------------
+
+// No bank conflict anywhere, and from global memory no more than 1.05 times what the tiles need:
+// weights once per block of tokens, activations once per block of outputs.
+static void check_counts(const LinearVariant *v) {
+    LinearShape shape = shape_of(v, v->tokens);
+    shape.rows = 2 * v->outputs;
+    shape.columns = 1024;
+    shape.bias = false;
+    LinearCase c = linear_case_open(shape);
+    LinearOnDevice d = linear_on_device(&c);
+    launch(v, &d);
+    const SimtReport *report = simt_report();
+    size_t weights = cuda_weight_bytes(&c.weight);
+    size_t inputs = (size_t)v->tokens * 1024 * value_bytes[v->kind];
+    double bytes = (double)report->load_sectors * 32, least = (double)(weights + 2 * inputs);
+    cr_assert_eq(report->bank_conflicts, 0, "%s: %llu conflicts", v->name,
+                 (unsigned long long)report->bank_conflicts);
+    cr_assert(bytes <= 1.05 * least, "%s reads %.0f bytes, %.0f are needed", v->name, bytes, least);
+    linear_off_device(&d);
+    linear_case_close(&c);
+}
+
+Test(linear, kernels_have_no_bank_conflicts_and_read_no_more_than_they_need) {
+    open_context(0, true);
+    for (uint32_t i = 0; i < linear_variant_count; i++) {
+        const LinearVariant *v = &linear_variants[i];
+        if (v->tokens <= 64 && v->outputs == 32) { // the larger tiles share their addresses
+            check_counts(v);
+        }
+    }
+    check_counts(variant_named("linear_w4a8_g32_128x128"));
+    check_counts(variant_named("linear_bf16_128x64"));
+    close_context();
+}
+
+// ---- activate -----------------------------------------------------------------------------------
 
 static void check_activate(ActivationKind kind, uint32_t m, uint32_t columns) {
     uint32_t in_stride = columns + 1;
