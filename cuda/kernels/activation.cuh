@@ -52,9 +52,9 @@ DEVICE void activation_store(const Activation &out, uint32_t row, float *shared,
     }
     absmax = block_max(absmax, shared);
     bool zero = absmax < ACTIVATION_ABSMAX_MIN;
-    float factor = zero ? 0.0f : 127.0f / absmax;
+    float factor = zero ? 0.0f : divide(127.0f, absmax);
     if (thread_index() == 0) {
-        global_store(out.scales + row, zero ? 0.0f : absmax / 127.0f);
+        global_store(out.scales + row, zero ? 0.0f : divide(absmax, 127.0f));
     }
     for (uint32_t i = thread_index(); i < out.stride; i += step) {
         int whole = i < out.columns ? round_to_int(value(i) * factor) : 0;

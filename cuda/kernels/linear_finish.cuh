@@ -28,7 +28,7 @@ DEVICE float linear_exp(float x) {
 DEVICE float linear_gelu(float x) {
     float cube = x * x * x;
     float inner = fmaf(cube, 0.044715f, x);
-    return x / (1.0f + linear_exp(inner * -1.5957691216057308f));
+    return divide(x, 1.0f + linear_exp(inner * -1.5957691216057308f));
 }
 
 DEVICE float linear_row_scale(const LinearArgs &args, uint32_t token) {

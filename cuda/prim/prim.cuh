@@ -40,6 +40,7 @@
 // f16_pair(low, high)       two f16 in one register, each rounded to nearest even
 // f16x2_add(a, b)           both halves, each sum rounded to nearest even
 // bf16x2_add(a, b)          both halves, each sum rounded to nearest even
+// reciprocal_near(x)        1 / x within 2 units in the last place, for normal x and result
 // byte_permute(a, selector) byte i of the result is byte (selector >> 4 i & 3) of a
 // byte_permute_two(a, b, selector)   of a for 0..3, of b for 4..7
 //
@@ -113,6 +114,21 @@ DEVICE uint16_t bf16_from_float(float value) {
 // Two bf16 in one register, `low` in the low half, as mma fragments want them.
 DEVICE uint32_t bf16_pair(float low, float high) {
     return (uint32_t)bf16_from_float(low) | (uint32_t)bf16_from_float(high) << 16;
+}
+
+// a / b rounded to nearest even, as the operator has it, for b of any size from 2^-100 and a and
+// a / b of at least 2^-100, or a = 0. The operator compiles to a call on the GPU, this does not:
+// two corrections of a near quotient, each with an exact remainder; a large b is scaled so that its
+// reciprocal is normal.
+DEVICE float divide(float a, float b) {
+    float scale = fabsf(b) > 0x1p64f ? 0x1p-64f : 1.0f;
+    a *= scale;
+    b *= scale;
+    float r = reciprocal_near(b);
+    r = fmaf(fmaf(-b, r, 1.0f), r, r);
+    float q = a * r;
+    q = fmaf(fmaf(-b, q, a), r, q);
+    return fmaf(fmaf(-b, q, a), r, q);
 }
 
 #endif

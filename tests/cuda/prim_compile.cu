@@ -30,8 +30,9 @@ extern "C" __global__ void KERNEL_BOUNDS(256, 2)
     block_sync_named(1, (int)thread_count());
     stream.word[0] += shared_load((uint32_t *)shared + (thread ^ 32)) + (uint32_t)other;
     stream.word[1] += float_to_bits(bf16_to_float(bf16_from_float(top)));
-    stream.word[3] +=
-        byte_permute(bf16x2_add(a[0], b[0]), 0x3120) + float_to_bits(f16_to_float((uint16_t)a[1]));
+    stream.word[3] += byte_permute(bf16x2_add(a[0], b[0]), 0x3120) +
+                      float_to_bits(divide(top, 3.0f)) +
+                      float_to_bits(f16_to_float((uint16_t)a[1]));
     memory_fence();
     stream.word[2] += atomic_add(counter, grid_x() + thread_warp());
     global_store(out + thread, stream);

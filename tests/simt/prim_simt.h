@@ -216,6 +216,10 @@ DEVICE void mma_f16(float d[4], const uint32_t a[4], const uint32_t b[2], const 
     simt_warp_meet(SIMT_MMA_F16, &mma, simt_run_mma_f16, SIMT_HERE);
 }
 
+// One unit off, so that nothing leans on an exact one.
+DEVICE float reciprocal_near(float x) {
+    return nextafterf(1.0f / x, 0.0f);
+}
 DEVICE float f16_to_float(uint16_t value) {
     return f16_to_f32(value);
 }
