@@ -20,7 +20,7 @@ test_packages=(
     clang libclang-rt-14-dev              # libFuzzer and the sanitizers for the fuzz targets
     clang-format clang-tidy               # ci/lint
     python3                               # live tests and checks, standard library only
-    python3-msgpack                       # and for those of the server, as an independent client
+    python3-msgpack                       # the Python client and its tests, live tests of the server
 )
 
 say() { printf '\n== %s\n' "$*"; }

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CREDIT_CHUNK = 32 }; // token events after which as many are granted
+enum { CREDIT_MAX = 1000000 }; // of one grant
 
 // A call without an answer; the method tells how to read it.
 typedef struct Pending {
@@ -36,7 +36,8 @@ struct Client {
     uint32_t pending_count, pending_capacity;
     Reading *readings;
     uint32_t reading_count, reading_capacity;
-    bool failed; // out of memory
+    uint32_t credit_chunk; // token events after which as many are granted
+    bool failed;           // out of memory
 };
 
 Status client_open(Client **out, Error *error) {
@@ -46,6 +47,7 @@ Status client_open(Client **out, Error *error) {
     }
     FrameLimits limits = frame_limits_default();
     frame_open(&(*out)->frame, &limits);
+    (*out)->credit_chunk = 1;
     return OK;
 }
 
@@ -300,12 +302,12 @@ static void read_token(Client *client, const msgpack_object *params, MsgMap *map
     while (i < client->reading_count && client->readings[i].stream != event->stream) {
         i++;
     }
-    if (i < client->reading_count && ++client->readings[i].events == CREDIT_CHUNK) {
+    if (i < client->reading_count && ++client->readings[i].events >= client->credit_chunk) {
         client->readings[i].events = 0;
         msg_put_notification(&client->output, method_rows[METHOD_CREDIT].name);
         msg_put_map(&client->output, 2);
         put_uint_pair(&client->output, "id", event->stream);
-        put_uint_pair(&client->output, "n", CREDIT_CHUNK);
+        put_uint_pair(&client->output, "n", client->credit_chunk);
     }
 }
 
@@ -352,6 +354,12 @@ static void read_response(Client *client, const Msg *msg, MsgReader *reader, Cli
     } else {
         event->kind = CLIENT_RESULT;
         event->result = msg->result;
+        if (event->method ==
+            METHOD_HELLO) { // at half of what a stream begins with, more is granted
+            MsgMap map = msg_map(reader, msg->result, "hello");
+            int64_t credit = msg_int(&map, "credit", 0, UINT32_MAX, 0);
+            client->credit_chunk = (uint32_t)num_min(num_max((size_t)credit / 2, 1), CREDIT_MAX);
+        }
         if (event->method == METHOD_GENERATE) {
             MsgMap map = msg_map(reader, msg->result, "result");
             msg_need(&map, "stream");
