@@ -5,8 +5,16 @@
 #ifndef BASE_CHECK_H
 #define BASE_CHECK_H
 
-_Noreturn void check_failed(const char *file, int line, const char *condition, const char *format,
-                            ...) __attribute__((format(printf, 4, 5)));
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+void check_failed(const char *file, int line, const char *condition, const char *format, ...)
+    __attribute__((noreturn, format(printf, 4, 5)));
+
+#ifdef __cplusplus
+}
+#endif
 
 #define REQUIRE(condition)                                                                         \
     ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition, "%s", ""))

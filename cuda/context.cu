@@ -9,6 +9,7 @@ static Status context_take(CudaContext *context, Error *error) {
     context->multiprocessors = properties.multiProcessorCount;
     CU(cudaStreamCreate(&context->stream));
     CU(cudaMalloc((void **)&context->scratch, CUDA_SCRATCH_BYTES));
+    CU(cudaMallocHost((void **)&context->staging, CUDA_STAGING_BYTES));
     CU(cudaMemsetAsync(context->scratch, 0, CUDA_SCRATCH_BYTES, context->stream));
     return OK;
 }
@@ -26,6 +27,9 @@ Status cuda_context_open(int device, CudaContext *out, Error *error) {
 void cuda_context_close(CudaContext *context) {
     if (context->scratch != NULL) {
         cudaFree(context->scratch);
+    }
+    if (context->staging != NULL) {
+        cudaFreeHost(context->staging);
     }
     if (context->stream != NULL) {
         cudaStreamDestroy(context->stream);

@@ -20,12 +20,17 @@ extern "C" {
 // CUDA_TICKET_BYTES, are zero between ops, and a kernel that counts one up leaves it at zero.
 enum { CUDA_SCRATCH_BYTES = 32 * 1024 * 1024, CUDA_TICKET_BYTES = 64 * 1024 };
 
+// Pinned host memory through which weights go to the card and the few numbers of a draw go there
+// and back. Whoever uses it waits for the stream before he gives it up.
+enum { CUDA_STAGING_BYTES = 16 * 1024 * 1024 };
+
 typedef struct CudaContext {
     int device;
     int compute; // 86 for sm_86
     int multiprocessors;
     cudaStream_t stream;
     unsigned char *scratch;            // device, CUDA_SCRATCH_BYTES
+    unsigned char *staging;            // host, CUDA_STAGING_BYTES
     const struct KernelTable *kernels; // cuda/ktable.h; NULL: the rule
     Status failed;                     // OK, or the first failure
     Error failure;

@@ -2,8 +2,8 @@
 // The one way a kernel is launched and a runtime call is checked, on the GPU and in the emulator.
 //
 //   LAUNCH(kernel, grid, block_threads, shared_bytes, stream, args)   args: one struct, by value
-//   CU(call)        a runtime call as a Status: OK or E_DEVICE with file, line and the runtime's
-//   text in `error`
+//   CU(call)        a runtime call as a Status: OK, E_MEMORY or E_DEVICE with file, line and the
+//   runtime's text in `error`
 #ifndef CUDA_LAUNCH_H
 #define CUDA_LAUNCH_H
 
@@ -44,7 +44,8 @@ static inline cudaError_t launch_kernel(const void *kernel, dim3 grid, unsigned 
     do {                                                                                           \
         cudaError_t cu_status_ = (call);                                                           \
         if (cu_status_ != cudaSuccess) {                                                           \
-            return error_set(error, E_DEVICE, "%s:%d: %s: %s", __FILE__, __LINE__, #call,          \
+            return error_set(error, cu_status_ == cudaErrorMemoryAllocation ? E_MEMORY : E_DEVICE, \
+                             "%s:%d: %s: %s", __FILE__, __LINE__, #call,                           \
                              cudaGetErrorString(cu_status_));                                      \
         }                                                                                          \
     } while (0)

@@ -205,6 +205,17 @@ typedef struct OpTable {
 #undef OP
 } OpTable;
 
+// Steps recorded once and replayed. Between begin and end ops are recorded, not run; a recording
+// has every argument of its ops baked in, so what changes from step to step must lie in device
+// memory.
+typedef struct GraphTable {
+    bool (*has)(void *context, uint64_t key);
+    Status (*begin)(void *context);
+    Status (*end)(void *context, uint64_t key); // after a begin, also when an op refused
+    Status (*launch)(void *context, uint64_t key);
+    void (*forget)(void *context); // all recordings, before what they point to is given back
+} GraphTable;
+
 typedef struct DeviceTable {
     const char *name; // "cpu avx512-vnni-bf16", "cuda sm_89 NVIDIA GeForce RTX 4090"
     // Zeroed device memory, 64-byte aligned at least; NULL when there is none left.
@@ -219,6 +230,7 @@ typedef struct DeviceTable {
     Status (*place_matrix)(void *context, const Matrix *host, Matrix *out);
     Status (*place_floats)(void *context, const float *host, size_t count, const float **out);
     uint64_t (*memory_bytes)(void *context); // free now, for the memory plan; 0 = unknown
+    const GraphTable *graphs;                // NULL: none
 } DeviceTable;
 
 typedef struct Backend {

@@ -44,6 +44,8 @@
 // byte_permute(a, selector) byte i of the result is byte (selector >> 4 i & 3) of a
 // byte_permute_two(a, b, selector)   of a for 0..3, of b for 4..7
 //
+// bits_count(x)             how many bits are set
+//
 // UNROLL                    before a loop whose arrays must live in registers
 // KERNEL_BOUNDS(threads, blocks)  the largest block, and how many of them share a multiprocessor
 //

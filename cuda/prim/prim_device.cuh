@@ -166,6 +166,9 @@ DEVICE uint32_t byte_permute_two(uint32_t a, uint32_t b, uint32_t selector) {
 DEVICE unsigned atomic_add(unsigned *pointer, unsigned value) {
     return atomicAdd(pointer, value);
 }
+DEVICE uint32_t bits_count(uint32_t x) {
+    return (uint32_t)__popc(x);
+}
 DEVICE void memory_fence() {
     __threadfence();
 }

@@ -24,7 +24,7 @@ extern "C" __global__ void KERNEL_BOUNDS(256, 2)
     mma_f16(f, a, b, f);
     warp_sync();
     float top = warp_max(warp_sum(f[0] + f[1]));
-    unsigned votes = warp_ballot(top > 0);
+    unsigned votes = bits_count(warp_ballot(top > 0));
     int other = warp_shuffle(d[0], 3) + warp_shuffle_xor(d[1], 1) + round_to_int(f[2]);
     shared_store((uint32_t *)shared + thread, votes + bf16_pair(f[2], f[3]));
     block_sync_named(1, (int)thread_count());

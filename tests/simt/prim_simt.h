@@ -259,6 +259,9 @@ DEVICE unsigned atomic_add(unsigned *pointer, unsigned value, SIMT_SITE) {
     *pointer = old + value;
     return old;
 }
+DEVICE uint32_t bits_count(uint32_t x) {
+    return (uint32_t)__builtin_popcount(x);
+}
 DEVICE void memory_fence() {
 }
 

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CUDA backend: every op as hand-written kernels, for NVIDIA GPUs from sm_80 on. Only boot
+// code, tests and benches include this.
+//
+// A failure of the device is sticky, as CUDA's own are: the first one stays, every later op returns
+// it and wait has its text. To start anew, close the backend and open it again.
+#ifndef CUDA_CUDA_H
+#define CUDA_CUDA_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "model/ops.h"
+
+typedef struct CudaOptions {
+    int device; // index among the GPUs of the machine
+} CudaOptions;
+
+// E_UNSUPPORTED: older than sm_80; E_MEMORY; E_DEVICE with the driver's text, also when there is no
+// such GPU.
+Status cuda_open(const CudaOptions *options, Backend *out, Error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

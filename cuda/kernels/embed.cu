@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// embed: the table's row of every token, times embed_scale. Rows of images are left alone.
+//
+// Tile: a block of 256 threads takes a row, a thread every 256th column; no shared memory. Bytes: a
+// row of the table, which a linear's order scatters over half sectors (twice 3840 for int8), and
+// 4 a column written. 2 operations a column.
+// promise: spills 0, calls 0
+#include "cuda/context.h"
+#include "cuda/kernels/weight.cuh"
+
+enum { THREADS = 256 };
+
+typedef struct EmbedArgs {
+    const int32_t *tokens;
+    WeightView table;
+    uint32_t columns;
+    float scale;
+    float *out;
+} EmbedArgs;
+
+KERNEL void KERNEL_BOUNDS(THREADS, 4) embed_rows(const EmbedArgs args) {
+    int32_t token = global_load(args.tokens + block_x());
+    if (token < 0) {
+        return;
+    }
+    float *out = args.out + (size_t)block_x() * args.columns;
+    for (uint32_t i = thread_index(); i < args.columns; i += THREADS) {
+        global_store(out + i, weight_value(args.table, (uint32_t)token, i) * args.scale);
+    }
+}
+
+Status cuda_embed(void *context, const OpEmbed *op) {
+    CudaContext *cuda = (CudaContext *)context;
+    if (op->row_count == 0 || cuda->failed != OK) {
+        return cuda->failed;
+    }
+    EmbedArgs args = {op->tokens, weight_view(&op->table), op->table.columns, op->scale, op->out};
+    return cuda_launched(cuda, "embed_rows",
+                         LAUNCH(embed_rows, dim3(op->row_count), THREADS, 0, cuda->stream, args));
+}

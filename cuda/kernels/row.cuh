@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// A row of f32 in shared memory and its statistics, by one block. Sums run in the order of the
+// cpu's twins (cpu/norm_lanes.h): 64 chains, column i in chain i % 64, folded in a fixed tree. So a
+// norm has the twins' bits, and int8 activations the twins' values, on every card.
+//
+// One warp sums, two chains a lane: for 3840 columns 120 shared loads and 60 dependent fmaf, about
+// what a tree over the whole block would cost in barriers.
+#ifndef CUDA_KERNELS_ROW_CUH
+#define CUDA_KERNELS_ROW_CUH
+
+#include "cuda/kernels/activation.cuh"
+
+enum { ROW_THREADS = 256, ROW_CHAINS = 64 };
+
+// What a block needs beside the row itself: a cell for the sum, a float per warp.
+typedef struct RowShared {
+    float *row;  // [columns]
+    float *cell; // one
+    float *warps;
+} RowShared;
+
+static inline size_t row_shared_bytes(uint32_t columns) {
+    return ((size_t)columns + 1) * sizeof(float) + ACTIVATION_SHARED_BYTES;
+}
+
+DEVICE RowShared row_shared(uint32_t columns) {
+    float *row = (float *)shared_base();
+    return {row, row + columns, row + columns + 1};
+}
+
+// The chains of term(x, sum so far) over the row, to every thread. Barriers on both sides: what
+// the block wrote to the row before is seen, and may be written over after.
+template <typename Term> DEVICE float row_fold(const RowShared &s, uint32_t columns, Term term) {
+    block_sync();
+    if (thread_warp() == 0) {
+        float low = 0.0f, high = 0.0f; // chains `lane` and `lane + 32`
+        uint32_t i = thread_lane();
+        for (; i + 32 < columns; i += ROW_CHAINS) {
+            low = term(shared_load(s.row + i), low);
+            high = term(shared_load(s.row + i + 32), high);
+        }
+        if (i < columns) {
+            low = term(shared_load(s.row + i), low);
+        }
+        low += warp_shuffle_xor(low, 16);
+        high += warp_shuffle_xor(high, 16);
+        float sum = low + high;
+        for (int mask = 8; mask > 0; mask /= 2) {
+            sum += warp_shuffle_xor(sum, mask);
+        }
+        if (thread_lane() == 0) {
+            shared_store(s.cell, sum);
+        }
+    }
+    block_sync();
+    return shared_load(s.cell);
+}
+
+DEVICE float row_sum(const RowShared &s, uint32_t columns) {
+    return row_fold(s, columns, [](float x, float sum) { return sum + x; });
+}
+
+DEVICE float row_sum_squares(const RowShared &s, uint32_t columns, float shift) {
+    return row_fold(s, columns, [=](float x, float sum) {
+        float centred = x - shift;
+        return fmaf(centred, centred, sum);
+    });
+}
+
+// (sum / columns + eps)^(-1/2) as the cpu has it: computed in double, rounded to f32. GeForce cards
+// do two doubles a cycle, so here it is f32 with the errors of every step carried along; the result
+// differs from the rounded double less than once in a million (tests/cuda/test_rows.cpp).
+DEVICE float row_factor(float sum, uint32_t columns, float eps) {
+    float n = (float)columns;
+    float mean = sum / n;
+    float mean_rest = fmaf(-mean, n, sum) / n;
+    float t = mean + eps;
+    float eps_part = t - mean;
+    float t_rest = (mean - (t - eps_part)) + (eps - eps_part) + mean_rest;
+    float y = 1.0f / sqrtf(t);
+    float square = y * y;
+    float square_rest = fmaf(y, y, -square);
+    float residual = fmaf(-t, square, 1.0f) - t * square_rest - t_rest * square;
+    return fmaf(0.5f * y, residual, y);
+}
+
+#endif

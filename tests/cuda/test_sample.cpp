@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sampling on the device: the tokens of the reference, which has those of transformers, for every
+// setting; rows whose prefix does not decide; damaged logits and ties; neighbours.
+#include "cuda/context.h"
+#include "cuda/paged_case.h"
+#include "ops/tolerance.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string>
+
+extern "C" {
+#include "base/prng.h"
+#include "ops/fixture.h"
+#include "unit/cpu/material.h"
+}
+
+typedef struct Device {
+    CudaContext context;
+    std::vector<void *> memory;
+} Device;
+
+static Device device_open(uint64_t seed) {
+    SimtOptions options = {};
+    options.seed = seed;
+    simt_reset(&options);
+    Device d;
+    cr_assert_eq(cuda_context_open(0, &d.context, NULL), OK);
+    return d;
+}
+
+static void device_close(Device *d) {
+    for (void *pointer : d->memory) {
+        cudaFree(pointer);
+    }
+    cuda_context_close(&d->context);
+    cr_assert_eq(simt_memory_used(), 0);
+}
+
+static void assert_close(float got, float wanted, const char *what) {
+    double allowed = TOLERANCE_LOGPROB.absolute + TOLERANCE_LOGPROB.relative * fabs((double)wanted);
+    cr_assert(fabs((double)got - (double)wanted) <= allowed, "%s: logprob %g, not %g", what,
+              (double)got, (double)wanted);
+}
+
+// `rows` rows of host logits through the op; the logits stay as they were.
+static Status sample(Device *d, const BatchSequence *const *sequences, uint32_t rows,
+                     const float *logits, uint32_t vocab, const int32_t *suppress,
+                     uint32_t suppress_count, StepSample *out) {
+    float *copy = (float *)device_copy(logits, (size_t)rows * vocab * 4, 0, &d->memory);
+    OpSample op = {rows, sequences, copy, vocab, suppress, suppress_count, out};
+    Status status = cuda_sample(&d->context, &op);
+    cudaFree(copy);
+    d->memory.pop_back();
+    return status;
+}
+
+static void assert_same(const StepSample *got, const StepSample *wanted, const char *what) {
+    cr_assert_eq(got->chosen.token, wanted->chosen.token, "%s: token %d, not %d", what,
+                 got->chosen.token, wanted->chosen.token);
+    assert_close(got->chosen.logprob, wanted->chosen.logprob, what);
+    cr_assert_eq(got->tag, wanted->tag);
+    cr_assert_eq(got->top_count, wanted->top_count, "%s", what);
+    for (uint32_t i = 0; i < got->top_count; i++) {
+        cr_assert_eq(got->top[i].token, wanted->top[i].token, "%s: top %u", what, i);
+        assert_close(got->top[i].logprob, wanted->top[i].logprob, what);
+    }
+}
+
+Test(sample, draws_the_tokens_that_transformers_would) {
+    enum { DRAWS = 4 }; // of each case; the cpu's test takes them all
+    Device d = device_open(1);
+    Fixture fixture = fixture_open("sampling/sampling.bin");
+    uint32_t case_count = fixture_u32(&fixture), draws = fixture_u32(&fixture), checked = 0;
+    for (uint32_t c = 0; c < case_count; c++) {
+        uint32_t vocab = fixture_u32(&fixture), top_k = fixture_u32(&fixture);
+        uint32_t history_count = fixture_u32(&fixture), suppressed = fixture_u32(&fixture);
+        fixture_u32(&fixture); // tokens kept, for people who read the file
+        const float *numbers = fixture_f32s(&fixture, 4);
+        const uint32_t *seed = fixture_u32s(&fixture, 2);
+        const int32_t *history = (const int32_t *)fixture_u32s(&fixture, history_count);
+        const int32_t *suppress = (const int32_t *)fixture_u32s(&fixture, suppressed);
+        const float *logits = fixture_f32s(&fixture, vocab);
+        const float *logprobs = fixture_f32s(&fixture, vocab);
+        const uint32_t *tokens = fixture_u32s(&fixture, draws);
+        for (uint32_t i = 0; i < draws && i < DRAWS; i++) {
+            if (tokens[i] == UINT32_MAX) {
+                continue; // too near a boundary to be certain
+            }
+            BatchSequence sequence = {};
+            sequence.sampling = {numbers[0], top_k,      numbers[1],
+                                 numbers[2], numbers[3], (uint64_t)seed[1] << 32 | seed[0],
+                                 5};
+            sequence.draw = i;
+            sequence.history = history;
+            sequence.history_count = history_count;
+            const BatchSequence *pointer = &sequence;
+            StepSample out;
+            cr_assert_eq(sample(&d, &pointer, 1, logits, vocab, suppress, suppressed, &out), OK,
+                         "%s", simt_fault());
+            cr_assert_eq((uint32_t)out.chosen.token, tokens[i],
+                         "case %u draw %u is %d, transformers gives %u", c, i, out.chosen.token,
+                         tokens[i]);
+            assert_close(out.chosen.logprob, logprobs[out.chosen.token], "logprob");
+            checked++;
+        }
+    }
+    cr_assert_gt(checked, case_count, "most draws are certain");
+    fixture_close(&fixture);
+    device_close(&d);
+}
+
+// temperature, top_k, top_p, min_p, penalty, seed, logprobs
+static const Sampling settings[] = {
+    {0.0f, 0, 1.0f, 0.0f, 1.0f, 1, 20},  {1.0f, 64, 0.95f, 0.0f, 1.0f, 2, 0},
+    {0.7f, 0, 0.9f, 0.0f, 1.1f, 3, 3},   {1.0f, 0, 1.0f, 0.0f, 1.0f, 4, 0},
+    {1.0f, 0, 1.0f, 0.02f, 1.0f, 5, 1},  {1.3f, 1000, 1.0f, 0.0f, 1.0f, 6, 0},
+    {0.0f, 0, 1.0f, 0.0f, 1.3f, 7, 0},   {1.0f, 9000, 0.5f, 0.0f, 1.0f, 8, 0},
+    {8.0f, 0, 0.999f, 0.0f, 1.0f, 9, 2}, // nearly flat: everything is ranked
+};
+enum { SETTING_COUNT = sizeof settings / sizeof settings[0], VOCAB = 8191 };
+
+Test(sample, every_setting_alone_and_in_a_crowd_as_the_reference) {
+    const int32_t suppress[] = {8003, 8002};
+    const int32_t history[] = {5, 5, 8190, 17, -1, 5};
+    BatchSequence sequences[SETTING_COUNT] = {};
+    const BatchSequence *pointers[SETTING_COUNT];
+    std::vector<float> logits((size_t)SETTING_COUNT * VOCAB);
+    for (uint32_t s = 0; s < SETTING_COUNT; s++) {
+        sequences[s].sampling = settings[s];
+        sequences[s].draw = 1000 + s;
+        sequences[s].history = history;
+        sequences[s].history_count = 6;
+        sequences[s].tag = s;
+        pointers[s] = &sequences[s];
+        for (uint32_t i = 0; i < VOCAB; i++) {
+            logits[(size_t)s * VOCAB + i] = prng_normal(99, s, i) * 3.0f;
+        }
+        logits[(size_t)s * VOCAB + 8002] = 29.0f; // would win
+        logits[(size_t)s * VOCAB + 5] = 14.0f;    // wins unless it is penalised
+    }
+    StepSample wanted[SETTING_COUNT], got[SETTING_COUNT], alone;
+    Backend reference;
+    cr_assert(twin_open(CPU_ISA_REFERENCE, 1, &reference));
+    std::vector<float> copy = logits;
+    OpSample op = {SETTING_COUNT, pointers, copy.data(), VOCAB, suppress, 2, wanted};
+    cr_assert_eq(reference.ops->sample(reference.context, &op), OK);
+    Device d = device_open(2);
+    cr_assert_eq(sample(&d, pointers, SETTING_COUNT, logits.data(), VOCAB, suppress, 2, got), OK,
+                 "%s", simt_fault());
+    for (uint32_t s = 0; s < SETTING_COUNT; s++) {
+        std::string what = "setting " + std::to_string(s);
+        assert_same(&got[s], &wanted[s], what.c_str());
+        if (s % 4 == 0) {
+            const float *row = logits.data() + (size_t)s * VOCAB;
+            cr_assert_eq(sample(&d, &pointers[s], 1, row, VOCAB, suppress, 2, &alone), OK);
+            cr_assert_eq(memcmp(&alone, &got[s], sizeof alone), 0, "%s: alone", what.c_str());
+        }
+    }
+    reference.close(reference.context);
+    device_close(&d);
+}
+
+Test(sample, ties_go_to_the_lowest_id_and_damaged_logits_are_passed_over) {
+    float logits[100] = {0};
+    BatchSequence greedy = {};
+    greedy.sampling.top_p = 1.0f;
+    greedy.sampling.repetition_penalty = 1.0f;
+    BatchSequence warm = greedy;
+    warm.sampling.temperature = 1.0f;
+    warm.sampling.top_k = 3;
+    const BatchSequence *cold_row = &greedy, *warm_row = &warm;
+    Device d = device_open(3);
+    StepSample out;
+    for (int i = 0; i < 100; i++) {
+        logits[i] = i == 40 || i == 71 ? 2.0f : -1.0f;
+    }
+    cr_assert_eq(sample(&d, &cold_row, 1, logits, 100, NULL, 0, &out), OK);
+    cr_assert_eq(out.chosen.token, 40);
+    logits[40] = NAN;
+    cr_assert_eq(sample(&d, &cold_row, 1, logits, 100, NULL, 0, &out), OK);
+    cr_assert_eq(out.chosen.token, 71);
+    logits[3] = INFINITY;
+    logits[5] = -INFINITY;
+    cr_assert_eq(sample(&d, &warm_row, 1, logits, 100, NULL, 0, &out), OK);
+    cr_assert_eq(out.chosen.token, 3);
+    for (int i = 0; i < 100; i++) {
+        logits[i] = i % 2 == 0 ? NAN : -INFINITY;
+    }
+    cr_assert_eq(sample(&d, &warm_row, 1, logits, 100, NULL, 0, &out), E_INTERNAL);
+    device_close(&d);
+}
+
+// More logits tie for the first place than a prefix holds: everything is sorted.
+Test(sample, a_flat_row_takes_the_lowest_id) {
+    std::vector<float> logits(VOCAB, 0.5f);
+    BatchSequence greedy = {};
+    greedy.sampling.top_p = 1.0f;
+    greedy.sampling.repetition_penalty = 1.0f;
+    greedy.sampling.logprobs = 2;
+    const BatchSequence *row = &greedy;
+    const int32_t suppress[] = {0};
+    Device d = device_open(4);
+    StepSample out;
+    cr_assert_eq(sample(&d, &row, 1, logits.data(), VOCAB, suppress, 1, &out), OK);
+    cr_assert_eq(out.chosen.token, 1);
+    cr_assert_eq(out.top[1].token, 2);
+    cr_assert_float_eq(out.chosen.logprob, -log(VOCAB - 1.0), 1e-5);
+    device_close(&d);
+}
