@@ -9,6 +9,7 @@ int bench_ops(int argc, char **argv); // GEMM per level and M, against measured 
 int bench_attention(int argc, char **argv); // paged attention, decode and prefill
 int bench_model(int argc, char **argv);     // prefill and decode tokens/s of a model
 int bench_media(int argc, char **argv);     // pictures/s of decode + resize + patches, one thread
+int bench_serve(int argc, char **argv);     // a load on a server, and the bars about serving
 int bench_sched(int argc, char **argv);     // what plan + commit cost
 int bench_text(int argc, char **argv);      // tokenizer MB/s, one thread
 int bench_roofline(int argc, char **argv);  // predictions for cards, from counted bytes

@@ -18,6 +18,7 @@ static const Bench benches[] = {
     {"model", bench_model, "prefill and decode tokens/s of a model"},
     {"media", bench_media, "pictures/s of decode, resize and patches on one thread"},
     {"sched", bench_sched, "what the scheduler's plan and commit cost"},
+    {"serve", bench_serve, "a load on a running server, and the bars about serving"},
     {"text", bench_text, "tokenizer MB/s on one thread"},
     {"roofline", bench_roofline, "what GPUs could do with the 12B: predictions, not measurements"},
 };
