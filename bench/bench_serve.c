@@ -20,7 +20,7 @@ enum { FILE_BYTES_MAX = 1 << 26, TRACE_MAX = 1 << 20 };
 static int usage(FILE *out) {
     fprintf(out,
             "usage: tessera bench serve ADDRESS [options]   (unix:PATH or HOST:PORT)\n\n"
-            "  --concurrency N   so many requests at a time (default 16), or\n"
+            "  --concurrency N   so many requests in flight (default 16), or\n"
             "  --rate R          so many a second at random times, or\n"
             "  --trace FILE      one at each time of the file: seconds, one a line\n"
             "  --seconds S       how long requests begin (default 10)\n"
