@@ -127,6 +127,19 @@ Status answer_end(Answer *answer, FinishReason reason, Error *error) {
     return answer_memory(answer, error);
 }
 
+Status answer_take_over(Answer *answer, Bytes text, Bytes thoughts, Bytes logprobs,
+                        uint32_t token_count, const char *finish, Error *error) {
+    buffer_clear(&answer->parts[ANSWER_TEXT]);
+    buffer_clear(&answer->parts[ANSWER_THOUGHT]);
+    buffer_clear(&answer->logprobs);
+    buffer_append(&answer->parts[ANSWER_TEXT], text.data, text.length);
+    buffer_append(&answer->parts[ANSWER_THOUGHT], thoughts.data, thoughts.length);
+    buffer_append(&answer->logprobs, logprobs.data, logprobs.length);
+    answer->token_count = token_count;
+    answer->finish = finish;
+    return answer_memory(answer, error);
+}
+
 bool answer_take(Answer *answer, AnswerPart *part, Bytes *text) {
     // Thoughts come before what is said after them.
     static const AnswerPart order[] = {ANSWER_THOUGHT, ANSWER_TEXT};

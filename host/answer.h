@@ -38,6 +38,11 @@ Status answer_push(Answer *answer, const SchedulerEvent *event, Error *error);
 // After the last token: what was held back belongs to the text. E_MEMORY.
 Status answer_end(Answer *answer, FinishReason reason, Error *error);
 
+// An answer that was made elsewhere, in place of begin, push and end. `finish` is kept, not copied.
+// E_MEMORY.
+Status answer_take_over(Answer *answer, Bytes text, Bytes thoughts, Bytes logprobs,
+                        uint32_t token_count, const char *finish, Error *error);
+
 // New text since the last call, part by part; false when there is none.
 bool answer_take(Answer *answer, AnswerPart *part, Bytes *text);
 

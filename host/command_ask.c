@@ -6,6 +6,7 @@
 #include "base/json_write.h"
 #include "base/num.h"
 #include "host/interrupt.h"
+#include "host/remote_runner.h"
 #include "host/runner.h"
 
 #include <string.h>
@@ -14,8 +15,12 @@ enum { ASK_QUESTION_BYTES_MAX = 16 * 1024 * 1024 };
 
 typedef struct Ask {
     const Options *options;
+    bool remote; // --server: a server computes
+    Remote server;
     Runtime runtime;
+    ModelFacts model;
     Question question;
+    const char *text; // the question
     Buffer stdin_text;
     bool asked;
     bool output_failed;
@@ -24,12 +29,12 @@ typedef struct Ask {
     Error error;
 } Ask;
 
-static Status ask_read_question(Ask *ask, const char **text, Error *error) {
+static Status ask_read_question(Ask *ask, Error *error) {
     if (ask->options->operand_count != 1) {
         return error_set(error, E_ARGUMENT, "give exactly one QUESTION, in quotes");
     }
-    *text = ask->options->operands[0];
-    if (strcmp(*text, "-") != 0) {
+    ask->text = ask->options->operands[0];
+    if (strcmp(ask->text, "-") != 0) {
         return OK;
     }
     char chunk[4096];
@@ -44,7 +49,7 @@ static Status ask_read_question(Ask *ask, const char **text, Error *error) {
                          "no question of 1 to %d bytes could be read from standard input",
                          ASK_QUESTION_BYTES_MAX - 1);
     }
-    *text = (const char *)ask->stdin_text.data;
+    ask->text = (const char *)ask->stdin_text.data;
     return OK;
 }
 
@@ -90,8 +95,6 @@ static void ask_print_json(const Ask *ask, const Request *request) {
     const Answer *answer = &request->answer;
     Buffer out = {0};
     JsonWriter json = {.out = &out};
-    char level[16];
-    runtime_level_text(&ask->runtime, level);
     json_write_open(&json, NULL, '{');
     json_write_text(&json, "answer", answer_trimmed(answer));
     if (ask->question.thinking) {
@@ -102,8 +105,8 @@ static void ask_print_json(const Ask *ask, const Request *request) {
     json_write_unsigned(&json, "tokens_image", request->prompt.image_token_count);
     json_write_unsigned(&json, "tokens_out", answer->token_count);
     json_write_real(&json, "ms", (double)(request->finished_ns - request->started_ns) * 1e-6, 6);
-    json_write_text(&json, "model", bytes_of_text(ask->runtime.weights->identity));
-    json_write_text(&json, "weights", bytes_of_text(level));
+    json_write_text(&json, "model", bytes_of_text(ask->model.identity));
+    json_write_text(&json, "weights", bytes_of_text(ask->model.level));
     json_write_unsigned(&json, "seed", ask->question.sampling.seed);
     Bytes logprobs = answer_logprobs(answer);
     if (logprobs.length > 0) {
@@ -129,19 +132,23 @@ static bool ask_finished(void *context, Request *request) {
     return true;
 }
 
-static Status ask_start(Ask *ask, PromptMaker *maker, Error *error) {
+// The model is known: what is asked of it.
+static Status ask_question(Ask *ask, Error *error) {
+    if (ask->options->values[OPT_IMAGE].list_count > 0 && !ask->model.vision) {
+        return error_set(error, E_UNSUPPORTED, "%s: this model has no eyes (no vision tensors)",
+                         ask->model.name);
+    }
+    return question_read(ask->options, &ask->model, ask->text, true, &ask->question, error);
+}
+
+static Status ask_start_here(Ask *ask, PromptMaker *maker, Error *error) {
     RuntimeOptions options;
-    const char *text = NULL;
-    TRY(ask_read_question(ask, &text, error));
     TRY(runtime_options_read(ask->options, &options, error));
     TRY(runtime_open(&options, &ask->runtime, error));
-    uint32_t image_count = ask->options->values[OPT_IMAGE].list_count;
-    if (image_count > 0 && !ask->runtime.weights->config.has_vision) {
-        return error_set(error, E_UNSUPPORTED, "%s: this model has no eyes (no vision tensors)",
-                         options.model);
-    }
-    TRY(question_read(ask->options, &ask->runtime, text, true, &ask->question, error));
+    ask->model = model_facts_here(&ask->runtime, ask->options);
+    TRY(ask_question(ask, error));
     *maker = prompt_maker(&ask->runtime);
+    uint32_t image_count = ask->options->values[OPT_IMAGE].list_count;
     Sizes sizes = {.batch = 1, .waiting = 1, .images = image_count, .context = options.context};
     if (sizes.context == 0) {
         uint32_t tokens;
@@ -152,25 +159,50 @@ static Status ask_start(Ask *ask, PromptMaker *maker, Error *error) {
     return runtime_start(&ask->runtime, &sizes, error);
 }
 
-static Exit ask_run(Ask *ask) {
-    Error error = {0};
-    PromptMaker maker = {0};
+static Status ask_start_there(Ask *ask, Error *error) {
+    TRY(remote_open_model(ask->options, &ask->server, &ask->model, error));
+    return ask_question(ask, error);
+}
+
+static Status ask_work_here(Ask *ask, const PromptMaker *maker, Error *error) {
     StepLoopStats stats = {0};
-    interrupt_install();
-    Status status = ask_start(ask, &maker, &error);
-    if (status != OK) {
-        return command_fail("ask", &error, command_start_exit(status));
-    }
     const RunnerOptions runner = {
         .runtime = &ask->runtime,
         .prep_threads = 1,
-        .prep = {.maker = &maker, .limits = media_limits_default()},
+        .prep = {.maker = maker, .limits = media_limits_default()},
         .next = ask_next,
         .text = ask_text,
         .finished = ask_finished,
         .context = ask,
     };
-    status = runner_run(&runner, &stats, &error);
+    return runner_run(&runner, &stats, error);
+}
+
+static Status ask_work_there(Ask *ask, Error *error) {
+    RemoteRunnerStats stats = {0};
+    const RemoteRunnerOptions runner = {
+        .remote = &ask->server,
+        .in_flight = 1,
+        .next = ask_next,
+        .text = ask_text,
+        .finished = ask_finished,
+        .context = ask,
+    };
+    return remote_runner_run(&runner, &stats, error);
+}
+
+static Exit ask_run(Ask *ask) {
+    Error error = {0};
+    PromptMaker maker = {0};
+    interrupt_install();
+    Status status = ask_read_question(ask, &error);
+    if (status == OK) {
+        status = ask->remote ? ask_start_there(ask, &error) : ask_start_here(ask, &maker, &error);
+    }
+    if (status != OK) {
+        return command_fail("ask", &error, command_start_exit(status));
+    }
+    status = ask->remote ? ask_work_there(ask, &error) : ask_work_here(ask, &maker, &error);
     if (interrupt_asked()) {
         ask_end_line(ask, ANSWER_THOUGHT);
         ask_end_line(ask, ANSWER_TEXT);
@@ -190,8 +222,13 @@ static Exit ask_run(Ask *ask) {
 }
 
 Exit command_ask(const Options *options) {
-    Ask ask = {.options = options};
+    Ask ask = {
+        .options = options,
+        .remote = options->values[OPT_SERVER].given,
+        .server.socket.fd = -1,
+    };
     Exit result = ask_run(&ask);
+    remote_close(&ask.server);
     runtime_close(&ask.runtime);
     buffer_free(&ask.stdin_text);
     return result;

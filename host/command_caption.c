@@ -11,6 +11,7 @@
 #include "host/journal.h"
 #include "host/log.h"
 #include "host/progress.h"
+#include "host/remote_runner.h"
 #include "host/runner.h"
 
 #include <inttypes.h>
@@ -30,13 +31,20 @@ typedef struct Outcome {
     JournalPlace place;
 } Outcome;
 
+typedef RemoteRunnerStats CaptionStats;
+
+enum { CAPTION_IN_FLIGHT = 64 }; // requests at a server, where --batch does not say
+
 typedef struct Caption {
     const Options *options;
     Inputs inputs;
     Journal *journal; // NULL without -o
+    bool remote;      // --server: a server computes
+    Remote server;
     Runtime runtime;
+    ModelFacts model;
     Question question;
-    char prompt_hash[33], settings_hash[33], level[16];
+    char prompt_hash[33], settings_hash[33];
     Outcome *outcomes; // [inputs.count]
     size_t next;
     Arena texts;
@@ -52,8 +60,8 @@ static Record caption_record(const Caption *job, const Request *request) {
         .id = request->content[0] != '\0' ? request->content : NULL,
         .prompt = job->prompt_hash,
         .settings = job->settings_hash,
-        .model = job->runtime.weights->identity,
-        .weights = job->level,
+        .model = job->model.identity,
+        .weights = job->model.level,
         .seed = job->question.sampling.seed,
     };
 }
@@ -275,9 +283,7 @@ static uint32_t caption_prep_threads(const Caption *job) {
     return asked != 0 ? asked : (uint32_t)num_max(uv_available_parallelism() / 4, 1);
 }
 
-static Status caption_start(Caption *job, PromptMaker *maker, Error *error) {
-    RuntimeOptions options;
-    TRY(runtime_options_read(job->options, &options, error));
+static Status caption_open_journal(Caption *job, Error *error) {
     const char *output = job->options->values[OPT_OUTPUT].text;
     if (output != NULL) {
         TRY(journal_open(output, &job->journal, error));
@@ -286,15 +292,28 @@ static Status caption_start(Caption *job, PromptMaker *maker, Error *error) {
                       journal_cut_bytes(job->journal));
         }
     }
-    TRY(runtime_open(&options, &job->runtime, error));
-    if (!job->runtime.weights->config.has_vision) {
+    return OK;
+}
+
+// The model is known: what is asked of it.
+static Status caption_question(Caption *job, Error *error) {
+    if (!job->model.vision) {
         return error_set(error, E_UNSUPPORTED, "%s: this model has no eyes (no vision tensors)",
-                         options.model);
+                         job->model.name);
     }
-    TRY(question_read(job->options, &job->runtime, job->options->values[OPT_PROMPT].text, false,
+    TRY(question_read(job->options, &job->model, job->options->values[OPT_PROMPT].text, false,
                       &job->question, error));
-    question_hashes(&job->question, &job->runtime, job->prompt_hash, job->settings_hash);
-    runtime_level_text(&job->runtime, job->level);
+    question_hashes(&job->question, &job->model, job->prompt_hash, job->settings_hash);
+    return OK;
+}
+
+static Status caption_start_here(Caption *job, PromptMaker *maker, Error *error) {
+    RuntimeOptions options;
+    TRY(runtime_options_read(job->options, &options, error));
+    TRY(caption_open_journal(job, error));
+    TRY(runtime_open(&options, &job->runtime, error));
+    job->model = model_facts_here(&job->runtime, job->options);
+    TRY(caption_question(job, error));
     *maker = prompt_maker(&job->runtime);
     uint32_t prompt_tokens;
     TRY(prompt_count(maker, &job->question, 1, &prompt_tokens, error));
@@ -309,6 +328,12 @@ static Status caption_start(Caption *job, PromptMaker *maker, Error *error) {
                                                KV_PAGE_TOKENS);
     }
     return runtime_start(&job->runtime, &sizes, error);
+}
+
+static Status caption_start_there(Caption *job, Error *error) {
+    TRY(caption_open_journal(job, error));
+    TRY(remote_open_model(job->options, &job->server, &job->model, error));
+    return caption_question(job, error);
 }
 
 static Status caption_html(const Caption *job, double pictures_per_second, Error *error) {
@@ -328,8 +353,8 @@ static Status caption_html(const Caption *job, double pictures_per_second, Error
         };
     }
     const HtmlSheet sheet = {
-        .model = job->runtime.options.model,
-        .weights = job->level,
+        .model = job->model.name,
+        .weights = job->model.level,
         .prompt = job->question.text,
         .rows = rows,
         .row_count = job->inputs.count,
@@ -341,7 +366,7 @@ static Status caption_html(const Caption *job, double pictures_per_second, Error
     return status;
 }
 
-static void caption_summary(const Caption *job, const StepLoopStats *stats, double seconds) {
+static void caption_summary(const Caption *job, const CaptionStats *stats, double seconds) {
     const Progress *p = &job->progress;
     uint64_t worked = p->done - p->skipped;
     fprintf(stderr, "%" PRIu64 " of %zu pictures: %" PRIu64 " captioned, %" PRIu64 " error%s",
@@ -358,7 +383,7 @@ static void caption_summary(const Caption *job, const StepLoopStats *stats, doub
     fputc('\n', stderr);
 }
 
-static Exit caption_end(Caption *job, Status status, const StepLoopStats *stats, Error *error) {
+static Exit caption_end(Caption *job, Status status, const CaptionStats *stats, Error *error) {
     double seconds = progress_seconds(&job->progress);
     uint64_t worked = job->progress.done - job->progress.skipped;
     bool quiet = job->options->values[OPT_QUIET].given;
@@ -376,7 +401,11 @@ static Exit caption_end(Caption *job, Status status, const StepLoopStats *stats,
         return EXIT_INTERRUPTED;
     }
     if (status != OK) {
-        return command_fail("caption", error, EXIT_START);
+        command_fail("caption", error, EXIT_START);
+        if (job->remote && job->journal != NULL) {
+            fprintf(stderr, "tessera caption: the same command goes on where it stopped\n");
+        }
+        return EXIT_START;
     }
     if (job->options->values[OPT_HTML].text != NULL &&
         caption_html(job, (double)worked / seconds, error) != OK) {
@@ -388,39 +417,69 @@ static Exit caption_end(Caption *job, Status status, const StepLoopStats *stats,
     return job->progress.errors > 0 ? EXIT_ITEMS : EXIT_GOOD;
 }
 
-static Exit caption_run(Caption *job) {
-    Error error = {0};
-    PromptMaker maker = {0};
-    StepLoopStats stats = {0};
-    if (caption_gather(job, &error) != OK) {
-        return command_fail("caption", &error, EXIT_USAGE);
-    }
-    interrupt_install();
-    Status status = caption_start(job, &maker, &error);
-    if (status != OK) {
-        return command_fail("caption", &error, command_start_exit(status));
-    }
+static Status caption_work_here(Caption *job, const PromptMaker *maker, CaptionStats *stats,
+                                Error *error) {
     const RunnerOptions runner = {
         .runtime = &job->runtime,
         .prep_threads = caption_prep_threads(job),
-        .prep = {&maker, media_limits_default(), caption_wanted, job},
+        .prep = {maker, media_limits_default(), caption_wanted, job},
         .next = caption_next,
         .finished = caption_finished,
         .tick = caption_tick,
         .context = job,
     };
+    StepLoopStats loop = {0};
+    Status status = runner_run(&runner, &loop, error);
+    *stats = (CaptionStats){loop.tokens_in, loop.tokens_out};
+    return status;
+}
+
+static Status caption_work_there(Caption *job, CaptionStats *stats, Error *error) {
+    const OptionValue *batch = &job->options->values[OPT_BATCH];
+    const RemoteRunnerOptions runner = {
+        .remote = &job->server,
+        .in_flight = batch->given ? (uint32_t)batch->number : CAPTION_IN_FLIGHT,
+        .batch = true,
+        .next = caption_next,
+        .wanted = caption_wanted,
+        .finished = caption_finished,
+        .tick = caption_tick,
+        .context = job,
+    };
+    return remote_runner_run(&runner, stats, error);
+}
+
+static Exit caption_run(Caption *job) {
+    Error error = {0};
+    PromptMaker maker = {0};
+    CaptionStats stats = {0};
+    if (caption_gather(job, &error) != OK) {
+        return command_fail("caption", &error, EXIT_USAGE);
+    }
+    interrupt_install();
+    Status status =
+        job->remote ? caption_start_there(job, &error) : caption_start_here(job, &maker, &error);
+    if (status != OK) {
+        return command_fail("caption", &error, command_start_exit(status));
+    }
     progress_begin(&job->progress, job->inputs.count, !job->options->values[OPT_QUIET].given);
-    status = runner_run(&runner, &stats, &error);
+    status = job->remote ? caption_work_there(job, &stats, &error)
+                         : caption_work_here(job, &maker, &stats, &error);
     return caption_end(job, status, &stats, &error);
 }
 
 Exit command_caption(const Options *options) {
-    Caption job = {.options = options};
+    Caption job = {
+        .options = options,
+        .remote = options->values[OPT_SERVER].given,
+        .server.socket.fd = -1,
+    };
     Exit result = caption_run(&job);
     Error error = {0};
     if (journal_close(job.journal, &error) != OK) {
         result = command_fail("caption", &error, EXIT_START);
     }
+    remote_close(&job.server);
     runtime_close(&job.runtime);
     arena_free(&job.texts);
     free(job.outcomes);

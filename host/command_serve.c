@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/num.h"
 #include "host/log.h"
+#include "host/model_facts.h"
 #include "host/server/server.h"
 
 #include <stdlib.h>
@@ -17,7 +18,7 @@ typedef struct Serve {
     const Options *options;
     Runtime runtime;
     PromptMaker maker;
-    char level[16];
+    ModelFacts model;
 } Serve;
 
 static uint32_t serve_number(const Serve *serve, OptionId id) {
@@ -34,28 +35,25 @@ static const char *serve_socket(const Serve *serve) {
 
 static ModelResult serve_model(Serve *serve) {
     const Runtime *runtime = &serve->runtime;
-    const OptionValue *v = serve->options->values;
-    const GenerationDefaults *generation = &runtime->weights->config.generation;
-    bool drawn = generation->do_sample;
-    const char *name = strrchr(runtime->options.model, '/');
-    runtime_level_text(runtime, serve->level);
+    serve->model = model_facts_here(runtime, serve->options);
+    const ModelFacts *model = &serve->model;
     return (ModelResult){
-        .name = bytes_of_text(name != NULL && name[1] != '\0' ? name + 1 : runtime->options.model),
-        .identity = bytes_of_text(runtime->weights->identity),
-        .weights = bytes_of_text(serve->level),
-        .activations = bytes_of_text(v[OPT_ACTIVATIONS].text),
-        .kv = bytes_of_text(v[OPT_KV].text),
+        .name = bytes_of_text(model->name),
+        .identity = bytes_of_text(model->identity),
+        .weights = bytes_of_text(model->level),
+        .activations = bytes_of_text(model->activations),
+        .kv = bytes_of_text(model->kv),
         .context = runtime->sizes.context,
         .images = runtime->sizes.images,
-        .vision = runtime->weights->config.has_vision,
-        .budget = runtime_image_budget(runtime),
+        .vision = model->vision,
+        .budget = model->budget,
         .sampling =
             {
-                .temperature = drawn ? (double)generation->temperature : 0,
-                .top_k = drawn ? generation->top_k : 0,
-                .top_p = drawn ? (double)generation->top_p : 1,
-                .min_p = drawn ? (double)generation->min_p : 0,
-                .repetition_penalty = (double)generation->repetition_penalty,
+                .temperature = (double)model->sampling.temperature,
+                .top_k = model->sampling.top_k,
+                .top_p = (double)model->sampling.top_p,
+                .min_p = (double)model->sampling.min_p,
+                .repetition_penalty = (double)model->sampling.repetition_penalty,
             },
     };
 }

@@ -3,7 +3,6 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/hash.h"
 
 static Status prep_image(Prep *prep, Request *request, Bytes file, uint32_t index) {
     Status status = media_load(file, &prep->rules->limits, request->question->budget,
@@ -29,26 +28,12 @@ static Status prep_read(Prep *prep, Request *request, uint32_t index, Bytes *fil
     return status;
 }
 
-// With several pictures the hash is that of their hashes in order.
-static void prep_add_content(Request *request, Bytes file, uint32_t index) {
-    Hash128 hash = hash128(file);
-    if (index > 0) {
-        char both[66];
-        hash128_text(hash, both + 33);
-        for (int i = 0; i < 33; i++) {
-            both[i] = request->content[i];
-        }
-        hash = hash128((Bytes){(const uint8_t *)both, sizeof both});
-    }
-    hash128_text(hash, request->content);
-}
-
 static Status prep_images(Prep *prep, Request *request) {
     for (uint32_t i = 0; i < request->image_count; i++) {
         Bytes file;
         Status status = prep_read(prep, request, i, &file);
         if (status == OK) {
-            prep_add_content(request, file, i);
+            request_add_content(request, file, i);
         } else {
             request->content[0] = '\0';
         }

@@ -3,18 +3,18 @@
 
 #include "base/bytes.h"
 
-Status question_read(const Options *options, const Runtime *runtime, const char *text,
+Status question_read(const Options *options, const ModelFacts *model, const char *text,
                      bool as_model, Question *out, Error *error) {
     const OptionValue *v = options->values;
-    const GenerationDefaults *model = &runtime->weights->config.generation;
-    bool drawn = as_model && model->do_sample && !v[OPT_TEMPERATURE].given;
+    const Sampling *own = &model->sampling;
+    bool drawn = as_model && own->temperature > 0 && !v[OPT_TEMPERATURE].given;
     Sampling sampling = {
-        .temperature = drawn ? model->temperature : (float)v[OPT_TEMPERATURE].real,
-        .top_k = drawn ? model->top_k : 0,
-        .top_p = drawn ? model->top_p : 1.0f,
-        .min_p = drawn && !v[OPT_MIN_P].given ? model->min_p : (float)v[OPT_MIN_P].real,
+        .temperature = drawn ? own->temperature : (float)v[OPT_TEMPERATURE].real,
+        .top_k = drawn ? own->top_k : 0,
+        .top_p = drawn ? own->top_p : 1.0f,
+        .min_p = drawn && !v[OPT_MIN_P].given ? own->min_p : (float)v[OPT_MIN_P].real,
         .repetition_penalty = as_model && !v[OPT_REPETITION_PENALTY].given
-                                  ? model->repetition_penalty
+                                  ? own->repetition_penalty
                                   : (float)v[OPT_REPETITION_PENALTY].real,
         .seed = v[OPT_SEED].number,
         .logprobs = (uint32_t)v[OPT_LOGPROBS].number,
@@ -29,7 +29,7 @@ Status question_read(const Options *options, const Runtime *runtime, const char 
         .system = v[OPT_SYSTEM].text,
         .text = text,
         .thinking = v[OPT_THINKING].given,
-        .budget = runtime_image_budget(runtime),
+        .budget = v[OPT_BUDGET].given ? (uint32_t)v[OPT_BUDGET].number : model->budget,
         .new_tokens_max = (uint32_t)v[OPT_MAX_TOKENS].number,
         .sampling = sampling,
     };
@@ -52,7 +52,7 @@ static void question_hash_text(const Buffer *text, char out[33]) {
     hash128_text(hash128((Bytes){text->data, text->length}), out);
 }
 
-void question_hashes(const Question *question, const Runtime *runtime, char prompt[33],
+void question_hashes(const Question *question, const ModelFacts *model, char prompt[33],
                      char settings[33]) {
     Buffer text = {0};
     buffer_printf(&text, "%s%c%s%c%d", question->system != NULL ? question->system : "", '\0',
@@ -60,12 +60,10 @@ void question_hashes(const Question *question, const Runtime *runtime, char prom
     question_hash_text(&text, prompt);
     buffer_clear(&text);
     const Sampling *s = &question->sampling;
-    char level[16];
-    runtime_level_text(runtime, level);
-    buffer_printf(&text, "%u %u %a %u %a %a %a %llu %u %s %d %d", question->budget,
+    buffer_printf(&text, "%u %u %a %u %a %a %a %llu %u %s %s %s", question->budget,
                   question->new_tokens_max, (double)s->temperature, s->top_k, (double)s->top_p,
                   (double)s->min_p, (double)s->repetition_penalty, (unsigned long long)s->seed,
-                  s->logprobs, level, runtime->options.activation, runtime->options.kv);
+                  s->logprobs, model->level, model->activations, model->kv);
     for (uint32_t i = 0; i < question->stop_count; i++) {
         buffer_append_byte(&text, '\0');
         buffer_append(&text, question->stops[i].data, question->stops[i].length);

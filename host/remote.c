@@ -69,8 +69,15 @@ static Status remote_hello(const Options *options, Remote *remote, Error *error)
         uint32_t call = client_hello(remote->client, (Bytes){token.data, token.length},
                                      "tessera " TESSERA_VERSION);
         status = remote_wait(remote, call, &event, error);
+        ClientHello hello;
+        if (status == OK) {
+            status = client_read_hello(event.result, &hello, error);
+        }
         if (status != OK) {
             error_prefix(error, status, "%s", remote->address);
+        } else {
+            remote->in_flight = hello.in_flight;
+            remote->message_bytes = hello.message_bytes;
         }
     }
     buffer_free(&token);
@@ -84,6 +91,32 @@ Status remote_open(const Options *options, Remote *out, Error *error) {
         remote_close(out);
     }
     return status;
+}
+
+// What is decided where the model runs.
+static Status remote_check_options(const Options *options, Error *error) {
+    static const OptionId local[] = {OPT_MODEL,       OPT_WEIGHTS, OPT_GROUP,  OPT_ACTIVATIONS,
+                                     OPT_KV,          OPT_CONTEXT, OPT_MEMORY, OPT_DEVICE,
+                                     OPT_STEP_TOKENS, OPT_ISA,     OPT_THREADS};
+    for (size_t i = 0; i < sizeof local / sizeof local[0]; i++) {
+        if (options->values[local[i]].given) {
+            return error_set(error, E_ARGUMENT,
+                             "--%s says how a model is run here; with --server the server decides",
+                             option_rows[local[i]].name);
+        }
+    }
+    return OK;
+}
+
+Status remote_open_model(const Options *options, Remote *out, ModelFacts *model, Error *error) {
+    ClientEvent event;
+    ClientModel there;
+    TRY(remote_check_options(options, error));
+    TRY(remote_open(options, out, error));
+    TRY(remote_call(out, METHOD_MODELS, &event, error));
+    TRY(client_read_model(event.result, &there, error));
+    *model = model_facts_there(&there);
+    return OK;
 }
 
 void remote_close(Remote *remote) {

@@ -37,4 +37,8 @@ typedef struct Request {
 Status request_open(Request *request, uint32_t images_max, Error *error); // E_MEMORY
 void request_free(Request *request, uint32_t images_max);
 
+// Puts picture `index`, the next one, into `content`; with several the hash is that of their hashes
+// in order.
+void request_add_content(Request *request, Bytes file, uint32_t index);
+
 #endif

@@ -21,8 +21,8 @@ enum {
     CALL_PARTS_MAX = 256,  // of one message
     CALL_IMAGES_MAX = 64,  // of one call
     CALL_SAMPLES_MAX = 16, // n of generate
-    CALL_STOPS_MAX = 16,
-    CALL_STOP_BYTES_MAX = 256,
+    CALL_STOPS_MAX = 64,
+    CALL_STOP_BYTES_MAX = 1024,
     CALL_LOGPROBS_MAX = 20,
     CALL_TOKENS_MAX = 1048576,
     CALL_TEXT_BYTES_MAX = 4 << 20,
