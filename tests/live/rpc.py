@@ -37,7 +37,11 @@ class Client:
             params = {"version": 1, "client": "tests/live"}
             if token is not None:
                 params["token"] = token
-            self.hello = self.call("hello", **params)
+            try:
+                self.hello = self.call("hello", **params)
+            except (Refused, EOFError):
+                self.socket.close()
+                raise
 
     def __enter__(self):
         return self
