@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -403,6 +404,22 @@ static bool server_page_health(void *context, Buffer *out) {
     return health == HEALTH_OK;
 }
 
+// A descriptor for every connection, if the system lets us have them.
+static void server_raise_descriptors(uint32_t connections_max) {
+    enum { OTHER_DESCRIPTORS = 64 };
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)connections_max + OTHER_DESCRIPTORS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted) {
+        log_event(LOG_WARN, "descriptors",
+                  "limit=%" PRIu64 " connections=%u note=\"raise ulimit -n, or LimitNOFILE\"",
+                  (uint64_t)limit.rlim_cur, connections_max);
+    }
+}
+
 static Status server_open_loop(Server *server, Error *error) {
     TRY(server_uv(uv_loop_init(&server->loop), "the event loop", error));
     server->loop_open = true;
@@ -454,6 +471,7 @@ static Status server_open_service(Server *server, Runtime *runtime, Error *error
 static Status server_start(Server *server, Runtime *runtime, Error *error) {
     const ServerOptions *options = server->options;
     char address[64] = "";
+    server_raise_descriptors(options->service.connections_max);
     TRY(server_open_loop(server, error));
     TRY(server_open_users(server, error));
     TRY(server_open_service(server, runtime, error));

@@ -217,6 +217,8 @@ void service_written(Service *service, uint32_t connection, size_t count, uint64
     metrics_observe(service->metrics, METRIC_STAGE, STAGE_SEND,
                     (now_ms - to->writing_ms) * UINT64_C(1000000));
     to->writing = false;
+    metrics_observe(service->metrics, METRIC_STAGE, STAGE_SEND,
+                    (now_ms - to->output_ms) * 1000000u);
     session_written(to->session, count, now_ms);
     service_mark(service, to);
     service_settle(service);
@@ -328,6 +330,8 @@ static void service_call(void *context, Session *session, Call *call) {
     Connection *connection = context;
     Service *service = connection->service;
     metrics_add(service->metrics, METRIC_CALLS, 0, 1);
+    metrics_observe(service->metrics, METRIC_STAGE, STAGE_RECEIVE,
+                    (call->received_ms - call->began_ms) * 1000000u);
     buffer_clear(&service->scratch);
     switch (call->method) {
     case METHOD_GENERATE:

@@ -6,6 +6,7 @@
 """
 import os
 import pathlib
+import resource
 import signal
 import socket
 import struct
@@ -19,7 +20,7 @@ import msgpack
 from live import LiveTest, run
 from rpc import Client, Refused, Server, eventually, picture
 
-IDLE_CONNECTIONS = 500
+IDLE_CONNECTIONS = 2000
 # With this seed and temperature the demo model writes more than a thousand tokens before it stops.
 LONG = {"max_tokens": 1600, "seed": 2, "sampling": {"temperature": 100}}
 
@@ -315,13 +316,16 @@ class Bad(Serve):
                 self.assertEqual(text_of(client.complete(picture(file))), expected[file])
 
     def test_many_idle_connections(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, IDLE_CONNECTIONS + 100), hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         server = self.serve()
         before = pathlib.Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]
         clients = [server.client() for _ in range(IDLE_CONNECTIONS)]
         after = pathlib.Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]
         each = (int(after) - int(before)) * 4096 / IDLE_CONNECTIONS
         self.assertEqual(self.stats(clients[-1])["connections"], IDLE_CONNECTIONS)
-        for client in clients[::50]:
+        for client in clients[::200]:
             client.complete("hi", max_tokens=1)
         if "libasan" not in pathlib.Path(f"/proc/{server.process.pid}/maps").read_text():
             self.assertLess(each, 16384, "bytes an idle connection costs")
