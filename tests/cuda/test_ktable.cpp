@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of kernels: the rule when nothing was measured, measured entries before the rule, and
+// the file they are kept in.
+#include "cuda/ktable.h"
+#include "cuda/linear_case.h"
+
+extern "C" {
+#include "base/file.h"
+}
+
+#include <unistd.h>
+
+static KernelKey key_of(WeightLevel level, ActivationKind kind, uint32_t group, uint32_t tokens) {
+    return {level, kind, group, 3840, 15360, ktable_bucket(tokens), 86};
+}
+
+static const char *choice(const KernelTable *table, const KernelKey &key) {
+    return ktable_choose(table, &key)->name;
+}
+
+Test(ktable, buckets_hold_their_tokens) {
+    cr_assert_eq(ktable_bucket(1), 1);
+    cr_assert_eq(ktable_bucket(3), 4);
+    cr_assert_eq(ktable_bucket(64), 64);
+    cr_assert_eq(ktable_bucket(65), 96);
+    cr_assert_eq(ktable_bucket(100000), 4096);
+}
+
+Test(ktable, the_rule_fits_the_tokens_and_never_lacks_a_kernel) {
+    cr_assert_str_eq(choice(NULL, key_of(LEVEL_INT4, ACTIVATION_INT8, 32, 1)),
+                     "linear_w4a8_g32_32x8");
+    cr_assert_str_eq(choice(NULL, key_of(LEVEL_INT4, ACTIVATION_INT8, 32, 16)),
+                     "linear_w4a8_g32_32x16");
+    cr_assert_str_eq(choice(NULL, key_of(LEVEL_INT4, ACTIVATION_INT8, 32, 64)),
+                     "linear_w4a8_g32_32x64");
+    cr_assert_str_eq(choice(NULL, key_of(LEVEL_INT4, ACTIVATION_INT8, 32, 330)),
+                     "linear_w4a8_g32_128x128");
+    cr_assert_str_eq(choice(NULL, key_of(LEVEL_F32, ACTIVATION_F32, 0, 5)), "linear_plain_any");
+    cr_assert_str_eq(choice(NULL, key_of(LEVEL_INT4, ACTIVATION_F32, 32, 5)), "linear_plain_any");
+    for (int level = LEVEL_BF16; level < LEVEL_COUNT; level++) {
+        for (uint32_t group = 32; group <= 128; group *= 2) {
+            KernelKey key =
+                key_of((WeightLevel)level, ACTIVATION_BF16, level == LEVEL_BF16 ? 0 : group, 40);
+            const LinearVariant *v = ktable_choose(NULL, &key);
+            cr_assert(v != &linear_plain_variant && ktable_fits(v, &key));
+        }
+    }
+}
+
+static const char *scratch_path(void) {
+    static char path[64];
+    snprintf(path, sizeof path, "/tmp/tessera-ktable-%d", (int)getpid());
+    return path;
+}
+
+Test(ktable, a_saved_table_is_read_back) {
+    static KernelTable table, again;
+    KernelKey key = key_of(LEVEL_INT4, ACTIVATION_INT8, 32, 330);
+    const LinearVariant *slow = ktable_choose(NULL, &key);
+    for (uint32_t i = 0; i < linear_variant_count; i++) {
+        if (strcmp(linear_variants[i].name, "linear_w4a8_g32_32x8") == 0) {
+            slow = &linear_variants[i];
+        }
+    }
+    cr_assert(ktable_set(&table, &key, slow));
+    cr_assert_str_eq(choice(&table, key), "linear_w4a8_g32_32x8");
+    KernelKey other = key_of(LEVEL_INT4, ACTIVATION_INT8, 32, 1024);
+    cr_assert_str_eq(choice(&table, other), "linear_w4a8_g32_128x128");
+    Error error = {};
+    cr_assert_eq(ktable_save(&table, scratch_path(), &error), OK, "%s", error.text);
+    cr_assert_eq(ktable_load(scratch_path(), &again, &error), OK, "%s", error.text);
+    cr_assert_eq(again.count, 1);
+    cr_assert_str_eq(choice(&again, key), "linear_w4a8_g32_32x8");
+    unlink(scratch_path());
+}
+
+Test(ktable, a_line_of_another_program_is_refused_by_number) {
+    const char *lines[] = {
+        "int4 int8 32 3840 15360 8 86 linear_w4a8_g32_32x8\nnonsense\n",
+        "int4 int8 32 3840 15360 8 86 linear_w4a8_g32_32x8\n"
+        "int4 int8 32 3840 15360 8 86 a_kernel_that_was\n",
+        "int4 int8 32 3840 15360 8 86 linear_w4a8_g32_32x8\n"
+        "int4 int8 64 3840 15360 8 86 linear_w4a8_g32_32x8\n", // of another group
+        "int4 int8 32 3840 15360 8 86 linear_w4a8_g32_32x8\n"
+        "int4 int8 32 3840 15360 7 86 linear_w4a8_g32_32x8\n", // no bucket
+    };
+    for (const char *text : lines) {
+        static KernelTable table;
+        Error error = {};
+        cr_assert_eq(file_write_whole(scratch_path(), bytes_of_text(text), &error), OK);
+        cr_assert_eq(ktable_load(scratch_path(), &table, &error), E_CONFIG);
+        cr_assert(strstr(error.text, "line 2") != NULL, "%s", error.text);
+        unlink(scratch_path());
+    }
+}
+
+// Runs every kernel that fits, on whatever the device is; the fastest stays, and results with it
+// are those of the rule.
+Test(ktable, measuring_names_a_kernel_that_fits) {
+    SimtOptions options = {};
+    simt_reset(&options);
+    CudaContext context;
+    Error error = {};
+    cr_assert_eq(cuda_context_open(0, &context, &error), OK, "%s", error.text);
+    LinearShape shape = {LEVEL_INT4, ACTIVATION_INT8, 32, 40, 128, 5, LINEAR_PLAIN, false};
+    LinearCase c = linear_case_open(shape);
+    LinearOnDevice d = linear_on_device(&c);
+    cr_assert_eq(cuda_linear(&context, &d.op), OK);
+    std::vector<float> by_rule = linear_result(&d);
+
+    static KernelTable table;
+    cr_assert_eq(ktable_tune(&context, &d.op, 1, &table, &error), OK, "%s", error.text);
+    cr_assert_eq(table.count, 1);
+    LinearArgs args = linear_args(&d.op);
+    KernelKey key = ktable_key(&args, context.compute);
+    cr_assert(ktable_fits(table.entries[0].variant, &key));
+    cr_assert_eq(ktable_choose(&table, &key), table.entries[0].variant);
+    context.kernels = &table;
+    linear_clear(&d);
+    cr_assert_eq(cuda_linear(&context, &d.op), OK);
+    cr_assert(linear_result(&d) == by_rule);
+    linear_off_device(&d);
+    linear_case_close(&c);
+    cuda_context_close(&context);
+    cr_assert_eq(simt_memory_used(), 0);
+}
