@@ -187,7 +187,7 @@ static Status measure_peak(OpsBench *bench, Error *error) {
     Pool *pool = NULL;
     Peak now;
     TRY(pool_open(bench->options.threads, &pool, error));
-    Status status = peak_measure(pool, &now, error);
+    Status status = peak_measure(pool, bench->options.isa, &now, error);
     pool_close(pool);
     if (status == OK) {
         Peak *best = &bench->peak;

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RUNS = 12, ROUNDS = 4000000, READ_TASKS = 256, WORKERS_MAX = 256 };
+// Short runs of arithmetic, so that some fall between two disturbances.
+enum { COMPUTE_RUNS = 200, ROUNDS = 250000, READ_RUNS = 12, READ_TASKS = 256, WORKERS_MAX = 256 };
 static const size_t READ_WORDS = (size_t)1 << 19; // of one task: 4 MiB, 1 GiB in all
 
 typedef struct PeakTask {
@@ -41,10 +42,10 @@ static void read_task(void *argument, uint32_t task, uint32_t worker) {
     peak->sums[worker] += peak->read(peak->memory + task * READ_WORDS, READ_WORDS);
 }
 
-// The best of RUNS runs, in seconds.
-static double best_seconds(Pool *pool, uint32_t tasks, PoolTask *task, PeakTask *peak) {
+// The best of `runs` runs, in seconds.
+static double best_seconds(int runs, Pool *pool, uint32_t tasks, PoolTask *task, PeakTask *peak) {
     double best = INFINITY;
-    for (int run = 0; run < RUNS; run++) {
+    for (int run = 0; run < runs; run++) {
         uint64_t begin = clock_ns();
         pool_run(pool, tasks, task, peak);
         best = fmin(best, (double)(clock_ns() - begin) * 1e-9);
@@ -55,18 +56,29 @@ static double best_seconds(Pool *pool, uint32_t tasks, PoolTask *task, PeakTask 
 static double compute_gops(Pool *pool, void (*compute)(uint64_t), uint32_t operations) {
     PeakTask peak = {.compute = compute};
     double all = (double)operations * PEAK_CHAINS * ROUNDS * pool_thread_count(pool);
-    return all / best_seconds(pool, pool_thread_count(pool), compute_task, &peak) * 1e-9;
+    return all / best_seconds(COMPUTE_RUNS, pool, pool_thread_count(pool), compute_task, &peak) *
+           1e-9;
 }
 
-Status peak_measure(Pool *pool, Peak *out, Error *error) {
+// NULL: the instruction set has none, or the machine not the instruction set.
+static const PeakLoops *choose_loops(CpuIsa isa) {
+    if ((isa == CPU_ISA_AUTO || isa == CPU_ISA_AVX512) && cpu_isa_available(CPU_ISA_AVX512)) {
+        return &peak_loops_avx512;
+    }
+    bool avx2 = isa == CPU_ISA_AUTO || isa == CPU_ISA_AVX2;
+    return avx2 && cpu_isa_available(CPU_ISA_AVX2) ? &peak_loops_avx2 : NULL;
+}
+
+Status peak_measure(Pool *pool, CpuIsa isa, Peak *out, Error *error) {
     REQUIRE(pool_thread_count(pool) <= WORKERS_MAX);
     *out = (Peak){NAN, NAN, NAN, NAN};
     PeakTask peak = {.read = read_words};
-    if (cpu_isa_available(CPU_ISA_AVX512)) {
-        peak.read = peak_read_avx512;
-        out->int8_gops = compute_gops(pool, peak_int8_avx512, 2 * 64);
-        out->bf16_gops = compute_gops(pool, peak_bf16_avx512, 2 * 32);
-        out->f32_gops = compute_gops(pool, peak_f32_avx512, 2 * 16);
+    const PeakLoops *loops = choose_loops(isa);
+    if (loops != NULL) {
+        peak.read = loops->read;
+        out->int8_gops = compute_gops(pool, loops->int8, loops->int8_operations);
+        out->bf16_gops = compute_gops(pool, loops->bf16, loops->bf16_operations);
+        out->f32_gops = compute_gops(pool, loops->f32, loops->f32_operations);
     }
     size_t bytes = READ_TASKS * READ_WORDS * sizeof(uint64_t);
     uint64_t *memory = aligned_alloc(4096, bytes);
@@ -75,7 +87,8 @@ Status peak_measure(Pool *pool, Peak *out, Error *error) {
     }
     memset(memory, 1, bytes); // so that every page is there
     peak.memory = memory;
-    out->read_gbs = (double)bytes / best_seconds(pool, READ_TASKS, read_task, &peak) * 1e-9;
+    out->read_gbs =
+        (double)bytes / best_seconds(READ_RUNS, pool, READ_TASKS, read_task, &peak) * 1e-9;
     free(memory);
     return OK;
 }

@@ -58,6 +58,18 @@ LANES_INLINE void lanes_load_int8_pairs(const int8_t *from, Lanes *even, Lanes *
     *odd = _mm512_cvtepi32_ps(_mm512_srai_epi32(pairs, 8));
 }
 
+LANES_INLINE Lanes lanes_load_f16(const uint16_t *from) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
+}
+
+// Of sixteen 32-bit words the bits `mask` above `shift`, less `offset`.
+LANES_INLINE Lanes lanes_load_codes(const uint8_t *from, uint32_t shift, uint32_t mask,
+                                    int32_t offset) {
+    __m512i words = _mm512_srl_epi32(_mm512_loadu_si512(from), _mm_cvtsi32_si128((int)shift));
+    words = _mm512_and_si512(words, _mm512_set1_epi32((int)mask));
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(words, _mm512_set1_epi32(offset)));
+}
+
 LANES_INLINE Lanes lanes_add(Lanes a, Lanes b) {
     return _mm512_add_ps(a, b);
 }
@@ -164,6 +176,25 @@ LANES_INLINE void lanes_load_int8_pairs(const int8_t *from, Lanes *even, Lanes *
     lanes_half_int8_pairs(from + 16, &even->high, &odd->high);
 }
 
+LANES_INLINE Lanes lanes_load_f16(const uint16_t *from) {
+    return LANES_BOTH(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from)),
+                      _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from + 8))));
+}
+
+LANES_INLINE __m256 lanes_half_codes(const uint8_t *from, uint32_t shift, uint32_t mask,
+                                     int32_t offset) {
+    __m256i words = _mm256_loadu_si256((const __m256i *)from);
+    words = _mm256_srl_epi32(words, _mm_cvtsi32_si128((int)shift));
+    words = _mm256_and_si256(words, _mm256_set1_epi32((int)mask));
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(words, _mm256_set1_epi32(offset)));
+}
+
+LANES_INLINE Lanes lanes_load_codes(const uint8_t *from, uint32_t shift, uint32_t mask,
+                                    int32_t offset) {
+    return LANES_BOTH(lanes_half_codes(from, shift, mask, offset),
+                      lanes_half_codes(from + 32, shift, mask, offset));
+}
+
 LANES_INLINE Lanes lanes_add(Lanes a, Lanes b) {
     return LANES_BOTH(_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high));
 }
@@ -260,6 +291,22 @@ LANES_INLINE void lanes_load_int8_pairs(const int8_t *from, Lanes *even, Lanes *
         even->v[i] = (float)from[2 * i];
         odd->v[i] = (float)from[2 * i + 1];
     }
+}
+
+LANES_INLINE Lanes lanes_load_f16(const uint16_t *from) {
+    LANES_EACH(f16_to_f32(from[i]));
+}
+
+LANES_INLINE float lanes_one_code(const uint8_t *from, uint32_t shift, uint32_t mask,
+                                  int32_t offset) {
+    uint32_t word;
+    memcpy(&word, from, sizeof word);
+    return (float)((int32_t)(word >> shift & mask) - offset);
+}
+
+LANES_INLINE Lanes lanes_load_codes(const uint8_t *from, uint32_t shift, uint32_t mask,
+                                    int32_t offset) {
+    LANES_EACH(lanes_one_code(from + (size_t)i * 4, shift, mask, offset));
 }
 
 LANES_INLINE Lanes lanes_add(Lanes a, Lanes b) {

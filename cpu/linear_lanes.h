@@ -80,21 +80,16 @@ static void float_expand(const Matrix *weight, uint32_t panel, uint32_t k, uint3
         }
         return;
     }
-    bool nibbles = weight->level == LEVEL_INT4;
-    const uint8_t *from = (const uint8_t *)weight->codes + first * MATRIX_PANEL / (nibbles ? 2 : 1);
-    float scales[MATRIX_PANEL];
-    for (uint32_t i = 0; i < count; i++) {
-        if (i % weight->group == 0) {
-            const uint16_t *scale = weight->scales + (first + i) / weight->group * MATRIX_PANEL;
-            for (uint32_t c = 0; c < MATRIX_PANEL; c++) {
-                scales[c] = f16_to_f32(scale[c]);
-            }
-        }
-        const uint8_t *quads = from + (size_t)(i / (nibbles ? 8 : 4)) * 4 * MATRIX_PANEL + i % 4;
-        uint32_t shift = nibbles && (i / 4) % 2 == 1 ? 4 : 0;
-        for (uint32_t c = 0; c < MATRIX_PANEL; c++) {
-            int32_t code = nibbles ? ((quads[4 * c] >> shift) & 15) - 8 : quads[4 * c] - 128;
-            w[(size_t)i * MATRIX_PANEL + c] = (float)code * scales[c];
+    uint32_t per_quad = weight->level == LEVEL_INT4 ? 8 : 4; // columns of 16 stored quads
+    int32_t offset = weight->level == LEVEL_INT4 ? 8 : 128;
+    const uint8_t *codes = (const uint8_t *)weight->codes + first / per_quad * 4 * MATRIX_PANEL;
+    for (uint32_t i = 0; i < count; i += per_quad, codes += 4 * MATRIX_PANEL) {
+        const uint16_t *scales = weight->scales + (first + i) / weight->group * MATRIX_PANEL;
+        Lanes scale = lanes_load_f16(scales);
+        for (uint32_t j = 0; j < per_quad; j++, w += MATRIX_PANEL) {
+            uint32_t shift = 8 * (j % 4) + j / 4 * 4;
+            uint32_t mask = per_quad == 8 ? 15 : 255;
+            lanes_store(w, lanes_mul(lanes_load_codes(codes, shift, mask, offset), scale));
         }
     }
 }
