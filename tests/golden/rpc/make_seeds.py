@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""Writes the seeds of fuzz_session and fuzz_client from the dialogues of rpc/spec.md: one seed per dialogue.
+
+Of fuzz_session a seed is the client's messages with things the service does between them; of fuzz_client it is
+what the server says. Run by ci/golden after make_spec.py could have changed the page.
+"""
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+CORPUS = ROOT / "tests" / "fuzz" / "corpus"
+# fuzz_session.c: accept, three tokens, all written, done.
+SERVICE = bytes([0x81, 0xb3, 0xb4, 0xb5, 0xf0, 0xd8, 0xf0])
+
+
+def dialogues():
+    """Per block of the page: its head and its messages as (mark, bytes)."""
+    found, inside = [], False
+    for line in (ROOT / "rpc" / "spec.md").read_text(encoding="utf-8").split("\n"):
+        if line.startswith("```"):
+            inside = line.startswith("```wire")
+            if inside:
+                found.append((line, []))
+        elif inside and line.startswith("    "):
+            if found[-1][1]:
+                mark, data = found[-1][1][-1]
+                found[-1][1][-1] = (mark, data + bytes.fromhex(line) if mark in "<>" else data)
+        elif inside:
+            found[-1][1].append((line[0], b""))
+    return found
+
+
+def received(data):
+    """Ops of fuzz_session that receive the bytes."""
+    return b"".join(bytes([len(data[at:at + 128]) - 1]) + data[at:at + 128] for at in range(0, len(data), 128))
+
+
+def main():
+    for name in ("session", "client"):
+        (CORPUS / name).mkdir(exist_ok=True)
+    for number, (head, messages) in enumerate(dialogues(), 1):
+        flag = b"\x01" if "hello" in head else b"\x00"
+        asked = b"".join(received(data) + SERVICE for mark, data in messages if mark == ">")
+        said = b"".join(data for mark, data in messages if mark == "<")
+        (CORPUS / "session" / f"dialogue_{number:02}").write_bytes(flag + asked)
+        (CORPUS / "client" / f"dialogue_{number:02}").write_bytes(said)
+
+
+if __name__ == "__main__":
+    main()
