@@ -172,7 +172,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     limits.outbox_hard = OUTBOX_HARD;
     const SessionHandler handler = {world_authenticate, world_call, world_cancel};
     World world = {0};
-    frame_open(&world.frame, &session_limits_default().frame);
+    const FrameLimits written = frame_limits_default();
+    frame_open(&world.frame, &written);
     if (session_open(&limits, &handler, &world, 0, &world.session, NULL) != OK) {
         return 0;
     }
