@@ -73,6 +73,8 @@ def check_include(room, path, name, where, faults):
         faults.append(f"{where}: cuda_runtime.h outside cuda/ and tests/simt")
     if name == "uv.h" and not path.startswith(("host/", "tests/")):
         faults.append(f"{where}: uv.h outside host/")
+    if room == "rpc" and name in ("sys/socket.h", "netdb.h", "poll.h") and path != "rpc/client/socket.c":
+        faults.append(f"{where}: {name} outside rpc/client/socket.c")
     if "/" not in name or room in FREE:
         return
     target = room_of(name)
