@@ -10,6 +10,7 @@
 #endif
 #include "host/log.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,6 +99,7 @@ Status runtime_options_read(const Options *options, RuntimeOptions *out, Error *
         .budget = (uint32_t)v[OPT_BUDGET].number,
         .step_tokens = (uint32_t)v[OPT_STEP_TOKENS].number,
         .memory_bytes = v[OPT_MEMORY].number * 1024 * 1024,
+        .record = v[OPT_RECORD].text,
     };
     return cpu_isa_parse(v[OPT_ISA].text, &out->cpu.isa, error);
 }
@@ -275,6 +277,32 @@ Status runtime_size(Runtime *runtime, const Sizes *wanted, Error *error) {
     return runtime_fit(runtime, limit, least, error);
 }
 
+// A recording that cannot be written is cut short, and says so once; it never stops the server.
+static void runtime_record(void *context, Bytes entry) {
+    Runtime *runtime = context;
+    if (runtime->record != NULL &&
+        fwrite(entry.data, 1, entry.length, runtime->record) != entry.length) {
+        log_event(LOG_ERROR, "record", "file=%s note=\"cannot be written, it ends here\"",
+                  runtime->options.record);
+        fclose(runtime->record);
+        runtime->record = NULL;
+    }
+}
+
+static Status runtime_open_record(Runtime *runtime, SchedulerOptions *scheduler, Error *error) {
+    const char *path = runtime->options.record;
+    if (path == NULL) {
+        return OK;
+    }
+    runtime->record = fopen(path, "wbe");
+    if (runtime->record == NULL) {
+        return error_set(error, E_IO, "%s: %s", path, strerror(errno));
+    }
+    scheduler->record = runtime_record;
+    scheduler->record_context = runtime;
+    return OK;
+}
+
 Status runtime_start(Runtime *runtime, const Sizes *wanted, Error *error) {
     TRY(runtime_size(runtime, wanted, error));
     const Sizes *sizes = &runtime->sizes;
@@ -290,6 +318,7 @@ Status runtime_start(Runtime *runtime, const Sizes *wanted, Error *error) {
         .window = runtime->weights->config.window,
     };
     memcpy(scheduler.pages, runtime->engine_options.pages, sizeof scheduler.pages);
+    TRY(runtime_open_record(runtime, &scheduler, error));
     TRY(sched_open(&scheduler, &runtime->scheduler, error));
     log_event(LOG_INFO, "engine_open",
               "batch=%u context=%u rows=%u pages_sliding=%u pages_full=%u plan_mib=%llu",
@@ -300,6 +329,9 @@ Status runtime_start(Runtime *runtime, const Sizes *wanted, Error *error) {
 
 void runtime_close(Runtime *runtime) {
     sched_close(runtime->scheduler);
+    if (runtime->record != NULL) {
+        fclose(runtime->record);
+    }
     if (runtime->engine != NULL) {
         engine_close(runtime->engine);
     }

@@ -12,6 +12,8 @@
 #include "scheduler/sched.h"
 #include "weights/weights.h"
 
+#include <stdio.h>
+
 typedef struct RuntimeOptions {
     const char *model;
     WeightsOptions weights;
@@ -23,6 +25,7 @@ typedef struct RuntimeOptions {
     uint32_t budget;       // image tokens; 0 = the model's
     uint32_t step_tokens;  // 0 = chosen
     uint64_t memory_bytes; // 0 = nine tenths of what is free
+    const char *record; // file that takes all the scheduler is told (scheduler/replay.h), or NULL
 } RuntimeOptions;
 
 // What engine and scheduler are made for.
@@ -47,6 +50,7 @@ typedef struct Runtime {
     MemoryPlan plan;
     Engine *engine;
     Scheduler *scheduler;
+    FILE *record;
 } Runtime;
 
 // Reads the options that say which model, where and how. E_ARGUMENT (no model named),

@@ -67,7 +67,6 @@ Status token_store_open(uint64_t token_count, TokenStore *store, Error *error) {
                          (unsigned long long)token_count);
     }
     memset(store->order, TOKEN_STORE_TAKEN, store->units);
-    memset(store->tokens, 0, (size_t)store->units * TOKEN_STORE_UNIT * sizeof *store->tokens);
     for (uint32_t i = 0; i < TOKEN_STORE_ORDERS; i++) {
         store->heads[i] = NO_UNIT;
     }
