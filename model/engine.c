@@ -3,6 +3,10 @@
 //
 //     copy pages -> upload -> forward_decoder -> forward_logits -> sample -> wait
 //
+// Where the backend can record, a decode step (one row of every sequence, all sampled) is recorded
+// up to its logits the first time it has this many rows, and replayed from then on: a few hundred
+// launches become one.
+//
 // A step that fails leaves the cache in doubt, so the engine stays failed: every later step returns
 // the first failure again.
 #include "model/engine.h"
@@ -23,6 +27,7 @@ struct Engine {
     unsigned char *staging;               // host, workspace.step_bytes
     const BatchSequence **sampled;        // host [sequences_max]
     float *frequencies[LAYER_KIND_COUNT]; // host, what inverse_frequency was placed from
+    bool records;                         // decode steps are recorded and replayed
     Status failed;                        // OK, or the first failure
     Error failure;
 };
@@ -104,6 +109,7 @@ Status engine_open(const Weights *weights, const Backend *backend, const EngineO
     }
     Model *model = &engine->model;
     engine->sequences_max = options->sequences_max;
+    engine->records = backend->device->graphs != NULL && !options->eager;
     model->backend = backend;
     model->activation = options->activation;
     model->shape = workspace_shape(weights, options);
@@ -131,6 +137,9 @@ void engine_close(Engine *engine) {
         return;
     }
     const Backend *backend = engine->model.backend;
+    if (backend->device->graphs != NULL) {
+        backend->device->graphs->forget(backend->context);
+    }
     kv_store_close(&engine->model.kv, backend);
     if (engine->workspace_memory != NULL) {
         backend->device->give(backend->context, engine->workspace_memory);
@@ -156,29 +165,77 @@ static Status all_logits(const Model *model, uint32_t row_count, float *out) {
     return OK;
 }
 
-static Status sample(Engine *engine, const Batch *batch, const Step *step, StepResult *result) {
-    const Model *model = &engine->model;
-    const GenerationDefaults *generation = &model->weights.config.generation;
+static uint32_t find_sampled(Engine *engine, const Batch *batch) {
     uint32_t sampled = 0;
     for (uint32_t s = 0; s < batch->sequence_count; s++) {
         if (batch->sequences[s].sample) {
             engine->sampled[sampled++] = &batch->sequences[s];
         }
     }
-    result->sample_count = sampled;
+    return sampled;
+}
+
+// Draws for the sampled sequences [first, first + count), whose logits are in the workspace.
+static Status sample(const Engine *engine, uint32_t first, uint32_t count, StepResult *result) {
+    const Model *model = &engine->model;
+    const GenerationDefaults *generation = &model->weights.config.generation;
+    return model->backend->ops->sample(model->backend->context,
+                                       &(OpSample){.count = count,
+                                                   .sequences = engine->sampled + first,
+                                                   .logits = model->workspace.logits,
+                                                   .vocab_count = model->weights.config.vocab_count,
+                                                   .suppress_ids = generation->suppress_ids,
+                                                   .suppress_count = generation->suppress_count,
+                                                   .out = result->samples + first});
+}
+
+static Status compute_and_sample(const Engine *engine, const Batch *batch, const Step *step,
+                                 StepResult *result) {
+    const Model *model = &engine->model;
+    TRY(forward_decoder(model, step));
+    if (batch->all_logits != NULL) {
+        TRY(all_logits(model, batch->row_count, batch->all_logits));
+    }
+    uint32_t sampled = step->sample_count;
     for (uint32_t first = 0; first < sampled; first += model->shape.logits_rows) {
         uint32_t count = (uint32_t)num_min(model->shape.logits_rows, sampled - first);
         TRY(forward_logits(model, step->sample_rows + first, 0, count));
-        TRY(model->backend->ops->sample(
-            model->backend->context, &(OpSample){.count = count,
-                                                 .sequences = engine->sampled + first,
-                                                 .logits = model->workspace.logits,
-                                                 .vocab_count = model->weights.config.vocab_count,
-                                                 .suppress_ids = generation->suppress_ids,
-                                                 .suppress_count = generation->suppress_count,
-                                                 .out = result->samples + first}));
+        TRY(sample(engine, first, count, result));
     }
     return OK;
+}
+
+// One row of every sequence, all sampled, no more than one piece of logits.
+static bool is_decode_step(const Engine *engine, const Batch *batch, const Step *step) {
+    return batch->row_count == batch->sequence_count && step->sample_count == batch->row_count &&
+           batch->image_count == 0 && batch->all_logits == NULL &&
+           step->sample_count <= engine->model.shape.logits_rows;
+}
+
+// A recording serves all steps of as many rows whose longest sequence has the same power of two
+// above it: that is the one number of a step that is not in device memory.
+static Status replay_and_sample(const Engine *engine, Step *step, StepResult *result) {
+    const Model *model = &engine->model;
+    const GraphTable *graphs = model->backend->device->graphs;
+    void *context = model->backend->context;
+    uint32_t length = KV_PAGE_TOKENS;
+    while (length < step->rows.kv_length_max) {
+        length *= 2;
+    }
+    step->rows.kv_length_max = length;
+    uint64_t key = (uint64_t)length << 32 | step->sample_count;
+    if (!graphs->has(context, key)) {
+        TRY(graphs->begin(context));
+        Status status = forward_decoder(model, step);
+        if (status == OK) {
+            status = forward_logits(model, step->sample_rows, 0, step->sample_count);
+        }
+        Status ended = graphs->end(context, key);
+        TRY(status);
+        TRY(ended);
+    }
+    TRY(graphs->launch(context, key));
+    return sample(engine, 0, step->sample_count, result);
 }
 
 static Status run_step(Engine *engine, const Batch *batch, StepResult *result) {
@@ -187,11 +244,11 @@ static Status run_step(Engine *engine, const Batch *batch, StepResult *result) {
     TRY(kv_store_copy(&model->kv, batch, model->backend));
     TRY(step_upload(batch, &model->weights.config, &model->workspace, engine->staging,
                     model->backend, &step));
-    TRY(forward_decoder(model, &step));
-    if (batch->all_logits != NULL) {
-        TRY(all_logits(model, batch->row_count, batch->all_logits));
+    result->sample_count = find_sampled(engine, batch);
+    if (engine->records && is_decode_step(engine, batch, &step)) {
+        return replay_and_sample(engine, &step, result);
     }
-    return sample(engine, batch, &step, result);
+    return compute_and_sample(engine, batch, &step, result);
 }
 
 Status engine_step(Engine *engine, const Batch *batch, StepResult *result, Error *error) {
@@ -207,7 +264,7 @@ Status engine_step(Engine *engine, const Batch *batch, StepResult *result, Error
         Status status = run_step(engine, batch, result);
         Status waited = model->backend->device->wait(model->backend->context, &engine->failure);
         engine->failed = status != OK ? status : waited;
-        if (status != OK) {
+        if (status != OK && waited == OK) { // else the device has said more
             error_set(&engine->failure, status, "A step of the engine failed: %s.",
                       status_text(status));
         }

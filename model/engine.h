@@ -32,6 +32,7 @@ typedef enum EngineKv {
 typedef struct EngineOptions {
     EngineActivation activation;
     EngineKv kv;              // what keys and values are kept in
+    bool eager;               // never replay recorded steps, where the backend has them
     uint32_t rows_max;        // rows of one step; at least the largest image, 1,122 for budget 1120
     uint32_t sequences_max;   // sequences of one step
     uint32_t logits_rows_max; // rows whose logits one step may ask for; 0 = sequences_max

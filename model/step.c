@@ -49,6 +49,33 @@ static const void *pack(Packer *packer, const void *data, size_t bytes) {
     return device;
 }
 
+// The tables of both kinds lie one behind the other, last of all, and both are addressed from the
+// first: so a step of as many rows and sequences has every array where this one has it.
+static const BatchSequence *pack_sequences(Packer *packer, const Batch *batch) {
+    const void *device;
+    size_t bytes = batch->sequence_count * sizeof(BatchSequence);
+    BatchSequence *to = pack_room(packer, bytes, &device);
+    memcpy(to, batch->sequences, bytes);
+    for (uint32_t s = 0; s < batch->sequence_count; s++) {
+        to[s].page_first[PAGE_FULL] += batch->page_table_count[PAGE_SLIDING];
+    }
+    return device;
+}
+
+static void pack_tables(Packer *packer, const Batch *batch, PagedRows *rows) {
+    const uint32_t *counts = batch->page_table_count;
+    size_t sliding = (size_t)counts[PAGE_SLIDING], full = (size_t)counts[PAGE_FULL];
+    const void *device;
+    uint32_t *to = pack_room(packer, (sliding + full) * sizeof(uint32_t), &device);
+    if (sliding > 0) {
+        memcpy(to, batch->pages[PAGE_SLIDING], sliding * sizeof(uint32_t));
+    }
+    if (full > 0) {
+        memcpy(to + sliding, batch->pages[PAGE_FULL], full * sizeof(uint32_t));
+    }
+    rows->pages[PAGE_SLIDING] = rows->pages[PAGE_FULL] = device;
+}
+
 static void pack_images(Packer *packer, const Batch *batch, Step *step) {
     for (uint32_t i = 0; i < batch->image_count; i++) {
         step->patch_count += batch->images[i].patch_count;
@@ -103,15 +130,12 @@ Status step_upload(const Batch *batch, const Gemma4Config *config, const Workspa
         .sliding_end = pack(&packer, batch->sliding_end, words),
         .row_sequence = pack(&packer, batch->row_sequence, words),
         .sequence_count = batch->sequence_count,
-        .sequences = pack(&packer, batch->sequences, batch->sequence_count * sizeof(BatchSequence)),
+        .sequences = pack_sequences(&packer, batch),
         .kv_length_max = kv_length_max(batch),
     };
-    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        step.rows.pages[kind] = pack(&packer, batch->pages[kind],
-                                     (size_t)batch->page_table_count[kind] * sizeof(uint32_t));
-    }
-    pack_images(&packer, batch, &step);
     pack_samples(&packer, batch, &step);
+    pack_images(&packer, batch, &step);
+    pack_tables(&packer, batch, &step.rows);
 
     const DeviceTable *device = backend->device;
     TRY(device->upload(backend->context, workspace->step, staging, packer.used));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The arrays of one step on the device. All of them travel in one upload: they are packed one after
 // the other into a host buffer and copied as a block; only the pixels go image by image, straight
-// from where the host has them.
+// from where the host has them. Where an array lies depends on the numbers of rows, sequences and
+// patches alone, so a recorded step finds the next one's arrays in the same places.
 #ifndef MODEL_STEP_H
 #define MODEL_STEP_H
 

@@ -69,22 +69,34 @@ void model_case_close(ModelCase *c) {
     *c = (ModelCase){0};
 }
 
+static void close_backend(ModelRun *run) {
+    if (run->backend_ours) {
+        run->backend.close(run->backend.context);
+    }
+}
+
 Status model_run_open(const Weights *weights, const RunOptions *options, uint32_t sequences,
                       uint32_t tokens, ModelRun *out, Error *error) {
     const Gemma4Config *config = &weights->config;
     *out = (ModelRun){.vocab_count = config->vocab_count};
     uint32_t pages = sequences * (uint32_t)(num_ceil_div(tokens, KV_PAGE_TOKENS) + 1);
     CpuOptions cpu = {.isa = options->isa, .threads = options->threads == 0 ? 1 : options->threads};
-    TRY(cpu_open(&cpu, &out->backend, error));
+    out->backend_ours = options->backend == NULL;
+    if (out->backend_ours) {
+        TRY(cpu_open(&cpu, &out->backend, error));
+    } else {
+        out->backend = *options->backend;
+    }
     EngineOptions engine = {.activation = options->activation,
                             .kv = options->kv,
+                            .eager = options->eager,
                             .rows_max = sequences * tokens,
                             .sequences_max = sequences,
                             .logits_rows_max = 5, // so that raw logits come in several pieces
                             .pages = {pages, pages}};
     Status status = engine_open(weights, &out->backend, &engine, &out->engine, error);
     if (status != OK) {
-        out->backend.close(out->backend.context);
+        close_backend(out);
         return status;
     }
     out->samples = calloc(sequences, sizeof *out->samples);
@@ -101,7 +113,7 @@ Status model_run_open(const Weights *weights, const RunOptions *options, uint32_
 void model_run_close(ModelRun *run) {
     batch_builder_close(run->builder);
     engine_close(run->engine);
-    run->backend.close(run->backend.context);
+    close_backend(run);
     free(run->samples);
 }
 

@@ -30,8 +30,10 @@ Status model_case_open(const char *name, WeightLevel level, uint32_t group, Mode
 void model_case_close(ModelCase *model_case);
 
 typedef struct RunOptions {
+    const Backend *backend; // NULL: the CPU's, as the next two say; stays open
     CpuIsa isa;
     uint32_t threads; // 0 = 1
+    bool eager;
     EngineActivation activation;
     EngineKv kv;
     uint32_t rows;      // of a prefill step; 0 = the whole prompt at once
@@ -41,6 +43,7 @@ typedef struct RunOptions {
 // An engine and a builder of the same shape, with room for `sequences` times `tokens`.
 typedef struct ModelRun {
     Backend backend;
+    bool backend_ours; // to close
     Engine *engine;
     BatchBuilder *builder;
     uint32_t vocab_count;

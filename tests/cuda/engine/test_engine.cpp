@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: Apache-2.0
+// The whole engine on the CUDA backend under the emulator: transformers' fixtures, the demo model's
+// captions beside the CPU's, replayed steps beside eager ones, memory as planned, failures.
+#include "cuda/cuda.h"
+#include "tests/simt/simt.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+
+#include <vector>
+
+extern "C" {
+#include "base/file.h"
+#include "host/media/media.h"
+#include "tests/support/model_case.h"
+}
+
+static Backend open_cuda(uint64_t memory_bytes) {
+    SimtOptions options = {};
+    options.memory_bytes = memory_bytes;
+    simt_reset(&options);
+    CudaOptions cuda = {};
+    Backend backend;
+    Error error = {};
+    cr_assert_eq(cuda_open(&cuda, &backend, &error), OK, "%s", error.text);
+    return backend;
+}
+
+static void close_cuda(Backend *backend) {
+    backend->close(backend->context);
+    cr_assert_eq(simt_memory_used(), 0, "all device memory is given back");
+}
+
+// ---- Fixtures -----------------------------------------------------------------------------------
+
+// As tests/golden/test_golden_model.c: max |a - b| / max |b| over the logits of a position, f32
+// chains on both sides whose sums differ in order.
+static const double BAR = 2e-4;
+
+static double worst_error(const ModelCase *c, const float *logits) {
+    size_t vocab = c->logits.shape[1];
+    double worst = 0.0;
+    for (size_t t = 0; t < c->logits.shape[0]; t++) {
+        const float *theirs = (const float *)c->logits.data + t * vocab;
+        double largest = 0.0, difference = 0.0;
+        for (size_t i = 0; i < vocab; i++) {
+            difference = fmax(difference, fabs((double)logits[t * vocab + i] - (double)theirs[i]));
+            largest = fmax(largest, fabs((double)theirs[i]));
+            cr_assert(isfinite(logits[t * vocab + i]));
+        }
+        worst = fmax(worst, difference / largest);
+    }
+    return worst;
+}
+
+static void check_fixture(const char *name, uint32_t rows) {
+    enum { GREEDY = 4 };
+    Error error = {};
+    ModelCase c;
+    cr_assert_eq(model_case_open(name, LEVEL_COUNT, 0, &c, &error), OK, "%s", error.text);
+    Backend backend = open_cuda(0);
+    RunOptions options = {};
+    options.backend = &backend;
+    options.activation = ENGINE_ACTIVATION_F32;
+    options.kv = ENGINE_KV_F32;
+    options.rows = rows;
+    options.page_seed = 3;
+    std::vector<float> logits(c.logits.count);
+    int32_t tokens[GREEDY];
+    Status status =
+        model_run_case(c.weights, &c.prompt, &options, logits.data(), tokens, GREEDY, &error);
+    cr_assert_eq(status, OK, "%s: %s %s", name, error.text, simt_fault());
+    double worst = worst_error(&c, logits.data());
+    cr_assert_leq(worst, BAR, "%s: relative error %.2e", name, worst);
+    for (int i = 0; i < GREEDY; i++) {
+        cr_assert_eq(tokens[i], ((const int32_t *)c.greedy.data)[i], "%s: token %d", name, i);
+    }
+    close_cuda(&backend);
+    model_case_close(&c);
+}
+
+Test(engine_simt, text_equals_transformers) {
+    check_fixture("text", 0);
+}
+
+Test(engine_simt, an_image_longer_than_the_window_equals_transformers) {
+    check_fixture("long_image", 7);
+}
+
+Test(engine_simt, odd_head_sizes_equal_transformers) {
+    check_fixture("own_values", 7);
+}
+
+Test(engine_simt, heads_of_256_and_512_equal_transformers) {
+    check_fixture("wide_heads", 0);
+}
+
+// ---- The demo model -----------------------------------------------------------------------------
+
+enum { DEMO_THOUGHT_END = 14 }; // <channel|> of its tokenizer: the answer comes after it
+
+typedef struct Demo {
+    Weights *weights;
+    Npy tokens;
+    Patches patches[2];
+    BuilderPrompt prompts[2]; // up to the answer
+} Demo;
+
+static void read_prompt(Demo *demo, uint32_t i, MediaScratch *scratch) {
+    const Gemma4Config *config = &demo->weights->config;
+    Error error = {};
+    char path[4096];
+    snprintf(path, sizeof path, "%s/examples/scenes/%03u.webp", TEST_ROOT, i);
+    Buffer file = {};
+    cr_assert_eq(file_read(path, 1 << 24, &file, &error), OK, "%s", error.text);
+    MediaLimits limits = media_limits_default();
+    Status status = media_load(Bytes{file.data, file.length}, &limits, config->image_budget,
+                               scratch, &demo->patches[i], &error);
+    cr_assert_eq(status, OK, "%s", error.text);
+    buffer_free(&file);
+    const int32_t *tokens = (const int32_t *)demo->tokens.data + i * demo->tokens.shape[1];
+    BuilderPrompt *prompt = &demo->prompts[i];
+    prompt->tokens = tokens;
+    prompt->image_count = 1;
+    prompt->sampling = batch_builder_greedy();
+    BuilderImage *image = &prompt->images[0];
+    for (uint32_t t = 0; prompt->token_count == 0; t++) {
+        if (tokens[t] == config->image_id) {
+            image->position_first = image->patch_count++ == 0 ? t : image->position_first;
+        }
+        prompt->token_count = tokens[t] == DEMO_THOUGHT_END ? t + 1 : 0;
+    }
+    image->pixels = demo->patches[i].pixels;
+    image->positions = demo->patches[i].positions;
+}
+
+static Demo open_demo(WeightLevel level) {
+    Demo demo = {};
+    Error error = {};
+    WeightsOptions options = {};
+    options.level = level;
+    options.group = level >= LEVEL_INT8 ? 32 : 0;
+    cr_assert_eq(weights_open(TEST_ROOT "/examples/demo-model", &options, &demo.weights, &error),
+                 OK, "%s", error.text);
+    cr_assert_eq(npy_read(TEST_ROOT "/tests/golden/demo/tokens.npy", "i4", &demo.tokens, &error),
+                 OK, "%s", error.text);
+    MediaScratch scratch = {};
+    read_prompt(&demo, 0, &scratch);
+    read_prompt(&demo, 1, &scratch);
+    media_scratch_free(&scratch);
+    return demo;
+}
+
+static void close_demo(Demo *demo) {
+    patches_free(&demo->patches[0]);
+    patches_free(&demo->patches[1]);
+    npy_free(&demo->tokens);
+    weights_close(demo->weights);
+}
+
+// Both pictures at once: `count` tokens of each, with their log probabilities.
+static std::vector<StepSample> caption(const Demo *demo, const RunOptions *options,
+                                       uint32_t count) {
+    Error error = {};
+    ModelRun run;
+    std::vector<StepSample> samples;
+    cr_assert_eq(model_run_open(demo->weights, options, 2, 160, &run, &error), OK, "%s",
+                 error.text);
+    for (uint32_t s = 0; s < 2; s++) {
+        batch_builder_add(run.builder, &demo->prompts[s]);
+        batch_builder_rows(run.builder, s, demo->prompts[s].token_count);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        StepResult result;
+        cr_assert_eq(model_run_step(&run, NULL, &result, &error), OK, "%s %s", error.text,
+                     simt_fault());
+        cr_assert_eq(result.sample_count, 2);
+        for (uint32_t s = 0; s < 2; s++) {
+            samples.push_back(result.samples[s]);
+            batch_builder_push(run.builder, s, result.samples[s].chosen.token);
+            batch_builder_rows(run.builder, s, 1);
+        }
+    }
+    model_run_close(&run);
+    return samples;
+}
+
+static void check_captions(WeightLevel level, EngineKv kv, uint32_t count, double logprob_bound) {
+    Demo demo = open_demo(level);
+    RunOptions options = {};
+    options.kv = kv;
+    options.page_seed = 9;
+    std::vector<StepSample> on_cpu = caption(&demo, &options, count);
+    Backend backend = open_cuda(0);
+    options.backend = &backend;
+    std::vector<StepSample> on_cuda = caption(&demo, &options, count);
+    for (size_t i = 0; i < on_cpu.size(); i++) {
+        cr_assert_eq(on_cuda[i].chosen.token, on_cpu[i].chosen.token, "%s, picture %zu, token %zu",
+                     weight_level_name(level), i % 2, i / 2);
+        double difference =
+            fabs((double)on_cuda[i].chosen.logprob - (double)on_cpu[i].chosen.logprob);
+        cr_assert_leq(difference, logprob_bound, "%s, token %zu: %g", weight_level_name(level),
+                      i / 2, difference);
+    }
+    close_cuda(&backend);
+    close_demo(&demo);
+}
+
+// int8 sums are exact and scales are applied in the cpu's order; what differs is attention's f32
+// order and, through it, single int8 roundings of the next layer.
+Test(engine_simt, captions_of_int4_are_the_cpus) {
+    check_captions(LEVEL_INT4, ENGINE_KV_BF16, 5, 0.02);
+}
+
+// Roundings to bf16 of activations flip where sums differ in their last bits.
+Test(engine_simt, captions_of_bf16_are_the_cpus) {
+    check_captions(LEVEL_BF16, ENGINE_KV_INT8, 3, 0.02);
+}
+
+// ---- Recorded steps -----------------------------------------------------------------------------
+
+static const GraphTable *real_graphs;
+static uint32_t recordings, replays;
+
+static Status counting_end(void *context, uint64_t key) {
+    recordings++;
+    return real_graphs->end(context, key);
+}
+
+static Status counting_launch(void *context, uint64_t key) {
+    replays++;
+    return real_graphs->launch(context, key);
+}
+
+// 110 tokens and more: the longest sequence passes 128 on the way, which is one more recording.
+Test(engine_simt, a_replayed_step_has_the_bits_of_an_eager_one) {
+    enum { STEPS = 24 };
+    Error error = {};
+    ModelCase c;
+    cr_assert_eq(model_case_open("text", LEVEL_BF16, 0, &c, &error), OK, "%s", error.text);
+    std::vector<StepSample> samples[2];
+    for (int eager = 0; eager < 2; eager++) {
+        Backend backend = open_cuda(0);
+        real_graphs = backend.device->graphs;
+        GraphTable counting = *real_graphs;
+        counting.end = counting_end;
+        counting.launch = counting_launch;
+        DeviceTable device = *backend.device;
+        device.graphs = &counting;
+        backend.device = &device;
+        recordings = replays = 0;
+        RunOptions options = {};
+        options.backend = &backend;
+        options.eager = eager != 0;
+        ModelRun run;
+        uint32_t prompt = c.prompt.token_count;
+        cr_assert_eq(model_run_open(c.weights, &options, 3, prompt + STEPS, &run, &error), OK, "%s",
+                     error.text);
+        for (uint32_t s = 0; s < 3; s++) {
+            BuilderPrompt part = c.prompt;
+            part.token_count = prompt - 3 * s;
+            part.sampling.temperature = s == 1 ? 0.9f : 0.0f;
+            part.sampling.seed = 4;
+            part.sampling.logprobs = 2;
+            batch_builder_add(run.builder, &part);
+            batch_builder_rows(run.builder, s, part.token_count);
+        }
+        for (uint32_t i = 0; i < STEPS; i++) {
+            uint32_t rows = i < STEPS / 2 ? 3 : 2; // a sequence ends half way
+            StepResult result;
+            cr_assert_eq(model_run_step(&run, NULL, &result, &error), OK, "%s %s", error.text,
+                         simt_fault());
+            for (uint32_t s = 0; s < result.sample_count; s++) {
+                samples[eager].push_back(result.samples[s]);
+            }
+            for (uint32_t s = 0; s < rows; s++) {
+                batch_builder_push(run.builder, s, result.samples[s].chosen.token);
+                batch_builder_rows(run.builder, s, 1);
+            }
+        }
+        model_run_close(&run);
+        cr_assert_eq(replays, eager != 0 ? 0 : STEPS - 1);
+        cr_assert(eager != 0 ? recordings == 0 : recordings >= 2 && recordings <= 4,
+                  "%u recordings", recordings);
+        close_cuda(&backend);
+    }
+    cr_assert_eq(samples[0].size(), samples[1].size());
+    cr_assert_eq(
+        memcmp(samples[0].data(), samples[1].data(), samples[0].size() * sizeof(StepSample)), 0);
+    model_case_close(&c);
+}
+
+// ---- Memory and failures ------------------------------------------------------------------------
+
+static EngineOptions small_engine(void) {
+    EngineOptions options = {};
+    options.rows_max = 64;
+    options.sequences_max = 2;
+    options.pages[PAGE_SLIDING] = 40;
+    options.pages[PAGE_FULL] = 40;
+    return options;
+}
+
+// The plan counts the audio projection, which the network does not place yet, and leaves out what
+// is small (inverse frequencies). One hundredth is the promise.
+Test(engine_simt, the_memory_taken_is_the_memory_planned) {
+    Demo demo = open_demo(LEVEL_INT4);
+    Backend backend = open_cuda(0);
+    EngineOptions options = small_engine();
+    MemoryPlan plan = engine_plan(demo.weights, &backend, &options);
+    uint64_t before = simt_memory_used();
+    Engine *engine;
+    Error error = {};
+    cr_assert_eq(engine_open(demo.weights, &backend, &options, &engine, &error), OK, "%s",
+                 error.text);
+    double actual = (double)(simt_memory_used() - before);
+    double planned = (double)(plan.total - weights_bytes(demo.weights).audio);
+    cr_assert(fabs(actual - planned) <= planned / 100, "%g taken, %g planned", actual, planned);
+    engine_close(engine);
+    close_cuda(&backend);
+    close_demo(&demo);
+}
+
+Test(engine_simt, what_does_not_fit_is_refused_with_the_sum_and_what_to_lower) {
+    Demo demo = open_demo(LEVEL_BF16);
+    // Room for the scratch and the weights but not the cache; then not even for the weights.
+    for (uint64_t mebibytes : {48, 36}) {
+        Backend backend = open_cuda(mebibytes << 20);
+        EngineOptions options = small_engine();
+        options.pages[PAGE_FULL] = 4000;
+        Engine *engine;
+        Error error = {};
+        cr_assert_eq(engine_open(demo.weights, &backend, &options, &engine, &error), E_MEMORY);
+        cr_assert(strstr(error.text, "The engine needs") != NULL, "%s", error.text);
+        cr_assert(strstr(error.text, "Lower the pages") != NULL, "%s", error.text);
+        close_cuda(&backend);
+    }
+    close_demo(&demo);
+}
+
+Test(engine_simt, a_fault_on_the_device_fails_every_step_until_a_new_start) {
+    Error error = {};
+    ModelCase c;
+    cr_assert_eq(model_case_open("text", LEVEL_BF16, 0, &c, &error), OK, "%s", error.text);
+    RunOptions options = {};
+    int32_t tokens[2][2];
+    for (int round = 0; round < 2; round++) {
+        Backend backend = open_cuda(0);
+        options.backend = &backend;
+        ModelRun run;
+        cr_assert_eq(model_run_open(c.weights, &options, 1, 64, &run, &error), OK, "%s",
+                     error.text);
+        batch_builder_add(run.builder, &c.prompt);
+        batch_builder_rows(run.builder, 0, c.prompt.token_count);
+        StepResult result;
+        for (int i = 0; i < 2; i++) {
+            cr_assert_eq(model_run_step(&run, NULL, &result, &error), OK, "%s", error.text);
+            tokens[round][i] = result.samples[0].chosen.token;
+            batch_builder_push(run.builder, 0, tokens[round][i]);
+            batch_builder_rows(run.builder, 0, 1);
+        }
+        float host = 1.0f; // a kernel that writes where no device memory is
+        OpLogits stray = {1, &host, 1, 30.0f};
+        backend.ops->logits(backend.context, &stray);
+        cr_assert_neq(*simt_fault(), '\0');
+        for (int i = 0; i < 2; i++) {
+            cr_assert_eq(model_run_step(&run, NULL, &result, &error), E_DEVICE);
+            cr_assert_eq(result.sample_count, 0);
+            cr_assert(strstr(error.text, "logits_cap") != NULL, "names the kernel: %s", error.text);
+        }
+        model_run_close(&run);
+        close_cuda(&backend);
+    }
+    cr_assert_eq(memcmp(tokens[0], tokens[1], sizeof tokens[0]), 0,
+                 "the new start computes as before");
+    model_case_close(&c);
+}
