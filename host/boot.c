@@ -5,9 +5,6 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/num.h"
-#ifdef TESSERA_CUDA
-#include "cuda/gpus.h"
-#endif
 #include "host/log.h"
 
 #include <errno.h>
@@ -45,28 +42,6 @@ WeightsOptions runtime_weights_options(const Options *options) {
     };
 }
 
-// The network runs on the CPU only so far. A build with CUDA at least says which GPUs it sees.
-static Status refuse_cuda(Error *error) {
-#ifdef TESSERA_CUDA
-    GpuInfo gpus[8];
-    uint32_t count;
-    TRY(gpus_list(gpus, 8, &count, error));
-    if (count == 0) {
-        return error_set(error, E_NOT_FOUND,
-                         "--device cuda: no NVIDIA GPU is seen; use --device cpu");
-    }
-    return error_set(
-        error, E_UNSUPPORTED,
-        "--device cuda: %s (sm_%d%d, %.1f GiB) and %u GPUs in all are seen, but this version "
-        "computes on the CPU only; use --device cpu",
-        gpus[0].name, gpus[0].compute_major, gpus[0].compute_minor,
-        (double)gpus[0].bytes_total / (1 << 30), count);
-#else
-    return error_set(error, E_UNSUPPORTED,
-                     "--device cuda: this version computes on the CPU only; use --device cpu");
-#endif
-}
-
 static EngineKv runtime_kv(const char *name) {
     if (strcmp(name, "f32") == 0) {
         return ENGINE_KV_F32;
@@ -85,14 +60,14 @@ Status runtime_options_read(const Options *options, RuntimeOptions *out, Error *
                          "no model: give --model FOLDER (a Hugging Face folder, a packed file or "
                          "synthetic:gemma-4-12b) or set TESSERA_MODEL");
     }
-    if (strcmp(v[OPT_DEVICE].text, "cuda") == 0) {
-        return refuse_cuda(error);
-    }
+    DeviceChoice device;
+    TRY(device_choose(v[OPT_DEVICE].text, &device, error));
     *out = (RuntimeOptions){
         .model = model,
         .weights = runtime_weights_options(options),
         .activation = runtime_activation(v[OPT_ACTIVATIONS].text),
         .kv = runtime_kv(v[OPT_KV].text),
+        .device = device,
         .cpu = {.threads = (uint32_t)v[OPT_THREADS].number},
         .batch = v[OPT_BATCH].text != NULL ? (uint32_t)v[OPT_BATCH].number : 1,
         .context = (uint32_t)v[OPT_CONTEXT].number,
@@ -152,7 +127,7 @@ Status runtime_open_weights(const RuntimeOptions *options, Runtime *out, Error *
 
 Status runtime_open(const RuntimeOptions *options, Runtime *out, Error *error) {
     TRY(runtime_open_weights(options, out, error));
-    TRY(cpu_open(&options->cpu, &out->backend, error));
+    TRY(device_open(options->device, &options->cpu, &out->backend, error));
     out->backend_open = true;
     log_event(LOG_INFO, "device_open", "device=\"%s\"", out->backend.device->name);
     return OK;
@@ -265,10 +240,11 @@ Status runtime_size(Runtime *runtime, const Sizes *wanted, Error *error) {
     }
     uint64_t limit = options->memory_bytes;
     if (limit == 0) {
-        // Weights on the heap are no longer free, but are part of the plan; a mapped file is not
-        // taken yet.
-        bool on_heap = runtime->weights->folder != NULL ||
-                       strncmp(options->model, "synthetic:", strlen("synthetic:")) == 0;
+        // Of the machine's memory weights on the heap are no longer free, but are part of the plan;
+        // a mapped file is not taken yet. A card takes its copy later.
+        bool on_heap = options->device == DEVICE_CPU &&
+                       (runtime->weights->folder != NULL ||
+                        strncmp(options->model, "synthetic:", strlen("synthetic:")) == 0);
         MemoryPlan plan =
             engine_plan(runtime->weights, &runtime->backend, &runtime->engine_options);
         uint64_t free_bytes = runtime->backend.device->memory_bytes(runtime->backend.context);
@@ -306,8 +282,16 @@ static Status runtime_open_record(Runtime *runtime, SchedulerOptions *scheduler,
 Status runtime_start(Runtime *runtime, const Sizes *wanted, Error *error) {
     TRY(runtime_size(runtime, wanted, error));
     const Sizes *sizes = &runtime->sizes;
-    TRY(engine_open(runtime->weights, &runtime->backend, &runtime->engine_options, &runtime->engine,
-                    error));
+    const Backend *backend = &runtime->backend;
+    uint64_t free_before = backend->device->memory_bytes(backend->context);
+    TRY(engine_open(runtime->weights, backend, &runtime->engine_options, &runtime->engine, error));
+    if (runtime->options.device == DEVICE_CUDA) {
+        uint64_t free_after = backend->device->memory_bytes(backend->context);
+        log_event(LOG_INFO, "device_memory", "planned_mib=%llu taken_mib=%llu free_mib=%llu",
+                  (unsigned long long)(runtime->plan.total >> 20),
+                  (unsigned long long)((free_before - free_after) >> 20),
+                  (unsigned long long)(free_after >> 20));
+    }
     SchedulerOptions scheduler = {
         .rows_max = sizes->rows,
         .sequences_max = sizes->batch,

@@ -5,7 +5,7 @@
 #ifndef HOST_BOOT_H
 #define HOST_BOOT_H
 
-#include "cpu/cpu.h"
+#include "host/device.h"
 #include "host/options.h"
 #include "host/text/tokenizer.h"
 #include "model/engine.h"
@@ -19,6 +19,7 @@ typedef struct RuntimeOptions {
     WeightsOptions weights;
     EngineActivation activation;
     EngineKv kv;
+    DeviceChoice device;
     CpuOptions cpu;
     uint32_t batch;
     uint32_t context;      // 0 = as the command needs
