@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MSG_MAP_MAX = 64 };
+enum { MSG_MAP_MAX = 64, MSG_KEY_SHOWN = 40 };
 
 // ---- Opening ------------------------------------------------------------------------------------
 
@@ -330,17 +330,26 @@ int64_t msg_item_int(const MsgArray *array, uint32_t index, int64_t low, int64_t
     return value;
 }
 
+// Whether a key can be shown in a sentence and in a log line as it is.
+static bool text_is_plain(Bytes text) {
+    for (size_t i = 0; i < text.length; i++) {
+        if (text.data[i] < ' ' || text.data[i] > '~' || text.data[i] == '"') {
+            return false;
+        }
+    }
+    return true;
+}
+
 void msg_map_end(MsgMap *map) {
     for (uint32_t i = 0; i < map->count && map->reader->status == OK; i++) {
         if ((map->seen >> i & 1) == 0) {
-            const msgpack_object_str *key = &map->pairs[i].key.via.str;
-            int length = key->size < 40 ? (int)key->size : 40;
-            Bytes shown = {(const uint8_t *)key->ptr, (size_t)length};
-            if (bytes_are_utf8(shown)) {
-                msg_fault(map->reader, map->name, "", "has no parameter named \"%.*s\"", length,
-                          key->ptr);
+            Bytes shown = object_text(&map->pairs[i].key);
+            shown.length = shown.length < MSG_KEY_SHOWN ? shown.length : MSG_KEY_SHOWN;
+            if (text_is_plain(shown)) {
+                msg_fault(map->reader, map->name, "", "has no parameter named \"%.*s\"",
+                          (int)shown.length, (const char *)shown.data);
             } else {
-                msg_fault(map->reader, map->name, "", "has a key that is not UTF-8");
+                msg_fault(map->reader, map->name, "", "has a key that is no parameter's name");
             }
         }
     }

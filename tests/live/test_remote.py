@@ -35,6 +35,11 @@ class Remote(LiveTest):
         if self.server is not None:
             self.server.__exit__(None, None, None)
 
+    def serve_with(self, *arguments):
+        """Another server in place of the one that setUp started."""
+        self.end_server()
+        self.server = Server(self.folder, *arguments)
+
     def here(self, command, *arguments, **more):
         return run(command, *arguments, "-m", live.MODEL, **more)
 
@@ -101,6 +106,23 @@ class Caption(Remote):
         self.assertIn(f"{before} of them by an earlier run", done.stderr)
         self.assertEqual(len(records(journal)), len(pictures))
         self.assertTrue(all(record["error"] is None for record in records(journal)))
+
+    def test_a_busy_server_is_asked_again(self):
+        self.serve_with("--requests", 2, "-b", 2)
+        done = self.there("caption", self.pictures(8), "-o", self.folder / "j.jsonl")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("8 captioned, 0 errors", done.stderr)
+        with Client(self.address) as client:
+            self.assertGreater(client.stats()["server"]["requests_refused"], 0)
+
+    def test_a_picture_larger_than_the_servers_messages_is_an_error_of_its_own(self):
+        self.serve_with("--message", 1)
+        folder = self.pictures(2)
+        (folder / "00-large.jpg").write_bytes(next(iter(sorted(folder.iterdir()))).read_bytes() + bytes(1 << 20))
+        done = self.there("caption", folder, "-o", self.folder / "j.jsonl")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        codes = [record["error"] and record["error"]["code"] for record in records(self.folder / "j.jsonl")]
+        self.assertEqual(sorted(codes, key=str), ["E_LIMIT", None, None])
 
     def test_what_only_the_server_decides_is_refused(self):
         done = self.there("caption", live.PICTURES, "--weights", "int4")

@@ -150,21 +150,25 @@ class AsyncClient:
         return Blob((await self._retrying("put_blob", {"data": data}))[1].result["blob"])
 
     async def tokenize(self, text: str) -> list[int]:
-        return (await self._retrying("tokenize", {"text": text}))[1].result["ids"]
+        ids: list[int] = (await self._retrying("tokenize", {"text": text}))[1].result["ids"]
+        return ids
 
     async def models(self) -> list[Model]:
         return [model_from_wire(model) for model in (await self._call("models", {}))["models"]]
 
     async def stats(self) -> dict[str, Any]:
         """{"server": {...}, "users": [{...}]}; the numbers are listed in rpc/methods.md."""
-        return await self._call("stats", {})
+        stats: dict[str, Any] = await self._call("stats", {})
+        return stats
 
     async def health(self) -> str:
         """ok, draining or failed."""
-        return (await self._call("health", {}))["status"]
+        status: str = (await self._call("health", {}))["status"]
+        return status
 
     async def api_info(self) -> dict[str, Any]:
-        return await self._call("api_info", {})
+        info: dict[str, Any] = await self._call("api_info", {})
+        return info
 
     async def cancel(self, stream: int) -> None:
         await self._call("cancel", {"id": stream})

@@ -150,21 +150,25 @@ class Client:
         return Blob(self._retrying("put_blob", {"data": data})["blob"])
 
     def tokenize(self, text: str) -> list[int]:
-        return self._retrying("tokenize", {"text": text})["ids"]
+        ids: list[int] = self._retrying("tokenize", {"text": text})["ids"]
+        return ids
 
     def models(self) -> list[Model]:
         return [model_from_wire(model) for model in self._call("models", {})["models"]]
 
     def stats(self) -> dict[str, Any]:
         """{"server": {...}, "users": [{...}]}; the numbers are listed in rpc/methods.md."""
-        return self._call("stats", {})
+        stats: dict[str, Any] = self._call("stats", {})
+        return stats
 
     def health(self) -> str:
         """ok, draining or failed."""
-        return self._call("health", {})["status"]
+        status: str = self._call("health", {})["status"]
+        return status
 
     def api_info(self) -> dict[str, Any]:
-        return self._call("api_info", {})
+        info: dict[str, Any] = self._call("api_info", {})
+        return info
 
     def cancel(self, stream: int) -> None:
         self._call("cancel", {"id": stream})

@@ -90,6 +90,10 @@ static void read_real(MsgMap *map) {
 static void read_text(MsgMap *map) {
     msg_need_text(map, "s", 4);
 }
+static void read_choice(MsgMap *map) {
+    static const char *const words[] = {"red", "green"};
+    cr_assert_eq(msg_choice(map, "c", words, 2, 7), 7);
+}
 static void read_nothing(MsgMap *map) {
     (void)map;
 }
@@ -113,6 +117,18 @@ Test(msg, every_fault_names_the_field_and_the_rule) {
                  read_text, "at most 4 bytes");
     expect_fault(BYTES("\x81\xa1s\xa1\xff"), read_text, "UTF-8");
     expect_fault(BYTES("\x81\xa4typo\x01"), read_nothing, "no parameter named \"typo\"");
+    // What is quoted can go into a log line: no quotes, no line breaks, no bytes of other
+    // encodings.
+    expect_fault(BYTES("\x81\xa2\n\x01\x01"), read_nothing, "a key that is no parameter's name");
+    expect_fault(BYTES("\x81\xa1\xff\x01"), read_nothing, "a key that is no parameter's name");
+    expect_fault(BYTES("\x81\xa1\"\x01"), read_nothing, "a key that is no parameter's name");
+    expect_fault(BYTES("\x81\xa1"
+                       "c\xa3"
+                       "Red"),
+                 read_choice, "params.c must be one of: red, green");
+    expect_fault(BYTES("\x81\xa1"
+                       "c\x01"),
+                 read_choice, "must be one of");
     expect_fault(BYTES("\x82\xa1n\x01\xa1n\x01"), read_int, "a key twice");
     expect_fault(BYTES("\x81\x01\x01"), read_nothing, "not a string");
     expect_fault(BYTES("\x81\xa1l\x93\x01\x02\x03"), read_list, "at most 2 items");
@@ -136,6 +152,15 @@ Test(msg, the_first_fault_sticks) {
     msg_int(&map, "b", 0, 1, 0);
     cr_assert(strstr(error.text, "params.a") != NULL);
     msg_close(&msg);
+    buffer_free(&out);
+}
+
+Test(msg, text_that_is_not_utf8_is_repaired_byte_by_byte) {
+    Buffer out = {0};
+    msg_put_text_repaired(&out, BYTES("a\xc3\xa4\xff\xe2\x82"));
+    // "a\u00e4\ufffd\ufffd\ufffd", which is 12 bytes
+    cr_assert(bytes_equal(view(&out), BYTES("\xac"
+                                            "a\xc3\xa4\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd")));
     buffer_free(&out);
 }
 
