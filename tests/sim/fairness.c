@@ -59,7 +59,7 @@ static Crowd *crowd_open(uint64_t seed) {
     for (uint32_t tag = 0; tag < PLACES + WAITING; tag++) {
         c->free_tags[c->free_count++] = tag;
     }
-    c->wait_max = 3000;
+    c->wait_max = 2000;
     c->waits_ms = calloc(c->wait_max, sizeof *c->waits_ms);
     REQUIRE(c->waits_ms != NULL);
     return c;
@@ -132,7 +132,7 @@ static bool crowd_step(Crowd *c) {
 FairnessGap fairness_gap(uint64_t seed) {
     Crowd *c = crowd_open(seed);
     FairnessGap gap = {.bound = 2.0 * PLACES * LONGEST};
-    for (uint32_t step = 0; step < 5000; step++) {
+    for (uint32_t step = 0; step < 3000; step++) {
         for (uint32_t user = 0; user < USERS; user++) {
             uint32_t keep = user == 0 ? 100 : 10;
             while (sched_user_stats(c->scheduler, user).waiting < keep) {
