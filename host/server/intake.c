@@ -134,9 +134,6 @@ static Status intake_ask(Intake *in, uint32_t *retry_ms, Error *error) {
         return error_set(error, E_DRAIN, "the server is shutting down");
     }
     const ServerUser *user = users_at(service->users, in->ask.user);
-    if (user->removed) {
-        return error_set(error, E_AUTH, "%s may not use this server any more", user->name);
-    }
     bool alone = users_count(service->users) == 1;
     return admission_ask(&service->admission, &in->ask, user, alone, service->now_ms, retry_ms,
                          error);

@@ -97,16 +97,31 @@ void service_close(Service *service) {
 }
 
 // The scheduler gets the weight; the other limits are asked for at the door (admission.h).
+static void service_set_weight(Service *service, uint32_t user, double weight) {
+    if (service->totals[user].weight != weight) {
+        service->totals[user].weight = weight;
+        const StepperCommand command = {
+            .kind = STEPPER_USER, .user = user, .limits = {.weight = weight}};
+        service->options.ports.command(service->options.ports.context, &command);
+    }
+}
+
 void service_set_users(Service *service, const Users *users) {
     service->users = users;
     for (uint32_t i = 0; i < users_count(users); i++) {
         const ServerUser *user = users_at(users, i);
         admission_set_user(&service->admission, i, user, service->now_ms);
         metrics_name_user(service->metrics, i, user->name);
-        service->options.ports.command(
-            service->options.ports.context,
-            &(StepperCommand){
-                .kind = STEPPER_USER, .user = i, .limits = {.weight = user->limits.weight}});
+        service_set_weight(service, i, user->limits.weight > 0 ? user->limits.weight : 1);
+    }
+    for (uint32_t i = 0; i < service->options.connections_max; i++) {
+        Connection *connection = &service->connections[i];
+        const SessionUser *user =
+            connection->session != NULL ? session_user(connection->session) : NULL;
+        if (user != NULL && users_at(users, user->number)->removed) {
+            session_end(connection->session, E_AUTH, "this user may not use the server any more");
+            service_mark(service, connection);
+        }
     }
 }
 
@@ -311,7 +326,6 @@ static void service_put_stats(Service *service) {
     for (uint32_t i = 0; i < count; i++) {
         const ServerUser *user = users_at(service->users, i);
         const UserTotals *totals = &service->totals[i];
-        double weight = user->limits.weight > 0 ? user->limits.weight : 1;
         rows[i] = (UserRow){
             .name = bytes_of_text(user->name),
             .in_flight = service->admission.users[i].in_flight,
@@ -319,7 +333,7 @@ static void service_put_stats(Service *service) {
             .refused = totals->refused,
             .prompt_tokens = totals->prompt_tokens,
             .output_tokens = totals->output_tokens,
-            .service = (double)(totals->prompt_tokens + totals->output_tokens) / weight,
+            .service = (double)(totals->prompt_tokens + totals->output_tokens) / totals->weight,
         };
     }
     result_put_stats(&service->scratch, &stats, rows, count);

@@ -61,7 +61,8 @@ Status service_open(const ServiceOptions *options, const Users *users, Metrics *
 // Closes what is left. No work may be out and the stepper must be empty.
 void service_close(Service *service);
 
-// New users after the file was read again: names keep their numbers.
+// New users after the file was read again: names keep their numbers. Connections of users who are
+// gone end.
 void service_set_users(Service *service, const Users *users);
 
 // ---- Connections --------------------------------------------------------------------------------

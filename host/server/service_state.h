@@ -83,6 +83,7 @@ typedef struct Slot {
 
 typedef struct UserTotals {
     uint64_t requests, refused, prompt_tokens, output_tokens;
+    double weight;                        // that the scheduler was told; 0 = nothing yet
     uint32_t waiting_first, waiting_last; // slots that wait for a prep thread
 } UserTotals;
 

@@ -396,6 +396,10 @@ class Users(Serve):
             self.assertTrue(eventually(lambda: "the old ones stay" in server.log()))
             self.assertTrue(bob_may())
             client.complete("hi", max_tokens=1)
+            self.users(bob_line)
+            server.process.send_signal(signal.SIGHUP)
+            name, params = client.event()
+            self.assertEqual((name, params["name"]), ("goodbye", "E_AUTH"))
 
     def test_other_machines_need_a_users_file(self):
         done = run("serve", "-m", live.MODEL, "--listen", "0.0.0.0:0")
