@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The split kernels with bf16 activations: int4, int8 and bf16 weights.
-// promise: spills 0, calls 0, ldg128 all-weights
+// promise: spills 0, calls 0, ldg128 >= 8
+// promise linear_bf16_32x8: ldg128 20
 #include "cuda/kernels/linear_split.cuh"
 
 #define SPLIT_BF16(name, level, group, T, blocks)                                                  \

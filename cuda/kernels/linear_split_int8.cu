@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The split kernels with int8 activations: int4 and int8 weights.
-// promise: spills 0, calls 0, ldg128 all-weights
+// promise: spills 0, calls 0, ldg128 >= 4
+// promise linear_w4a8_g32_32x8: ldg128 4, registers <= 72
+// promise linear_w8a8_g32_32x8: ldg128 8, registers <= 80
 #include "cuda/kernels/linear_split.cuh"
 
 #define SPLIT_INT8(name, level, group, T, blocks)                                                  \

@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tile kernels with bf16 activations: int4, int8 and bf16 weights.
+//
+// An m16n8k16 with f32 sums takes 32 cycles of a GeForce sub-core, so the expansion of codes (12
+// instructions per 8 int4 or 6 per 4 int8, once per 64 tokens) hides behind the products.
+//
 // promise: spills 0, calls 0
+// promise linear_bf16_128x: loop per hmma <= 4.8
+// promise linear_w4a16_g32_128x64: loop per hmma <= 7.5
+// promise linear_w8a16_g32_128x64: loop per hmma <= 9
 #include "cuda/kernels/linear_tile.cuh"
 
 #define TILE_BF16(name, level, group, CW, TW, T, depth, stages, blocks)                            \
