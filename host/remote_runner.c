@@ -16,6 +16,7 @@ enum {
     REMOTE_WAIT_MS = 100,                 // how soon an interruption is noticed
     REMOTE_OUTPUT_MAX = 64 * 1024 * 1024, // pictures waiting to be written
     REMOTE_MESSAGE_ROOM = 64 * 1024,      // of a message, for all but pictures and texts
+    REMOTE_WHOLE_TOKENS_MAX = 32 * 1024,  // of an answer that the server holds until it is whole
 };
 
 typedef enum SlotState { SLOT_FREE, SLOT_ASKED, SLOT_STREAM, SLOT_LATER } SlotState;
@@ -95,6 +96,12 @@ static CallSampling runner_sampling(const Sampling *sampling) {
     };
 }
 
+// Long answers come in pieces even when nobody looks at them: the server holds half a mebibyte.
+static bool runner_streams(const RemoteRunner *runner, const Question *question) {
+    return runner->options->text != NULL || question->sampling.logprobs > 0 ||
+           question->new_tokens_max > REMOTE_WHOLE_TOKENS_MAX;
+}
+
 static void runner_send(RemoteRunner *runner, Slot *slot) {
     const Question *question = slot->request.question;
     const ClientAsk ask = {
@@ -110,7 +117,7 @@ static void runner_send(RemoteRunner *runner, Slot *slot) {
         .budget = question->budget,
         .logprobs = question->sampling.logprobs,
         .batch = runner->options->batch,
-        .stream = runner->options->text != NULL,
+        .stream = runner_streams(runner, question),
         .thinking = question->thinking,
     };
     slot->call = client_generate(runner->options->remote->client, &ask);

@@ -107,6 +107,36 @@ class Caption(Remote):
         self.assertEqual(len(records(journal)), len(pictures))
         self.assertTrue(all(record["error"] is None for record in records(journal)))
 
+    def test_an_interrupted_run_goes_on(self):
+        journal = self.folder / "j.jsonl"
+        pictures = sorted(live.PICTURES.glob("[0-9]*"))
+        process = subprocess.Popen([live.PROGRAM, "caption", *map(str, pictures), "-b", "2", "-q", "--server",
+                                    self.address, "-o", str(journal)], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, text=True)
+        until = time.monotonic() + 60
+        while not (journal.exists() and journal.stat().st_size > 0) and time.monotonic() < until:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        self.assertIn("the same command goes on", process.communicate(timeout=60)[1])
+        self.assertEqual(process.returncode, 130)
+        self.assertEqual(self.there("caption", *pictures, "-o", journal).returncode, 0)
+        self.assertEqual(len(records(journal)), len(pictures))
+
+    def test_the_token_comes_from_the_environment_or_a_file(self):
+        made = run("token", "alice")
+        token, line = made.stderr.splitlines()[1], made.stdout.strip()
+        users, file = self.folder / "users", self.folder / "token"
+        users.write_text(line + "\n")
+        file.write_text(token + "\n")
+        self.serve_with("--users", users)
+        picture = self.pictures(1)
+        self.assertEqual(self.there("caption", picture, "--token-file", file).returncode, 0)
+        self.assertEqual(self.there("caption", picture, env={**os.environ, "TESSERA_TOKEN": token}).returncode, 0)
+        for wrong in ({}, {"TESSERA_TOKEN": "guess"}):
+            done = self.there("caption", picture, env={**os.environ, **wrong})
+            self.assertEqual(done.returncode, 3)
+            self.assertIn("token", done.stderr)
+
     def test_a_busy_server_is_asked_again(self):
         self.serve_with("--requests", 2, "-b", 2)
         done = self.there("caption", self.pictures(8), "-o", self.folder / "j.jsonl")

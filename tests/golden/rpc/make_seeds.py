@@ -8,8 +8,9 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
-# fuzz_session.c: accept, three tokens, all written, done.
-SERVICE = bytes([0x81, 0xb3, 0xb4, 0xb5, 0xf0, 0xd8, 0xf0])
+# fuzz_session.c: accept, more tokens than there is credit, all written; and at the end done.
+SERVICE = bytes([0x82, 0xb3, 0xb4, 0xb5, 0xb6, 0xb7, 0xf0])
+DONE = bytes([0xd8, 0xf0])
 
 
 def dialogues():
@@ -41,7 +42,7 @@ def main():
         flag = b"\x01" if "hello" in head else b"\x00"
         asked = b"".join(received(data) + SERVICE for mark, data in messages if mark == ">")
         said = b"".join(data for mark, data in messages if mark == "<")
-        (CORPUS / "session" / f"dialogue_{number:02}").write_bytes(flag + asked)
+        (CORPUS / "session" / f"dialogue_{number:02}").write_bytes(flag + asked + DONE)
         (CORPUS / "client" / f"dialogue_{number:02}").write_bytes(said)
 
 
