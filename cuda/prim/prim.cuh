@@ -88,24 +88,24 @@ DEVICE float warp_max(float value) {
     return value;
 }
 
-DEVICE float bits_to_float(uint32_t bits) {
+HOST_DEVICE float bits_to_float(uint32_t bits) {
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-DEVICE uint32_t float_to_bits(float value) {
+HOST_DEVICE uint32_t float_to_bits(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-DEVICE float bf16_to_float(uint16_t value) {
+HOST_DEVICE float bf16_to_float(uint16_t value) {
     return bits_to_float((uint32_t)value << 16);
 }
 
 // Round to nearest even; NaN stays NaN.
-DEVICE uint16_t bf16_from_float(float value) {
+HOST_DEVICE uint16_t bf16_from_float(float value) {
     uint32_t bits = float_to_bits(value);
     if ((bits & 0x7fffffffu) > 0x7f800000u) {
         return (uint16_t)(bits >> 16 | 0x40u);

@@ -6,6 +6,7 @@
 
 #include "cuda/context.h"
 #include "cuda/weight_layout.h"
+#include "tests/cuda/machine.h"
 
 #include <criterion/criterion.h>
 

@@ -5,6 +5,7 @@
 #define TESTS_CUDA_PAGED_CASE_H
 
 #include "cuda/context.h"
+#include "tests/cuda/machine.h"
 
 extern "C" {
 #include "ops/paged.h"

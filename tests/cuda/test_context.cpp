@@ -2,8 +2,12 @@
 // What ops share: the context opens with zeroed tickets, keeps the first failure, leaves nothing
 // behind.
 #include "cuda/context.h"
+#include "tests/cuda/machine.h"
 
 #include <criterion/criterion.h>
+
+#include <algorithm>
+#include <vector>
 
 Test(context, opens_with_zeroed_scratch_and_gives_everything_back) {
     SimtOptions options = {};
@@ -11,9 +15,12 @@ Test(context, opens_with_zeroed_scratch_and_gives_everything_back) {
     CudaContext context;
     Error error = {};
     cr_assert_eq(cuda_context_open(0, &context, &error), OK, "%s", error.text);
-    for (size_t i = 0; i < CUDA_SCRATCH_BYTES; i += 4096) {
-        cr_assert_eq(context.scratch[i], 0);
-    }
+    std::vector<unsigned char> scratch(CUDA_SCRATCH_BYTES, 1);
+    cr_assert_eq(cudaMemcpyAsync(scratch.data(), context.scratch, scratch.size(),
+                                 cudaMemcpyDeviceToHost, context.stream),
+                 cudaSuccess);
+    cr_assert_eq(cudaStreamSynchronize(context.stream), cudaSuccess);
+    cr_assert_eq(std::count(scratch.begin(), scratch.end(), 0), CUDA_SCRATCH_BYTES);
     cuda_context_close(&context);
     cr_assert_eq(simt_memory_used(), 0);
 }
@@ -23,7 +30,7 @@ Test(context, a_device_that_is_not_there_is_an_error_by_name) {
     simt_reset(&options);
     CudaContext context;
     Error error = {};
-    cr_assert_eq(cuda_context_open(7, &context, &error), E_DEVICE);
+    cr_assert_eq(cuda_context_open(99, &context, &error), E_DEVICE);
     cr_assert(strstr(error.text, "cudaSetDevice") != NULL, "%s", error.text);
     cr_assert_eq(simt_memory_used(), 0);
 }

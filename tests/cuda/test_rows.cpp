@@ -165,6 +165,7 @@ Test(rows, residual_norm_has_the_twins_bits) {
     close_emulator(&cuda, &none);
 }
 
+#ifdef TESSERA_SIMT // device functions are callable from the host
 // The factor is computed without doubles: how often it is not the rounded double.
 Test(rows, the_factor_of_a_norm_is_the_rounded_double) {
     enum { COUNT = 1000000 };
@@ -182,6 +183,7 @@ Test(rows, the_factor_of_a_norm_is_the_rounded_double) {
     }
     cr_assert_leq(different, 1, "%u of a million differ", different);
 }
+#endif
 
 Test(rows, embed_gives_the_exact_values_of_every_level_and_leaves_image_rows_alone) {
     enum { ROWS = 4, VOCAB = 37, HIDDEN = 100 };
