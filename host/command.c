@@ -25,7 +25,9 @@ const Command commands[] = {
             "standard error. A picture that cannot be read becomes an error record and the others "
             "go on. With -o FILE the run can be interrupted (Ctrl-C, or a crash) at any time; the "
             "same command then goes on where it stopped, and does nothing twice as long as the "
-            "picture, the prompt, the model and the settings are the same.",
+            "picture, the prompt, the model and the settings are the same. With --server a server "
+            "computes instead of this program; all else is the same, and a journal may go on "
+            "either way.",
         .examples =
             "tessera caption photos -m examples/demo-model -o captions.jsonl --html captions.html\n"
             "  a folder; the same line again goes on after an interruption\n"
@@ -33,7 +35,9 @@ const Command commands[] = {
             "shown?' --sidecar\n"
             "  a pattern, with NAME.txt beside every picture\n"
             "find photos -newer last -print0 | tessera caption -0 - -m MODEL -o -\n"
-            "  a list; records to standard output\n",
+            "  a list; records to standard output\n"
+            "tessera caption photos --server unix:/run/tessera/tessera.sock -o captions.jsonl\n"
+            "  by a running server\n",
         .run = command_caption,
     },
     {
@@ -42,7 +46,7 @@ const Command commands[] = {
         .operands = "QUESTION",
         .summary = "ask one question, with or without pictures",
         .text = "The answer is printed as it is made. QUESTION - reads the question from standard "
-                "input.",
+                "input. With --server a server computes instead of this program.",
         .examples =
             "tessera ask 'How many objects are there?' --image scene.png -m examples/demo-model\n"
             "  one picture\n"
