@@ -298,8 +298,11 @@ static void server_tick_metrics(Server *server, uint64_t now_ms) {
     }
 }
 
+// The threads first, which have nothing to do any more: they wake the loop until they are gone.
 static void server_end(Server *server) {
     server->ending = true;
+    prep_pool_close(&server->prep);
+    step_thread_close(&server->step);
     metrics_http_close(server->http);
     uv_close((uv_handle_t *)&server->tick, NULL);
     uv_close((uv_handle_t *)&server->flush, NULL);
@@ -514,8 +517,6 @@ static void server_close(Server *server) {
         server_end(server);
         uv_run(&server->loop, UV_RUN_DEFAULT);
     }
-    prep_pool_close(&server->prep);
-    step_thread_close(&server->step);
     service_close(server->service);
     if (server->loop_open) {
         int left = uv_loop_close(&server->loop);
