@@ -99,6 +99,21 @@ Test(metrics, every_metric_is_on_the_page_before_anything_happened, .init = open
     }
 }
 
+Test(metrics, the_administrator_can_read_about_each) {
+    const char *const names[] = {
+#define METRIC(id, kind, name, unit, label, help) "| `" name "` |",
+#include "host/server/metrics.def"
+#undef METRIC
+    };
+    Buffer text = {0};
+    cr_assert_eq(file_read(TEST_ROOT "/docs/operations.md", 1 << 20, &text, NULL), OK);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        cr_expect_not_null(strstr((const char *)text.data, names[i]), "docs/operations.md lacks %s",
+                           names[i]);
+    }
+    buffer_free(&text);
+}
+
 Test(metrics, what_is_counted_is_shown, .init = open_metrics, .fini = close_metrics) {
     metrics_add(metrics, METRIC_STEPS, 0, 2);
     metrics_add(metrics, METRIC_STEPS, 0, 3);
