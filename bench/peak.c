@@ -10,13 +10,17 @@
 #include <string.h>
 
 // Short runs of arithmetic, so that some fall between two disturbances.
-enum { COMPUTE_RUNS = 200, ROUNDS = 250000, READ_RUNS = 12, READ_TASKS = 256, WORKERS_MAX = 256 };
-static const size_t READ_WORDS = (size_t)1 << 19; // of one task: 4 MiB, 1 GiB in all
+enum { COMPUTE_RUNS = 200, ROUNDS = 250000, READ_RUNS = 192, READ_TASKS = 16, WORKERS_MAX = 256 };
+// A run reads the next 64 MiB of 1 GiB, in tasks of 4 MiB: short enough to fall between two
+// disturbances, and no run finds in a cache what one before has read.
+enum { READ_PARTS = 16 };
+static const size_t READ_WORDS = (size_t)1 << 19; // of one task
 
 typedef struct PeakTask {
     void (*compute)(uint64_t rounds);
     uint64_t (*read)(const uint64_t *from, size_t words);
     const uint64_t *memory;
+    size_t part; // that this run reads
     uint64_t sums[WORKERS_MAX];
 } PeakTask;
 
@@ -39,13 +43,15 @@ static uint64_t read_words(const uint64_t *from, size_t words) {
 
 static void read_task(void *argument, uint32_t task, uint32_t worker) {
     PeakTask *peak = argument;
-    peak->sums[worker] += peak->read(peak->memory + task * READ_WORDS, READ_WORDS);
+    peak->sums[worker] +=
+        peak->read(peak->memory + (peak->part * READ_TASKS + task) * READ_WORDS, READ_WORDS);
 }
 
 // The best of `runs` runs, in seconds.
 static double best_seconds(int runs, Pool *pool, uint32_t tasks, PoolTask *task, PeakTask *peak) {
     double best = INFINITY;
     for (int run = 0; run < runs; run++) {
+        peak->part = (size_t)run % READ_PARTS;
         uint64_t begin = clock_ns();
         pool_run(pool, tasks, task, peak);
         best = fmin(best, (double)(clock_ns() - begin) * 1e-9);
@@ -81,11 +87,11 @@ Status peak_measure(Pool *pool, CpuIsa isa, Peak *out, Error *error) {
         out->f32_gops = compute_gops(pool, loops->f32, loops->f32_operations);
     }
     size_t bytes = READ_TASKS * READ_WORDS * sizeof(uint64_t);
-    uint64_t *memory = aligned_alloc(4096, bytes);
+    uint64_t *memory = aligned_alloc(4096, READ_PARTS * bytes);
     if (memory == NULL) {
         return error_set(error, E_MEMORY, "There is no 1 GiB to measure the bandwidth with.");
     }
-    memset(memory, 1, bytes); // so that every page is there
+    memset(memory, 1, READ_PARTS * bytes); // so that every page is there
     peak.memory = memory;
     out->read_gbs =
         (double)bytes / best_seconds(READ_RUNS, pool, READ_TASKS, read_task, &peak) * 1e-9;
