@@ -191,11 +191,12 @@ static Question intake_question(const Intake *in, const Chat *chat) {
 static void intake_log(const Intake *in, const Slot *slot) {
     const GenerateCall *g = &in->call->generate;
     log_event(LOG_INFO, "accepted",
-              "request=%" PRIu64 " connection=%u user=%s class=%s pictures=%u image_tokens=%" PRIu64
-              " text_bytes=%" PRIu64 " max_tokens=%u samples=%u",
-              slot->id, in->connection->index, users_at(in->service->users, in->ask.user)->name,
-              g->batch ? "batch" : "interactive", g->image_count, in->image_tokens, in->text_bytes,
-              g->max_tokens, g->samples);
+              "request=%" PRIu64 " connection=%u stream=%" PRIu64
+              " user=%s class=%s pictures=%u image_tokens=%" PRIu64 " text_bytes=%" PRIu64
+              " max_tokens=%u samples=%u",
+              slot->id, in->connection->index, in->call->ticket,
+              users_at(in->service->users, in->ask.user)->name, g->batch ? "batch" : "interactive",
+              g->image_count, in->image_tokens, in->text_bytes, g->max_tokens, g->samples);
     if (!in->service->options.log_prompts) {
         return;
     }

@@ -142,13 +142,15 @@ static void slot_count_end(Service *service, const Slot *slot, const DoneEvent *
     metrics_observe(m, METRIC_REQUEST, slot->ask.class,
                     (service->now_ms - slot->received_ms) * 1000000u);
     log_event(LOG_INFO, "done",
-              "request=%" PRIu64 " connection=%u user=%s reason=%s status=%s prompt_tokens=%u "
+              "request=%" PRIu64 " connection=%u stream=%" PRIu64
+              " user=%s reason=%s status=%s prompt_tokens=%u "
               "image_tokens=%u cached_tokens=%u output_tokens=%u prepare_ms=%.0f queue_ms=%.0f "
               "first_token_ms=%.0f total_ms=%.0f",
-              slot->id, slot->connection, users_at(service->users, slot->ask.user)->name,
-              done_reason_name(worst), status_name(done->status), done->prompt_tokens,
-              done->image_tokens, done->cached_tokens, done->output_tokens, done->prepare_ms,
-              done->queue_ms, done->first_token_ms, done->total_ms);
+              slot->id, slot->connection, slot->call->ticket,
+              users_at(service->users, slot->ask.user)->name, done_reason_name(worst),
+              status_name(done->status), done->prompt_tokens, done->image_tokens,
+              done->cached_tokens, done->output_tokens, done->prepare_ms, done->queue_ms,
+              done->first_token_ms, done->total_ms);
 }
 
 static double slot_span(uint64_t from_ms, uint64_t to_ms) {
@@ -177,14 +179,14 @@ static DoneEvent slot_done(const Service *service, const Slot *slot) {
     return done;
 }
 
-static void slot_answer_tokenize(Session *session, const Service *service, const Slot *slot) {
+static void slot_answer_tokenize(Session *session, Service *service, const Slot *slot) {
     const Work *work = &slot->work;
     if (slot->ending) { // the server is draining
         session_error(session, slot->call->ticket, slot->status, NULL, 0);
     } else if (work->status != OK) {
         session_error(session, slot->call->ticket, work->status, work->error.text, 0);
     } else {
-        Buffer *out = (Buffer *)&service->scratch;
+        Buffer *out = &service->scratch;
         buffer_clear(out);
         result_put_ids(out, work->ids.ids, work->ids.count);
         session_result(session, slot->call->ticket, (Bytes){out->data, out->length});

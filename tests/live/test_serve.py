@@ -446,7 +446,7 @@ class Administration(Serve):
             client.complete("a secret question", max_tokens=1)
         server.stop()
         log = server.log()
-        self.assertRegex(log, r"accepted request=1 connection=\d+ user=everyone class=interactive")
+        self.assertRegex(log, r"accepted request=1 connection=\d+ stream=\d+ user=everyone class=interactive")
         self.assertRegex(log, r"done request=1 .*reason=length .*output_tokens=1 ")
         self.assertNotIn("secret", log)
 
