@@ -3,6 +3,7 @@
 // in the order of the kernels, failures that stay, recorded steps.
 #include "cuda/cuda.h"
 #include "cuda/linear_case.h"
+#include "cuda/paged_case.h"
 #include "cuda/weight_layout.h"
 
 static Backend open_backend(uint64_t memory_bytes) {
@@ -21,6 +22,61 @@ static void close_backend(Backend *backend) {
     cr_assert_eq(simt_memory_used(), 0, "all device memory is given back");
 }
 
+// More panels than a half of the staging memory holds, so both halves are used again.
+Test(backend, weights_arrive_in_the_kernels_order) {
+    Backend backend = open_backend(0);
+    Matrix host = matrix_random(LEVEL_INT8, 9000, 4096, 64, 3), placed;
+    cr_assert_gt(cuda_weight_bytes(&host), 2 * (size_t)CUDA_STAGING_BYTES);
+    cr_assert_eq(backend.device->place_matrix(backend.context, &host, &placed), OK);
+    uint32_t panels = cuda_weight_panels(&host);
+    std::vector<unsigned char> codes(panels * cuda_weight_panel_codes(&host));
+    std::vector<unsigned char> scales(panels * cuda_weight_panel_scales(&host));
+    cuda_weight_permute(&host, 0, panels, codes.data(), scales.data());
+    std::vector<unsigned char> got(codes.size());
+    device_read(got.data(), placed.codes, codes.size());
+    cr_assert_eq(memcmp(got.data(), codes.data(), codes.size()), 0);
+    device_read(got.data(), placed.scales, scales.size());
+    cr_assert_eq(memcmp(got.data(), scales.data(), scales.size()), 0);
+    matrix_free(&host);
+    close_backend(&backend);
+}
+
+Test(backend, a_recorded_step_runs_when_it_is_launched_and_as_often) {
+    Backend backend = open_backend(0);
+    const DeviceTable *device = backend.device;
+    const GraphTable *graphs = device->graphs;
+    float *logits = (float *)device->take(backend.context, 4096);
+    const float start[2] = {3.0f, -60.0f};
+    OpLogits op = {1, logits, 2, 30.0f};
+    cr_assert(!graphs->has(backend.context, 7));
+    cr_assert_eq(graphs->begin(backend.context), OK);
+    cr_assert_eq(backend.ops->logits(backend.context, &op), OK);
+    cr_assert_eq(graphs->end(backend.context, 7), OK);
+    cr_assert(graphs->has(backend.context, 7));
+    float eager[2], replayed[2];
+    for (int round = 0; round < 2; round++) {
+        cr_assert_eq(device->upload(backend.context, logits, start, sizeof start), OK);
+        cr_assert_eq(graphs->launch(backend.context, 7), OK);
+        cr_assert_eq(device->download(backend.context, replayed, logits, sizeof replayed), OK);
+        cr_assert_eq(device->upload(backend.context, logits, start, sizeof start), OK);
+        cr_assert_eq(backend.ops->logits(backend.context, &op), OK);
+        cr_assert_eq(device->download(backend.context, eager, logits, sizeof eager), OK);
+        cr_assert_eq(memcmp(eager, replayed, sizeof eager), 0);
+        cr_assert(eager[0] < 3.0f && eager[1] > -30.0f);
+    }
+    // The oldest makes room.
+    for (uint64_t key = 100; key < 100 + 128; key++) {
+        cr_assert_eq(graphs->begin(backend.context), OK);
+        cr_assert_eq(graphs->end(backend.context, key), OK);
+    }
+    cr_assert(!graphs->has(backend.context, 7) && graphs->has(backend.context, 227));
+    graphs->forget(backend.context);
+    cr_assert(!graphs->has(backend.context, 227));
+    device->give(backend.context, logits);
+    close_backend(&backend);
+}
+
+#ifdef TESSERA_SIMT // a GPU has other limits, and is not to be broken
 Test(backend, memory_comes_zeroed_and_runs_out_without_breaking_anything) {
     Backend backend = open_backend(UINT64_C(100) << 20);
     const DeviceTable *device = backend.device;
@@ -35,22 +91,6 @@ Test(backend, memory_comes_zeroed_and_runs_out_without_breaking_anything) {
     cr_assert_eq(device->wait(backend.context, NULL), OK, "too little memory is no failure");
     cr_assert_eq(before - device->memory_bytes(backend.context), 1000);
     device->give(backend.context, memory);
-    close_backend(&backend);
-}
-
-// More panels than a half of the staging memory holds, so both halves are used again.
-Test(backend, weights_arrive_in_the_kernels_order) {
-    Backend backend = open_backend(0);
-    Matrix host = matrix_random(LEVEL_INT8, 9000, 4096, 64, 3), placed;
-    cr_assert_gt(cuda_weight_bytes(&host), 2 * (size_t)CUDA_STAGING_BYTES);
-    cr_assert_eq(backend.device->place_matrix(backend.context, &host, &placed), OK);
-    uint32_t panels = cuda_weight_panels(&host);
-    std::vector<unsigned char> codes(panels * cuda_weight_panel_codes(&host));
-    std::vector<unsigned char> scales(panels * cuda_weight_panel_scales(&host));
-    cuda_weight_permute(&host, 0, panels, codes.data(), scales.data());
-    cr_assert_eq(memcmp(placed.codes, codes.data(), codes.size()), 0);
-    cr_assert_eq(memcmp(placed.scales, scales.data(), scales.size()), 0);
-    matrix_free(&host);
     close_backend(&backend);
 }
 
@@ -92,38 +132,4 @@ Test(backend, a_failure_stays_until_the_backend_is_opened_anew) {
     cr_assert_eq(backend.device->wait(backend.context, &error), OK);
     close_backend(&backend);
 }
-
-Test(backend, a_recorded_step_runs_when_it_is_launched_and_as_often) {
-    Backend backend = open_backend(0);
-    const DeviceTable *device = backend.device;
-    const GraphTable *graphs = device->graphs;
-    float *logits = (float *)device->take(backend.context, 4096);
-    const float start[2] = {3.0f, -60.0f};
-    OpLogits op = {1, logits, 2, 30.0f};
-    cr_assert(!graphs->has(backend.context, 7));
-    cr_assert_eq(graphs->begin(backend.context), OK);
-    cr_assert_eq(backend.ops->logits(backend.context, &op), OK);
-    cr_assert_eq(graphs->end(backend.context, 7), OK);
-    cr_assert(graphs->has(backend.context, 7));
-    float eager[2], replayed[2];
-    for (int round = 0; round < 2; round++) {
-        cr_assert_eq(device->upload(backend.context, logits, start, sizeof start), OK);
-        cr_assert_eq(graphs->launch(backend.context, 7), OK);
-        cr_assert_eq(device->download(backend.context, replayed, logits, sizeof replayed), OK);
-        cr_assert_eq(device->upload(backend.context, logits, start, sizeof start), OK);
-        cr_assert_eq(backend.ops->logits(backend.context, &op), OK);
-        cr_assert_eq(device->download(backend.context, eager, logits, sizeof eager), OK);
-        cr_assert_eq(memcmp(eager, replayed, sizeof eager), 0);
-        cr_assert(eager[0] < 3.0f && eager[1] > -30.0f);
-    }
-    // The oldest makes room.
-    for (uint64_t key = 100; key < 100 + 128; key++) {
-        cr_assert_eq(graphs->begin(backend.context), OK);
-        cr_assert_eq(graphs->end(backend.context, key), OK);
-    }
-    cr_assert(!graphs->has(backend.context, 7) && graphs->has(backend.context, 227));
-    graphs->forget(backend.context);
-    cr_assert(!graphs->has(backend.context, 227));
-    device->give(backend.context, logits);
-    close_backend(&backend);
-}
+#endif

@@ -166,6 +166,32 @@ Test(rows, residual_norm_has_the_twins_bits) {
 }
 
 #ifdef TESSERA_SIMT // device functions are callable from the host
+// No bank conflicts, and the sectors of the bytes.
+Test(rows, residual_norm_moves_the_bytes_and_no_more) {
+    enum { ROWS = 2, COLUMNS = 3840 };
+    SimtOptions options = {};
+    options.profile = true;
+    simt_reset(&options);
+    CudaContext cuda;
+    cr_assert_eq(cuda_context_open(0, &cuda, NULL), OK);
+    std::vector<void *> memory;
+    Activation out = activation_alloc(ACTIVATION_INT8, ROWS, COLUMNS);
+    float *floats = (float *)device_copy(NULL, sizeof(float) * ROWS * COLUMNS, 0, &memory);
+    float *h = (float *)device_copy(NULL, sizeof(float) * ROWS * COLUMNS, 0, &memory);
+    OpResidualNorm op = {ROWS,   COLUMNS, h,
+                         floats, floats,  1.0f,
+                         floats, 1e-6f,   activation_on_device(&out, ROWS, &memory)};
+    cr_assert_eq(cuda_residual_norm(&cuda, &op), OK, "%s", simt_fault());
+    const SimtReport *report = simt_report();
+    cr_assert_eq(report->bank_conflicts, 0);
+    cr_assert_leq(report->load_sectors * 20, report->load_sectors_min * 21, "%llu of %llu",
+                  (unsigned long long)report->load_sectors,
+                  (unsigned long long)report->load_sectors_min);
+    cr_assert_leq(report->store_sectors * 20, report->store_sectors_min * 21);
+    activation_free(&out);
+    close_emulator(&cuda, &memory);
+}
+
 // The factor is computed without doubles: how often it is not the rounded double.
 Test(rows, the_factor_of_a_norm_is_the_rounded_double) {
     enum { COUNT = 1000000 };
