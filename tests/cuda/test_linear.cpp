@@ -177,6 +177,28 @@ Test(linear, every_bf16_kernel_agrees_with_the_reference) {
     close_context();
 }
 
+// The columns of Gemma 4 12B's matrices; outputs and tokens cut down to what the emulator does in a
+// second.
+Test(linear, columns_of_the_model_give_the_bits_of_the_chain) {
+    open_context(6, false);
+    const LinearShape shapes[] = {
+        {LEVEL_INT4, ACTIVATION_INT8, 32, 40, 15360, 1, LINEAR_PLAIN, false},  // down
+        {LEVEL_INT4, ACTIVATION_INT8, 128, 40, 8192, 9, LINEAR_PLAIN, false},  // o, full layers
+        {LEVEL_INT4, ACTIVATION_INT8, 32, 32, 4096, 64, LINEAR_PLAIN, false},  // o, sliding layers
+        {LEVEL_INT4, ACTIVATION_INT8, 32, 48, 3840, 100, LINEAR_PLAIN, false}, // q, k, v
+        {LEVEL_INT8, ACTIVATION_INT8, 32, 40, 3840, 4, LINEAR_PLAIN, false},   // lm_head
+    };
+    for (const LinearShape &shape : shapes) {
+        LinearCase c = linear_case_open(shape);
+        LinearOnDevice d = linear_on_device(&c);
+        run(&d, &shape);
+        assert_integer_bits(&c, linear_result(&d), linear_shape_name(&shape));
+        linear_off_device(&d);
+        linear_case_close(&c);
+    }
+    close_context();
+}
+
 // ---- What must not change a bit -----------------------------------------------------------------
 
 static std::vector<float> run_rows(const LinearOnDevice *d, uint32_t rows) {
