@@ -158,10 +158,10 @@ class Endings(Serve):
     def test_a_deadline_ends_it(self):
         server = self.serve()
         with server.client() as client:
-            done = client.complete("Write.", deadline_ms=300, **LONG)
-            self.assertEqual(done["samples"][0]["reason"], "deadline")
+            done = client.complete("Write.", deadline_ms=300, n=8, **LONG)
+            self.assertIn("deadline", [sample["reason"] for sample in done["samples"]])
             self.assertEqual(done["error"]["name"], "E_DEADLINE")
-            self.assertGreater(done["samples"][0]["tokens"], 0)
+            self.assertEmpty(client)
 
     def test_a_disconnect_frees_its_pages(self):
         server = self.serve("--batch", "4")
