@@ -16,7 +16,7 @@ typedef struct ModelResult {
     Bytes name;        // as people call it
     Bytes identity;    // hash of the weights
     Bytes weights;     // level: "bf16", "int4 g32"
-    Bytes activations; // "f32", "bf16", "int8"
+    Bytes activations; // as asked for: "auto", "bf16", "int8"
     Bytes kv;
     uint32_t context; // most tokens of prompt and answer together
     uint32_t images;  // most pictures of a request
