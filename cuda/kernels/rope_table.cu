@@ -4,7 +4,9 @@
 // here is below 2^20, where subtracting a multiple of pi / 2 in three parts is exact enough.
 //
 // Tile: a thread is a pair. 256 threads, no shared memory. Bytes: 8 a pair written, 4 read, which
-// is the minimum; about 60 double operations a pair, twice a step. promise: spills 0, calls 0
+// is the minimum; about 60 double operations a pair, twice a step.
+//
+// promise: spills 0, calls 0
 #include "cuda/context.h"
 #include "cuda/prim/prim.cuh"
 

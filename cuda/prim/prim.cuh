@@ -47,6 +47,7 @@
 // bits_count(x)             how many bits are set
 //
 // UNROLL                    before a loop whose arrays must live in registers
+// NO_UNROLL                 before a loop that stays one
 // KERNEL_BOUNDS(threads, blocks)  the largest block, and how many of them share a multiprocessor
 //
 // Arithmetic is what it says: a * b + c rounds twice on both sides (nvcc -fmad=false), fmaf(a, b,

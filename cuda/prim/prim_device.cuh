@@ -9,6 +9,7 @@
 #define KERNEL                         extern "C" __global__
 #define KERNEL_TEMPLATE                __global__
 #define UNROLL                         _Pragma("unroll")
+#define NO_UNROLL                      _Pragma("unroll 1")
 #define KERNEL_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 
 DEVICE unsigned thread_index() {

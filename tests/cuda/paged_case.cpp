@@ -54,6 +54,19 @@ void paged_off_device(PagedOnDevice *d) {
     d->memory.clear();
 }
 
+PagedRows paged_part_on_device(PagedOnDevice *d, const Paged *paged, uint32_t sequence,
+                               uint32_t first, uint32_t count) {
+    BatchSequence part;
+    uint32_t row = paged->sequences[sequence].row_first + first;
+    PagedRows rows = paged_part(paged, sequence, first, count, &part);
+    rows.positions = d->rows.positions + row;
+    rows.sliding_end = d->rows.sliding_end + row;
+    rows.row_sequence = (const uint32_t *)device_copy(NULL, count * 4, 0, &d->memory);
+    rows.sequences = (const BatchSequence *)device_copy(&part, sizeof part, 0, &d->memory);
+    memcpy(rows.pages, d->rows.pages, sizeof rows.pages);
+    return rows;
+}
+
 // The head x[head_dim] of a token into a page, rounded as activations are.
 static void store_head(const KvLayer *cache, unsigned char *page, KvSide side, uint32_t head,
                        uint32_t token, const float *x) {

@@ -28,6 +28,11 @@ void device_read(void *host, const void *device, size_t bytes);
 PagedOnDevice paged_on_device(const Paged *paged, int fill);
 void paged_off_device(PagedOnDevice *d);
 
+// As paged_part: rows [first, first + count) of a sequence as a step of their own in the same
+// pages.
+PagedRows paged_part_on_device(PagedOnDevice *d, const Paged *paged, uint32_t sequence,
+                               uint32_t first, uint32_t count);
+
 // As paged_fill, with the numbers rounded as the cpu's pages round them.
 void paged_fill_on_device(const PagedOnDevice *d, const Paged *paged, uint64_t seed);
 

@@ -43,68 +43,246 @@ static void assert_near(const float *got, const float *wanted, size_t count, Tol
 
 // ---- attention ----------------------------------------------------------------------------------
 
-static std::vector<float> run(const KvLayer &cache, const PagedRows &rows, const float *q,
-                              uint32_t window) {
-    uint32_t columns = cache.shape.head_count * cache.shape.head_dim;
+// A case on host and device, with its queries.
+typedef struct Prepared {
+    const AttentionCase *shape;
+    Paged paged;
+    PagedOnDevice device;
+    uint32_t columns;
+    float *q; // [rows][columns + 4]
+} Prepared;
+
+static void prepare(Prepared *p, const AttentionCase *one, KvKind kind, float scale) {
+    p->shape = one;
+    paged_open(&p->paged, &one->shape, kind, one->window, one->sequences, one->sequence_count, 11);
+    paged_fill(&p->paged, 12);
+    p->device = paged_on_device(&p->paged, 0xff); // stale bytes are NaN
+    paged_fill_on_device(&p->device, &p->paged, 12);
+    p->columns = one->shape.head_count * one->shape.head_dim;
+    p->q = random_floats((size_t)p->paged.rows.row_count * (p->columns + 4), scale, 13);
+}
+
+static void unprepare(Prepared *p) {
+    free(p->q);
+    paged_off_device(&p->device);
+    paged_close(&p->paged);
+}
+
+// Multiprocessors with which one block walks the positions of a tile, or several share them.
+enum { WALKED = 0, SHARED = 100000 };
+
+static void assert_tickets_zero(void) {
+    const unsigned char *tickets = context.scratch + CUDA_SCRATCH_BYTES - CUDA_TICKET_BYTES;
+    std::vector<unsigned char> bytes(CUDA_TICKET_BYTES), zeros(CUDA_TICKET_BYTES);
+    device_read(bytes.data(), tickets, bytes.size());
+    cr_assert_arr_eq(bytes.data(), zeros.data(), bytes.size(), "a ticket is left");
+}
+
+// The rows' activation of a kind, as bytes; `scratch` takes the rows before they were rounded.
+static std::vector<unsigned char> run_kind(const Prepared *p, const PagedRows &rows, const float *q,
+                                           ActivationKind kind, int multiprocessors,
+                                           std::vector<float> *scales,
+                                           std::vector<float> *scratch) {
+    static const size_t value_bytes[] = {4, 2, 1};
+    context.multiprocessors = multiprocessors;
+    uint32_t stride = (p->columns + ACTIVATION_COLUMN_ALIGN - 1) / ACTIVATION_COLUMN_ALIGN *
+                      ACTIVATION_COLUMN_ALIGN;
     std::vector<void *> memory;
-    std::vector<float> out((size_t)rows.row_count * columns);
+    std::vector<unsigned char> out((size_t)rows.row_count * stride * value_bytes[kind]);
+    scratch->resize((size_t)rows.row_count * p->columns);
+    scales->assign(rows.row_count, 0.0f);
     OpAttention op = {};
-    op.q = (const float *)device_copy(q, (size_t)rows.row_count * (columns + 4) * 4, 0, &memory);
-    op.q_stride = columns + 4;
-    op.cache = cache;
+    op.q = (const float *)device_copy(q, (size_t)rows.row_count * (p->columns + 4) * 4, 0, &memory);
+    op.q_stride = p->columns + 4;
+    op.cache = p->device.cache;
     op.rows = rows;
-    op.window = window;
-    op.scratch = (float *)device_copy(NULL, out.size() * 4, 0xff, &memory);
-    op.out = {ACTIVATION_F32, columns, columns, NULL, NULL, NULL};
-    op.out.values = device_copy(NULL, out.size() * 4, 0xff, &memory);
+    op.window = p->shape->window;
+    op.scratch = (float *)device_copy(NULL, scratch->size() * 4, 0xff, &memory);
+    op.out = {kind, p->columns, stride, NULL, NULL, NULL};
+    op.out.values = device_copy(NULL, out.size(), 0xff, &memory);
+    op.out.scales = (float *)device_copy(NULL, scales->size() * 4, 0, &memory);
     cr_assert_eq(cuda_attention(&context, &op), OK, "%s", context.failure.text);
     cr_assert_str_empty(simt_fault());
-    device_read(out.data(), op.out.values, out.size() * 4);
+    device_read(out.data(), op.out.values, out.size());
+    device_read(scales->data(), op.out.scales, scales->size() * 4);
+    device_read(scratch->data(), op.scratch, scratch->size() * 4);
     for (void *pointer : memory) {
         cudaFree(pointer);
     }
+    assert_tickets_zero();
     return out;
 }
 
-static std::vector<float> reference(const Paged *paged, const float *q, uint32_t window) {
-    uint32_t columns = paged->shape.head_count * paged->shape.head_dim;
-    std::vector<float> out((size_t)paged->rows.row_count * columns), scratch(out.size());
+static std::vector<float> run(const Prepared *p, const PagedRows &rows, const float *q,
+                              int multiprocessors) {
+    std::vector<float> scratch, scales;
+    run_kind(p, rows, q, ACTIVATION_F32, multiprocessors, &scales, &scratch);
+    return scratch;
+}
+
+static std::vector<float> reference(const Prepared *p) {
+    std::vector<float> out((size_t)p->paged.rows.row_count * p->columns), scratch(out.size());
     OpAttention op = {};
-    op.q = q;
-    op.q_stride = columns + 4;
-    op.cache = paged->cache;
-    op.rows = paged->rows;
-    op.window = window;
+    op.q = p->q;
+    op.q_stride = p->columns + 4;
+    op.cache = p->paged.cache;
+    op.rows = p->paged.rows;
+    op.window = p->shape->window;
     op.scratch = scratch.data();
-    op.out = {ACTIVATION_F32, columns, columns, out.data(), NULL, NULL};
+    op.out = {ACTIVATION_F32, p->columns, p->columns, out.data(), NULL, NULL};
     cr_assert_eq(attention_ref(NULL, &op), OK);
     return out;
 }
 
-static void check_case(const AttentionCase *one, KvKind kind) {
-    Paged paged;
-    paged_open(&paged, &one->shape, kind, one->window, one->sequences, one->sequence_count, 11);
-    paged_fill(&paged, 12);
-    PagedOnDevice d = paged_on_device(&paged, 0xff); // stale bytes are NaN
-    paged_fill_on_device(&d, &paged, 12);
-    uint32_t columns = one->shape.head_count * one->shape.head_dim;
-    float *q = random_floats((size_t)paged.rows.row_count * (columns + 4), 0.5f, 13);
-    std::vector<float> wanted = reference(&paged, q, one->window);
-    std::vector<float> got = run(d.cache, d.rows, q, one->window);
-    assert_near(got.data(), wanted.data(), got.size(), TOLERANCE_ATTENTION, one->name, kind);
-    free(q);
-    paged_off_device(&d);
-    paged_close(&paged);
+static void assert_same_bits(const float *got, const float *wanted, size_t count, const char *what,
+                             KvKind kind, const char *rule) {
+    cr_assert_eq(memcmp(got, wanted, count * sizeof *got), 0, "%s, %s: %s", what, kind_names[kind],
+                 rule);
 }
 
-Test(attention, every_kind_of_page_equals_the_reference) {
-    open_context(1, false);
-    for (size_t i = 0; i < ATTENTION_CASES; i++) {
-        for (int kind = 0; kind < KV_KIND_COUNT; kind++) {
-            check_case(&attention_cases[i], (KvKind)kind);
+static void check_case(const AttentionCase *one, KvKind kind) {
+    Prepared p;
+    prepare(&p, one, kind, 0.5f);
+    std::vector<float> wanted = reference(&p);
+    std::vector<float> got = run(&p, p.device.rows, p.q, WALKED);
+    assert_near(got.data(), wanted.data(), got.size(), TOLERANCE_ATTENTION_CUDA[kind], one->name,
+                kind);
+    std::vector<float> shared = run(&p, p.device.rows, p.q, SHARED);
+    assert_same_bits(shared.data(), got.data(), got.size(), one->name, kind,
+                     "splits dealt to blocks change the bits");
+    // Each sequence alone, in chunks of 7 rows.
+    for (uint32_t s = 0; s < one->sequence_count; s++) {
+        for (uint32_t first = 0; first < one->sequences[s].rows; first += 7) {
+            uint32_t rows = one->sequences[s].rows - first < 7 ? one->sequences[s].rows - first : 7;
+            PagedRows few = paged_part_on_device(&p.device, &p.paged, s, first, rows);
+            size_t row = p.paged.sequences[s].row_first + first;
+            std::vector<float> part =
+                run(&p, few, p.q + row * (p.columns + 4), s % 2 == 0 ? WALKED : SHARED);
+            assert_same_bits(part.data(), got.data() + row * p.columns, part.size(), one->name,
+                             kind, "a row has other bits alone");
         }
     }
+    unprepare(&p);
+}
+
+static void check_cases(KvKind kind) {
+    open_context(kind + 1, false);
+    for (size_t i = 0; i < ATTENTION_CASES; i++) {
+        check_case(&attention_cases[i], kind);
+    }
     close_context();
+}
+
+Test(attention, f32_pages_equal_the_reference_and_rows_do_not_see_their_neighbours) {
+    check_cases(KV_F32);
+}
+
+Test(attention, bf16_pages_equal_the_reference_and_rows_do_not_see_their_neighbours) {
+    check_cases(KV_BF16);
+}
+
+Test(attention, int8_pages_equal_the_reference_and_rows_do_not_see_their_neighbours) {
+    check_cases(KV_INT8);
+}
+
+// Three rows over two splits, so that blocks of other heads and splits finish in any order.
+static const AttentionCase small_case = {
+    "small", {LAYER_SLIDING, 4, 2, 64, false}, 1024, 2, {{200, 2, 0, 0}, {130, 1, 0, 0}}};
+
+Test(attention, the_schedule_changes_nothing) {
+    std::vector<float> first;
+    for (uint64_t seed = 0; seed < 5; seed++) {
+        open_context(seed, false);
+        Prepared p;
+        prepare(&p, &small_case, KV_INT8, 0.5f);
+        std::vector<float> got = run(&p, p.device.rows, p.q, SHARED);
+        first = seed == 0 ? got : first;
+        assert_same_bits(got.data(), first.data(), got.size(), "small", KV_INT8, "the seed shows");
+        unprepare(&p);
+        close_context();
+    }
+}
+
+Test(attention, rows_leave_as_activations_of_every_kind) {
+    open_context(6, false);
+    for (int kv = 0; kv < KV_KIND_COUNT; kv++) {
+        Prepared p;
+        prepare(&p, &small_case, (KvKind)kv, 0.5f);
+        uint32_t rows = p.paged.rows.row_count;
+        for (int kind = 0; kind < ACTIVATION_KIND_COUNT; kind++) {
+            std::vector<float> scales, scratch;
+            std::vector<unsigned char> got =
+                run_kind(&p, p.device.rows, p.q, (ActivationKind)kind, SHARED, &scales, &scratch);
+            Activation wanted = activation_alloc((ActivationKind)kind, rows, p.columns);
+            OpActivate activate = {rows, scratch.data(), p.columns, wanted};
+            cr_assert_eq(activate_ref(NULL, &activate), OK);
+            cr_assert_arr_eq(got.data(), wanted.values, got.size());
+            cr_assert(kind != ACTIVATION_INT8 ||
+                      memcmp(scales.data(), wanted.scales, rows * sizeof(float)) == 0);
+            activation_free(&wanted);
+        }
+        unprepare(&p);
+    }
+    close_context();
+}
+
+// As tests/ops/test_attention.c has it: scores of some hundreds. q keeps 16 bits (bf16 pages) or 15
+// (int8), so scores of 400 are off by 400 x 2^-15, and probabilities by that share.
+Test(attention, large_scores_are_safe) {
+    open_context(7, false);
+    for (int kind = 0; kind < KV_KIND_COUNT; kind++) {
+        Prepared p;
+        prepare(&p, &small_case, (KvKind)kind, 100.0f);
+        std::vector<float> wanted = reference(&p), got = run(&p, p.device.rows, p.q, WALKED);
+        assert_near(got.data(), wanted.data(), got.size(), {0.02, 0.0}, "large scores",
+                    (KvKind)kind);
+        unprepare(&p);
+    }
+    close_context();
+}
+
+// ---- What a GPU would have to do ----------------------------------------------------------------
+
+static SimtReport profiled(const AttentionCase *one, KvKind kind, size_t *cache_bytes) {
+    open_context(8, true);
+    Prepared p;
+    prepare(&p, one, kind, 0.5f);
+    run(&p, p.device.rows, p.q, SHARED);
+    SimtReport report = *simt_report();
+    *cache_bytes = p.device.page_bytes_all;
+    unprepare(&p);
+    close_context();
+    return report;
+}
+
+// Each with 64 positions and with 128, which differ in nothing but the cached numbers they read.
+static const AttentionCase profile_cases[] = {
+    {"decode sliding", {LAYER_SLIDING, 4, 2, 256, false}, 1024, 1, {{63, 1, 0, 0}}},
+    {"decode sliding", {LAYER_SLIDING, 4, 2, 256, false}, 1024, 1, {{127, 1, 0, 0}}},
+    {"decode full", {LAYER_FULL, 16, 1, 512, true}, 0, 1, {{63, 1, 0, 0}}},
+    {"decode full", {LAYER_FULL, 16, 1, 512, true}, 0, 1, {{127, 1, 0, 0}}},
+    {"prefill sliding", {LAYER_SLIDING, 4, 2, 256, false}, 1024, 1, {{48, 16, 0, 0}}},
+    {"prefill sliding", {LAYER_SLIDING, 4, 2, 256, false}, 1024, 1, {{112, 16, 0, 0}}},
+    {"prefill full", {LAYER_FULL, 16, 1, 512, true}, 0, 1, {{62, 2, 0, 0}}},
+    {"prefill full", {LAYER_FULL, 16, 1, 512, true}, 0, 1, {{126, 2, 0, 0}}},
+};
+
+Test(attention, a_position_costs_its_own_bytes_once_and_no_bank_conflicts) {
+    for (size_t i = 0; i < sizeof profile_cases / sizeof profile_cases[0]; i += 2) {
+        for (KvKind kind : {KV_BF16, KV_INT8}) {
+            const char *name = profile_cases[i].name;
+            size_t few_bytes, many_bytes;
+            SimtReport few = profiled(&profile_cases[i], kind, &few_bytes);
+            SimtReport many = profiled(&profile_cases[i + 1], kind, &many_bytes);
+            cr_assert_eq(few.bank_conflicts + many.bank_conflicts, 0, "%s, %s", name,
+                         kind_names[kind]);
+            double read = 32.0 * (double)(many.load_sectors - few.load_sectors);
+            double least = (double)(many_bytes - few_bytes);
+            cr_assert_leq(read, 1.05 * least, "%s, %s: reads %.0f bytes for %.0f", name,
+                          kind_names[kind], read, least);
+            cr_assert_geq(read, least, "%s, %s: reads less than there is", name, kind_names[kind]);
+        }
+    }
 }
 
 // ---- rope_table, rope_append --------------------------------------------------------------------

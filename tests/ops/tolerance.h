@@ -12,6 +12,9 @@ typedef struct Tolerance {
 // of |q k|, about 1e-5 in practice; exp turns it into a relative error of the probabilities, and
 // the output is an average of values of size 1.
 static const Tolerance TOLERANCE_ATTENTION = {5e-5, 0.0};
+// On CUDA, by KvKind. Tiles round probabilities p to bf16, and sum them as rounded: weights of p (1
+// + e), |e| <= 2^-9, over values of size 1; or p times the scale of its value to f16, |e| <= 2^-11.
+static const Tolerance TOLERANCE_ATTENTION_CUDA[] = {{5e-5, 0.0}, {0x1p-9, 0.0}, {0x1p-11, 0.0}};
 // The reference is double throughout; the fixture is transformers' own arithmetic in double.
 static const Tolerance TOLERANCE_ATTENTION_GOLDEN = {1e-6, 1e-6};
 // A norm of 512 values in f32 chains of 32, two products and a sum: a few units in the last place.

@@ -18,6 +18,7 @@ extern "C" {
 #define DEVICE_METHOD inline __attribute__((unused))
 #define KERNEL_TEMPLATE
 #define UNROLL
+#define NO_UNROLL
 #define KERNEL_BOUNDS(threads, blocks)
 #define SIMT_SITE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 #define SIMT_HERE                                                                                  \
