@@ -355,7 +355,7 @@ void session_receive(Session *session, Bytes bytes, uint64_t now_ms) {
     size_t at = 0;
     while (!session_is_over(session)) {
         Error error = {0};
-        size_t length;
+        size_t length = 0;
         const Buffer *input = &session->input;
         Bytes unread = {input->data + at, input->length - at};
         Status status = input->failed ? error_set(&error, E_MEMORY, "no memory for a message")

@@ -15,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { SOCKET_READ_BYTES = 256 * 1024, SOCKET_HOST_MAX = 256 };
+enum { SOCKET_READ_BYTES = 64 * 1024, SOCKET_HOST_MAX = 256 };
 
 static Status socket_unreachable(const char *address, Error *error) {
     return error_set(error, E_LOST,
