@@ -14,7 +14,9 @@
 
 #define TILE_CASE(kernel, tile, T, n)                                                              \
     case n:                                                                                        \
-        kernel(tile, row, (n) < (T) ? (n) : (T));                                                  \
+        if ((n) <= (T)) {                                                                          \
+            kernel(tile, row, n);                                                                  \
+        }                                                                                          \
         break;
 
 #define TILE_ROWS(kernel, tile, T)                                                                 \
