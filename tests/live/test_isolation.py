@@ -84,7 +84,7 @@ def bad_parameters():
         "class": ["urgent", "", 7],
         "stream": ["yes", 2],
         "thinking": [1],
-        "stop": [["x"] * 17, ["x" * 257], [""], "x", [7], [b"\xff"]],
+        "stop": [["x"] * 65, ["x" * 1025], [""], "x", [7], [b"\xff"]],
         "sampling": [{"temperature": float("nan")}, {"temperature": float("inf")}, {"temperature": -1},
                      {"top_k": -1}, {"top_k": 1 << 40}, {"top_p": 2}, {"min_p": -0.1},
                      {"repetition_penalty": 0}, {"beams": 4}, [], "hot"],
