@@ -99,7 +99,7 @@ Test(top, a_first_picture_tells_no_rates_of_users, .init = set_up, .fini = forge
 }
 
 Test(top, it_never_is_larger_than_the_terminal, .init = set_up, .fini = forget) {
-    char names[100][8];
+    char names[100][16];
     for (int i = 0; i < 100; i++) {
         snprintf(names[i], sizeof names[i], "user%d", i);
         user(now, names[i], (uint64_t)i, 5, 1);
