@@ -49,8 +49,8 @@ DEVICE float weight_value(const WeightView &w, uint32_t row, uint32_t k) {
         return global_load((const float *)w.codes + at);
     }
     uint32_t shift = 0;
-    uint32_t bits =
-        global_load((const uint32_t *)w.codes + weight_word(w, row, k, &shift)) >> shift;
+    size_t word = weight_word(w, row, k, &shift);
+    uint32_t bits = global_load((const uint32_t *)w.codes + word) >> shift;
     if (w.level == LEVEL_BF16) {
         return bf16_to_float((uint16_t)bits);
     }
