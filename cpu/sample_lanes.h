@@ -4,8 +4,9 @@
 //
 // The ranking (x descending, id ascending) is taken in prefixes: the k-th highest of the maxima of
 // 64-wide chunks bounds the k-th highest value from below, so all values at or above that bound
-// are a true prefix of the ranking with k members at least. A cut or a draw that needs more asks
-// for a prefix eight times as long. With top_k the sums are the reference's, bit for bit; without
+// are a true prefix of the ranking with k members at least. The first prefix is as long as the first
+// question asks (1 when greedy, top_k), a cut or a draw that needs more makes it eight times as
+// long. With top_k the sums are the reference's, bit for bit; without
 // it the sum over the whole vocabulary is taken in f32 per chunk and double between chunks.
 #ifndef CPU_SAMPLE_LANES_H
 #define CPU_SAMPLE_LANES_H
@@ -19,7 +20,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { SAMPLE_CHUNK = 64, SAMPLE_PREFIX = 64 };
+enum { SAMPLE_CHUNK = 64 };
 
 typedef struct Candidate {
     float x;
@@ -166,7 +167,7 @@ static void ranking_extend(Ranking *ranking, uint32_t wanted) {
 // The i-th of the ranking, or NULL when there are fewer.
 static const Candidate *ranking_at(Ranking *ranking, uint32_t i) {
     while (i >= ranking->count && !ranking->complete) {
-        ranking_extend(ranking, (uint32_t)num_max(SAMPLE_PREFIX, (size_t)ranking->count * 8));
+        ranking_extend(ranking, (uint32_t)num_max(i + 1, (size_t)ranking->count * 8));
     }
     return i < ranking->count ? &ranking->ranked[i] : NULL;
 }

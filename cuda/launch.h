@@ -2,8 +2,8 @@
 // The one way a kernel is launched and a runtime call is checked, on the GPU and in the emulator.
 //
 //   LAUNCH(kernel, grid, block_threads, shared_bytes, stream, args)   args: one struct, by value
-//   CU(call)        a runtime call as a Status: OK, E_MEMORY or E_DEVICE with file, line and the
-//   runtime's text in `error`
+//   CU(call)   a runtime call as a Status: OK, E_MEMORY or E_DEVICE with file, line and the text of
+//              the runtime in `error`
 #ifndef CUDA_LAUNCH_H
 #define CUDA_LAUNCH_H
 

@@ -7,48 +7,45 @@
 //
 // Names: lane l of a warp, g = l / 4, t = l % 4.
 //
-// thread_*        indices                block_sync(), block_sync_named(id, threads)
-// warp_sync()     warp_shuffle(v, lane)  warp_shuffle_xor(v, mask)   warp_ballot(p)   (whole warps
-// only)
+// thread_*, block_*        indices
+// block_sync()             every thread of the block; block_sync_named(id, threads) some
+// warp_sync(), warp_shuffle(v, lane), warp_shuffle_xor(v, mask), warp_ballot(p)   whole warps only
 //
-// shared_load<T>(p), shared_store<T>(p, v)    every access to shared memory; T of 1, 2, 4, 8 or 16
-// bytes,
-//                                             aligned to its size
-// global_load<T>(p), global_store<T>(p, v)    every access to global memory that the roofline
-// counts global_load_once<T>(p)                      the same for data read once: no L1, evicted
-// first (weights)
+// shared_load<T>(p), shared_store<T>(p, v)   every access to shared memory; T of 1, 2, 4, 8 or 16
+//                          bytes, aligned to its size
+// global_load<T>(p), global_store<T>(p, v)   every access to global memory that the roofline counts
+// global_load_once<T>(p)   the same for data read once (weights): not in L1, evicted first
 //
-// cp_async_16(shared, global, bytes)   copies `bytes` (0..16) and zero-fills to 16, both 16-byte
-// aligned; done cp_async_commit()                    only after the wait for its group; visible to
-// other threads after cp_async_wait<N>()                   a barrier as well. Wait leaves the N
-// newest groups pending.
+// cp_async_16(shared, global, bytes)   copies `bytes` (0..16) and zero-fills to 16, both ends
+//                          16-byte aligned; done only after the wait for its group
+// cp_async_commit()        ends a group
+// cp_async_wait<N>()       leaves the N newest groups pending; a barrier makes it visible to others
 //
-// ldmatrix_x4(r, p)         lane l gives the address of row l % 8 of matrix l / 8 (16 bytes each,
-// in shared
-//                           memory); r[j] = elements (row g, columns 2t, 2t + 1) of matrix j, 16
-//                           bits each
-// ldmatrix_x4_trans(r, p)   r[j] = elements (rows 2t, 2t + 1, column g)
+// ldmatrix_x4(r, p)        lane l gives the address of row l % 8 of matrix l / 8 (16 bytes each, in
+//                          shared memory); r[j] = elements (row g, columns 2t, 2t + 1) of matrix j
+// ldmatrix_x4_trans(r, p)  r[j] = elements (rows 2t, 2t + 1, column g); elements of 16 bits
 //
-// mma_s8(d, a, b, c)        d = a b + c, m16n8k32, s8 x s8 -> s32, wrapping
-//   a[r], byte i: row g + 8 (r % 2), k = 4t + i + 16 (r / 2)      b[r], byte i: k = 4t + i + 16 r,
-//   n = g c, d[i]: row g + 8 (i / 2), n = 2t + i % 2
-// mma_bf16(d, a, b, c)      m16n8k16, bf16 x bf16 -> f32
-//   a[r], half i: row g + 8 (r % 2), k = 2t + i + 8 (r / 2)       b[r], half i: k = 2t + i + 8 r, n
-//   = g c, d as above. Products are exact; the order of the sums is the machine's own.
-// mma_f16(d, a, b, c)       the same for f16 x f16 -> f32
-// f16_to_float(h)           exact
-// f16_pair(low, high)       two f16 in one register, each rounded to nearest even
-// f16x2_add(a, b)           both halves, each sum rounded to nearest even
-// bf16x2_add(a, b)          both halves, each sum rounded to nearest even
-// reciprocal_near(x)        1 / x within 2 units in the last place, for normal x and result
-// byte_permute(a, selector) byte i of the result is byte (selector >> 4 i & 3) of a
-// byte_permute_two(a, b, selector)   of a for 0..3, of b for 4..7
+// mma_s8(d, a, b, c)       d = a b + c, m16n8k32, s8 x s8 -> s32, wrapping
+//   a[r], byte i: row g + 8 (r % 2), k = 4t + i + 16 (r / 2)
+//   b[r], byte i: k = 4t + i + 16 r, n = g
+//   c[i], d[i]:   row g + 8 (i / 2), n = 2t + i % 2
+// mma_bf16(d, a, b, c)     m16n8k16, bf16 x bf16 -> f32; products are exact, the order of the sums
+//                          is the machine's own
+//   a[r], half i: row g + 8 (r % 2), k = 2t + i + 8 (r / 2)
+//   b[r], half i: k = 2t + i + 8 r, n = g;   c and d as above
+// mma_f16(d, a, b, c)      the same for f16 x f16 -> f32
 //
-// bits_count(x)             how many bits are set
+// f16_to_float(h)          exact
+// f16_pair(low, high)      two f16 in one register, each rounded to nearest even
+// f16x2_add, bf16x2_add    both halves, each sum rounded to nearest even
+// reciprocal_near(x)       1 / x within 2 units in the last place, for normal x and result
+// byte_permute(a, selector)         byte i of the result is byte (selector >> 4 i & 3) of a
+// byte_permute_two(a, b, selector)  of a for 0..3, of b for 4..7
+// bits_count(x)            how many bits are set
 //
-// UNROLL                    before a loop whose arrays must live in registers
-// NO_UNROLL                 before a loop that stays one
-// KERNEL_BOUNDS(threads, blocks)  the largest block, and how many of them share a multiprocessor
+// UNROLL                   before a loop whose arrays must live in registers
+// NO_UNROLL                before a loop that stays one
+// KERNEL_BOUNDS(threads, blocks)    the largest block, and how many of them share a multiprocessor
 //
 // Arithmetic is what it says: a * b + c rounds twice on both sides (nvcc -fmad=false), fmaf(a, b,
 // c) once. Formulas: PTX ISA, "Matrix fragments for mma.m16n8k16 / k32"; kernels.md section 8.

@@ -8,13 +8,13 @@
 //
 // A fault ends the launch, is kept as text (kernel, block, thread, file:line, rule) and makes every
 // later call fail, as a sticky device error does; simt_reset starts anew. Found are:
-//   shared memory read before it was written, out of bounds, misaligned, or while cp.async is still
-//   filling it two threads on one byte without a barrier between (unless the kernel uses named
-//   barriers) global memory that is not device memory, misaligned vectors lanes of a warp at
-//   different operations, a barrier that not all threads reach, deadlock launch limits: threads,
-//   shared memory of the architecture, grid
-// What it counts per launch: barriers, shared-memory bank conflicts, global sectors against the
-// minimum.
+// - shared memory out of bounds or misaligned, read before it was written or while cp.async is
+//   still filling it; two threads on one byte without a barrier between (not where the kernel uses
+//   named barriers)
+// - global memory that is not device memory, misaligned vectors
+// - lanes of a warp at different operations, a barrier that not all threads reach, deadlock
+// - launch limits: threads, shared memory of the architecture, grid
+// Counted per launch: barriers, shared-memory bank conflicts, global sectors against the minimum.
 #ifndef TESTS_SIMT_SIMT_H
 #define TESTS_SIMT_SIMT_H
 
