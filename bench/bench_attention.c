@@ -262,7 +262,7 @@ int bench_attention(int argc, char **argv) {
     }
     bench.threads = ((const CpuContext *)bench.backend.context)->thread_count;
     Pool *pool = NULL;
-    Status status = pool_open(bench.threads, &pool, &error);
+    Status status = pool_open(bench.threads, 0, &pool, &error);
     status = status == OK ? peak_measure(pool, open.isa, &bench.peak, &error) : status;
     pool_close(pool); // before the backend's own pool works
     CpuOptions plain = {.isa = CPU_ISA_REFERENCE};

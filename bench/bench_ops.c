@@ -186,7 +186,7 @@ static bool measure(OpsBench *bench, const Mix *mix, const Shape *shape, uint32_
 static Status measure_peak(OpsBench *bench, Error *error) {
     Pool *pool = NULL;
     Peak now;
-    TRY(pool_open(bench->options.threads, &pool, error));
+    TRY(pool_open(bench->options.threads, 0, &pool, error));
     Status status = peak_measure(pool, bench->options.isa, &now, error);
     pool_close(pool);
     if (status == OK) {

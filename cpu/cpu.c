@@ -258,7 +258,7 @@ Status cpu_open(const CpuOptions *options, Backend *out, Error *error) {
         enough = context->scratch[i] != NULL;
     }
     Status status = enough
-                        ? pool_open(threads, &context->pool, error)
+                        ? pool_open(threads, options->niceness, &context->pool, error)
                         : error_set(error, E_MEMORY,
                                     "There is no memory for the scratch of %u threads.", threads);
     if (status != OK) {

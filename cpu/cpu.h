@@ -17,6 +17,7 @@ typedef enum CpuIsa {
 typedef struct CpuOptions {
     CpuIsa isa;
     uint32_t threads; // 0 = one per processor this process may use
+    int niceness;     // steps by which they stand back behind the caller's other threads
 } CpuOptions;
 
 // E_UNSUPPORTED names the missing processor feature; E_MEMORY.

@@ -10,6 +10,7 @@
 #include "cpu/pool.h"
 
 #include "base/check.h"
+#include "base/niceness.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -32,6 +33,7 @@ typedef struct Worker {
 struct Pool {
     // Set once at open.
     uint32_t thread_count;
+    int niceness;
     uint32_t started; // threads that exist, so that a failed open can close
     Worker *workers;  // [thread_count], 0 is the caller and has no thread
     // Written by pool_run between runs, read by owners of a task.
@@ -85,6 +87,7 @@ static void *worker_main(void *argument) {
     Worker *self = argument;
     Pool *pool = self->pool;
     uint32_t spins = 0;
+    niceness_add(pool->niceness);
     while (!atomic_load_explicit(&pool->closing, memory_order_acquire)) {
         unsigned seen = atomic_load(&pool->epoch);
         if (atomic_load_explicit(&pool->claim, memory_order_relaxed) > 0) {
@@ -138,7 +141,7 @@ void pool_run(Pool *pool, uint32_t task_count, PoolTask *task, void *argument) {
     }
 }
 
-Status pool_open(uint32_t thread_count, Pool **out, Error *error) {
+Status pool_open(uint32_t thread_count, int niceness, Pool **out, Error *error) {
     REQUIRE(thread_count > 0);
     Pool *pool = aligned_alloc(64, (sizeof *pool + 63) / 64 * 64);
     Worker *workers = calloc(thread_count, sizeof *workers);
@@ -150,6 +153,7 @@ Status pool_open(uint32_t thread_count, Pool **out, Error *error) {
     }
     memset(pool, 0, sizeof *pool);
     pool->thread_count = thread_count;
+    pool->niceness = niceness;
     pool->workers = workers;
     for (uint32_t i = 1; i < thread_count; i++) {
         workers[i] = (Worker){.pool = pool, .index = i};

@@ -11,7 +11,8 @@ typedef struct Pool Pool;
 
 typedef void PoolTask(void *argument, uint32_t task, uint32_t worker);
 
-Status pool_open(uint32_t thread_count, Pool **out, Error *error);
+// The threads it starts stand back by `niceness` steps (base/niceness.h); the caller is left alone.
+Status pool_open(uint32_t thread_count, int niceness, Pool **out, Error *error);
 void pool_close(Pool *pool);
 uint32_t pool_thread_count(const Pool *pool);
 

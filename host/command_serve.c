@@ -69,6 +69,7 @@ static SessionLimits serve_limits(const Serve *serve) {
 static Status serve_start(Serve *serve, Error *error) {
     RuntimeOptions options;
     TRY(runtime_options_read(serve->options, &options, error));
+    options.cpu.niceness = SERVER_NICENESS;
     TRY(runtime_open(&options, &serve->runtime, error));
     serve->maker = prompt_maker(&serve->runtime);
     const Gemma4Config *config = &serve->runtime.weights->config;

@@ -13,8 +13,8 @@ Status step_engine_run(void *step_engine, const Batch *batch, StepResult *result
     self->busy_ns += self->last_ns;
     self->steps++;
     log_event(status == OK ? LOG_DEBUG : LOG_ERROR, "step",
-              "rows=%u sequences=%u images=%u seconds=%.4f status=%s", batch->row_count,
-              batch->sequence_count, batch->image_count, (double)self->last_ns * 1e-9,
-              status_name(status));
+              "rows=%u sequences=%u images=%u seconds=%.4f status=%s error=\"%s\"",
+              batch->row_count, batch->sequence_count, batch->image_count,
+              (double)self->last_ns * 1e-9, status_name(status), status == OK ? "" : error->text);
     return status;
 }

@@ -2,6 +2,7 @@
 #include "host/server/prep_pool.h"
 
 #include "base/check.h"
+#include "base/niceness.h"
 
 #include <stdlib.h>
 
@@ -9,6 +10,7 @@ static void prep_pool_thread(void *argument) {
     PrepPool *pool = argument;
     Prep prep = {.rules = &pool->rules};
     Work *work;
+    niceness_add(pool->niceness);
     while (mailbox_pop(&pool->asked, &work, UINT64_MAX)) {
         work_run(&prep, work);
         mailbox_push(&pool->done, &work);
@@ -17,7 +19,7 @@ static void prep_pool_thread(void *argument) {
 }
 
 Status prep_pool_open(PrepPool *pool, const PrepPoolOptions *options, Error *error) {
-    *pool = (PrepPool){.rules = options->rules};
+    *pool = (PrepPool){.rules = options->rules, .niceness = options->niceness};
     TRY(mailbox_open(&pool->asked, sizeof(Work *), options->work_max, error));
     TRY(mailbox_open(&pool->done, sizeof(Work *), options->work_max, error));
     mailbox_on_push(&pool->done, options->wake, options->wake_context);

@@ -13,12 +13,14 @@ typedef struct PrepPool {
     Mailbox asked, done; // of Work *
     uv_thread_t *threads;
     uint32_t thread_count;
+    int niceness;
 } PrepPool;
 
 typedef struct PrepPoolOptions {
     PrepRules rules;
     uint32_t threads;  // at least 1
     uint32_t work_max; // out at a time
+    int niceness;      // of the threads (base/niceness.h)
     void (*wake)(void *context);
     void *wake_context;
 } PrepPoolOptions;

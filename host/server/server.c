@@ -452,11 +452,20 @@ static Status server_open_service(Server *server, Runtime *runtime, Error *error
     service.running_max = runtime->sizes.batch;
     service.work_max = 2 * options->prep_threads; // one at work, one ready for every thread
     service.ports = (ServicePorts){server, server_work, server_command, server_output};
-    const StepThreadOptions step = {runtime, service.requests_max, USERS_MAX, server_wake, server};
+    const StepThreadOptions step = {
+        .runtime = runtime,
+        .tags_max = service.requests_max,
+        .users_max = USERS_MAX,
+        // The thread that drives a GPU computes nothing itself: a GPU must not wait for it.
+        .niceness = runtime->options.device == DEVICE_CPU ? SERVER_NICENESS : 0,
+        .wake = server_wake,
+        .wake_context = server,
+    };
     const PrepPoolOptions prep = {
         .rules = {.maker = service.maker, .limits = service.media},
         .threads = options->prep_threads,
         .work_max = service.work_max,
+        .niceness = SERVER_NICENESS,
         .wake = server_wake,
         .wake_context = server,
     };

@@ -13,6 +13,10 @@
 #include "host/boot.h"
 #include "host/server/service.h"
 
+// Threads that compute stand back behind the loop (base/niceness.h), which has little to do and is
+// waited for by everybody: a refusal must not wait for a slice of a step.
+enum { SERVER_NICENESS = 5 };
+
 typedef struct ServerOptions {
     const char *socket_path; // NULL = no Unix socket
     uint32_t socket_mode;    // permissions, as 0600

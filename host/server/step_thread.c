@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/niceness.h"
 
 #include <stdlib.h>
 
@@ -29,6 +30,7 @@ static void step_thread_step(StepThread *self) {
 static void step_thread_run(void *argument) {
     StepThread *self = argument;
     StepperCommand command;
+    niceness_add(self->niceness);
     step_thread_report(self, 0); // pages and places are known before the first step
     for (;;) {
         bool idle = !stepper_busy(self->stepper);
@@ -49,7 +51,10 @@ static void step_thread_run(void *argument) {
 }
 
 Status step_thread_open(StepThread *self, const StepThreadOptions *options, Error *error) {
-    *self = (StepThread){.engine = {.engine = options->runtime->engine}};
+    *self = (StepThread){
+        .engine = {.engine = options->runtime->engine},
+        .niceness = options->niceness,
+    };
     const StepperOptions stepper = {
         .scheduler = options->runtime->scheduler,
         .sequences_max = options->runtime->sizes.batch,

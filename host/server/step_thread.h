@@ -25,6 +25,7 @@ typedef struct StepThread {
     Mailbox messages;   // of StepMessage
     StepMessage *batch; // [batch_max] of one step
     size_t batch_max;
+    int niceness;
     uv_thread_t thread;
     bool started;
 } StepThread;
@@ -33,6 +34,7 @@ typedef struct StepThreadOptions {
     Runtime *runtime; // its engine and scheduler are used by nobody else meanwhile
     uint32_t tags_max;
     uint32_t users_max;
+    int niceness; // base/niceness.h
     void (*wake)(void *context);
     void *wake_context;
 } StepThreadOptions;

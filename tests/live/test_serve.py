@@ -440,6 +440,15 @@ class Administration(Serve):
         self.assertEqual(wrong.returncode, 2)
         self.assertIn("tessera.conf:1: --context: 'many'", wrong.stderr)
 
+    def test_threads_that_compute_stand_back_behind_the_loop(self):
+        server = self.serve("--threads", "3", "--prep-threads", "2")
+        tasks = pathlib.Path(f"/proc/{server.process.pid}/task")
+        nice = {int(task.name): int((task / "stat").read_text().rsplit(")", 1)[1].split()[16]) for task in tasks.iterdir()}
+        loop = nice.pop(server.process.pid)
+        self.assertEqual(loop, os.getpriority(os.PRIO_PROCESS, os.getpid()))
+        # Two of the compute pool, the step thread, two that prepare; a sanitizer may add one of its own.
+        self.assertGreaterEqual(sorted(nice.values())[-5], min(loop + 5, 19), nice)
+
     def test_the_log_tells_requests_and_no_prompt(self):
         server = self.serve()
         with server.client() as client:

@@ -10,7 +10,7 @@
 static Pool *open_pool(uint32_t threads) {
     Pool *pool;
     Error error;
-    cr_assert_eq(pool_open(threads, &pool, &error), OK, "%s", error.text);
+    cr_assert_eq(pool_open(threads, 0, &pool, &error), OK, "%s", error.text);
     cr_assert_eq(pool_thread_count(pool), threads);
     return pool;
 }
