@@ -4,10 +4,10 @@
 //
 // The ranking (x descending, id ascending) is taken in prefixes: the k-th highest of the maxima of
 // 64-wide chunks bounds the k-th highest value from below, so all values at or above that bound
-// are a true prefix of the ranking with k members at least. The first prefix is as long as the first
-// question asks (1 when greedy, top_k), a cut or a draw that needs more makes it eight times as
-// long. With top_k the sums are the reference's, bit for bit; without
-// it the sum over the whole vocabulary is taken in f32 per chunk and double between chunks.
+// are a true prefix of the ranking with k members at least. The first prefix is as long as the
+// first question asks (1 when greedy, top_k), a cut or a draw that needs more makes it eight times
+// as long. With top_k the sums are the reference's, bit for bit; without it the sum over the whole
+// vocabulary is taken in f32 per chunk and double between chunks.
 #ifndef CPU_SAMPLE_LANES_H
 #define CPU_SAMPLE_LANES_H
 
