@@ -96,6 +96,7 @@ LANES_INLINE void int8_rows(const LinearTile *tile, uint32_t row, const uint32_t
         UNROLL for (uint32_t t = 0; t < n; t++) {
             dots[t] = integers_set(starts[t * tile->start_stride + g]);
         }
+#pragma GCC unroll 2
         for (uint32_t i = 0; i < group; i += 4, x += 8) {
             Integers first, second;
             if (expanded) {
