@@ -13,7 +13,7 @@
 #include "tests/simt/simt.h"
 #define LAUNCH(kernel, grid, block_threads, shared_bytes, stream, args)                            \
     simt_launch(                                                                                   \
-        #kernel, (grid), (block_threads), (shared_bytes), (stream),                                \
+        #kernel, (const void *)(kernel), (grid), (block_threads), (shared_bytes), (stream),        \
         [](const void *launch_args) {                                                              \
             (kernel)(*(const std::remove_reference_t<decltype(args)> *)launch_args);               \
         },                                                                                         \

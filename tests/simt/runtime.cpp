@@ -3,10 +3,12 @@
 // stream is being captured it is recorded instead and done at every launch of the graph.
 #include "tests/simt/state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include <functional>
+#include <set>
 
 typedef std::function<cudaError_t()> Work;
 
@@ -230,9 +232,24 @@ cudaError_t cudaGetLastError(void) {
     return error;
 }
 
-cudaError_t simt_launch(const char *kernel, dim3 grid, unsigned block_threads, size_t shared_bytes,
-                        cudaStream_t stream, void (*call)(const void *args), const void *args,
-                        size_t args_bytes) {
+// Once a process and kernel; a process ends without notice when its test fails.
+static void note_launch(const void *code) {
+    static const char *path = getenv("TESSERA_SIMT_LAUNCHES");
+    static std::set<const void *> noted;
+    if (path == nullptr || !noted.insert(code).second) {
+        return;
+    }
+    FILE *file = fopen(path, "a");
+    if (file != nullptr) {
+        fprintf(file, "%lld\n", (long long)((intptr_t)code - (intptr_t)simt_launch));
+        fclose(file);
+    }
+}
+
+cudaError_t simt_launch(const char *kernel, const void *code, dim3 grid, unsigned block_threads,
+                        size_t shared_bytes, cudaStream_t stream, void (*call)(const void *args),
+                        const void *args, size_t args_bytes) {
+    note_launch(code);
     std::vector<unsigned char> copy((const unsigned char *)args,
                                     (const unsigned char *)args + args_bytes);
     return enqueue(stream, [=] {

@@ -114,9 +114,11 @@ cudaError_t cudaGetLastError(void);
 cudaError_t cudaDeviceSynchronize(void);
 
 // What the LAUNCH macro of cuda/launch.h becomes. `call` runs the kernel once, for one thread, on a
-// copy of the arguments.
-cudaError_t simt_launch(const char *kernel, dim3 grid, unsigned block_threads, size_t shared_bytes,
-                        cudaStream_t stream, void (*call)(const void *args), const void *args,
-                        size_t args_bytes);
+// copy of the arguments. When the environment names a file in TESSERA_SIMT_LAUNCHES, the place of
+// each kernel that is launched, `code` less simt_launch, is appended to it as a line; the test
+// tests/cuda/test_every_kernel_runs.py reads them.
+cudaError_t simt_launch(const char *kernel, const void *code, dim3 grid, unsigned block_threads,
+                        size_t shared_bytes, cudaStream_t stream, void (*call)(const void *args),
+                        const void *args, size_t args_bytes);
 
 #endif

@@ -462,7 +462,8 @@ Test(simt, each_planted_fault_is_caught_and_named) {
                 Args args;
             } call = {kernel, a};
             cudaError_t status = simt_launch(
-                "planted", dim3(1), 64, fault.kernel == shared_out_of_bounds ? 256 : 4096, nullptr,
+                "planted", (const void *)kernel, dim3(1), 64,
+                fault.kernel == shared_out_of_bounds ? 256 : 4096, nullptr,
                 [](const void *p) { ((const Call *)p)->kernel(((const Call *)p)->args); }, &call,
                 sizeof call);
             cr_assert_eq(status, cudaErrorLaunchFailure, "%s: not caught with seed %d", fault.says,
