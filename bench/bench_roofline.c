@@ -2,13 +2,14 @@
 // tessera bench roofline: what the cards could do at best with the 12B, and what we expect of our
 // kernels on them. Predictions, every one, and marked so; figures that a card really gave stand
 // beside them when ci/gpu has left some under bench/results/.
-#include "base/json.h"
+#include "base/file.h"
 #include "bench/bench.h"
 #include "bench/roofline.h"
 #include "bench/row.h"
 #include "weights/synthetic.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,8 +45,8 @@ static int usage(FILE *out, int status) {
                  "[--group 32] [--results bench/results]\n\n"
                  "Predictions for gemma-4-12b from the bytes and operations of its shapes. ID is "
                  "one of:\n");
-    for (uint32_t i = 0; i < roofline_card_count; i++) {
-        fprintf(out, "  %-10s %s\n", roofline_cards[i].id, roofline_cards[i].name);
+    for (uint32_t i = 0; i < card_count; i++) {
+        fprintf(out, "  %-10s %s\n", cards[i].id, cards[i].name);
     }
     return status;
 }
@@ -64,7 +65,7 @@ static bool read_options(int argc, char **argv, RooflineOptions *o) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         bool good = true;
         if (strcmp(argv[i], "--gpu") == 0) {
-            const Card *card = roofline_card(value);
+            const Card *card = card_of(value);
             good = card != NULL && o->card_count < GPUS_MAX;
             o->cards[good ? o->card_count++ : 0] = card;
         } else if (strcmp(argv[i], "--prompt") == 0) {
@@ -84,58 +85,30 @@ static bool read_options(int argc, char **argv, RooflineOptions *o) {
         }
     }
     if (o->card_count == 0) {
-        for (uint32_t i = 0; i < roofline_card_count; i++) {
-            o->cards[o->card_count++] = &roofline_cards[i];
+        for (uint32_t i = 0; i < card_count; i++) {
+            o->cards[o->card_count++] = &cards[i];
         }
     }
     return true;
 }
 
-// Best captions/s that a row of ci/gpu gives for this card and setting, or 0.
-static double measured_in(const char *text, size_t length, const Card *card, const char *setting) {
-    double best = 0;
-    while (length > 0) {
-        const char *end = memchr(text, '\n', length);
-        size_t line = end != NULL ? (size_t)(end - text) : length;
-        json_t *row;
-        if (json_parse((Bytes){(const uint8_t *)text, line}, "results", &row, NULL) == OK) {
-            const char *gpu = json_string_value(json_object_get(row, "gpu"));
-            const char *what = json_string_value(json_object_get(row, "setting"));
-            double rate = json_number_value(json_object_get(row, "captions_per_second"));
-            if (gpu != NULL && what != NULL && strstr(gpu, card->name) != NULL &&
-                strcmp(what, setting) == 0 && rate > best) {
-                best = rate;
-            }
-            json_decref(row);
-        }
-        line += end != NULL;
-        text += line;
-        length -= line;
-    }
-    return best;
-}
-
+// The best of all files that ci/gpu left.
 static double measured(const char *folder, const Card *card, const char *setting) {
     DIR *directory = opendir(folder);
     double best = 0;
     struct dirent *entry;
     while (directory != NULL && (entry = readdir(directory)) != NULL) {
-        if (strncmp(entry->d_name, "gpu-", 4) != 0) {
+        const char *dot = strrchr(entry->d_name, '.');
+        if (strncmp(entry->d_name, "gpu-", 4) != 0 || dot == NULL || strcmp(dot, ".jsonl") != 0) {
             continue;
         }
         char path[4096];
+        Buffer text = {0};
         snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-        FILE *file = fopen(path, "r");
-        char *text = file != NULL ? malloc(RESULT_BYTES_MAX) : NULL;
-        if (text != NULL) {
-            size_t length = fread(text, 1, RESULT_BYTES_MAX, file);
-            double found = measured_in(text, length, card, setting);
-            best = found > best ? found : best;
+        if (file_read(path, RESULT_BYTES_MAX, &text, NULL) == OK) {
+            best = fmax(best, roofline_measured((Bytes){text.data, text.length}, card, setting));
         }
-        free(text);
-        if (file != NULL) {
-            fclose(file);
-        }
+        buffer_free(&text);
     }
     if (directory != NULL) {
         closedir(directory);

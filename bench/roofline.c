@@ -1,27 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/roofline.h"
 
+#include "base/json.h"
+
 #include <math.h>
 #include <string.h>
 
-const Card roofline_cards[] = {
-#define CARD(id, name, compute, memory, bandwidth, multiprocessors, bf16, int8, kept)              \
-    {#id, name, compute, memory, bandwidth, multiprocessors, bf16, int8, kept},
-#include "bench/cards.def"
-#undef CARD
-};
-const uint32_t roofline_card_count = sizeof roofline_cards / sizeof roofline_cards[0];
-
 enum { ROOFLINE_BATCH_MAX = 256 };
-
-const Card *roofline_card(const char *id) {
-    for (uint32_t i = 0; i < roofline_card_count; i++) {
-        if (strcmp(roofline_cards[i].id, id) == 0) {
-            return &roofline_cards[i];
-        }
-    }
-    return NULL;
-}
 
 // Weights of one layer's linears.
 static double layer_weights(const Gemma4Config *config, const LayerShape *shape) {
@@ -132,4 +117,31 @@ Roofline roofline_of(const Gemma4Config *config, const Card *card, const Rooflin
         r.captions_per_second = r.batch / (prompts_ms + plan->output * r.batch_ms) * 1e3;
     }
     return r;
+}
+
+// Captions a second of one row, or 0 when it is of something else.
+static double row_rate(Bytes line, const Card *card, const char *setting) {
+    json_t *row;
+    if (json_parse(line, "results", &row, NULL) != OK) {
+        return 0;
+    }
+    const char *gpu = json_string_value(json_object_get(row, "gpu"));
+    const char *what = json_string_value(json_object_get(row, "setting"));
+    bool mine = gpu != NULL && what != NULL && strcmp(gpu, card->driver_name) == 0 &&
+                strcmp(what, setting) == 0;
+    double rate = mine ? json_number_value(json_object_get(row, "captions_per_second")) : 0;
+    json_decref(row);
+    return rate;
+}
+
+double roofline_measured(Bytes rows, const Card *card, const char *setting) {
+    double best = 0;
+    while (rows.length > 0) {
+        const uint8_t *end = memchr(rows.data, '\n', rows.length);
+        size_t length = end != NULL ? (size_t)(end - rows.data) : rows.length;
+        best = fmax(best, row_rate((Bytes){rows.data, length}, card, setting));
+        length += end != NULL;
+        rows = (Bytes){rows.data + length, rows.length - length};
+    }
+    return best;
 }

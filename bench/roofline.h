@@ -6,20 +6,9 @@
 #ifndef BENCH_ROOFLINE_H
 #define BENCH_ROOFLINE_H
 
+#include "base/bytes.h"
+#include "host/cards.h"
 #include "model/ops.h"
-
-typedef struct Card {
-    const char *id, *name;
-    int compute;
-    double memory_gib, memory_gbs;
-    int multiprocessors;
-    double bf16_tflops, int8_tops; // dense, by mma
-    double kept_gib;               // driver context, workspace, display
-} Card;
-
-extern const Card roofline_cards[];
-extern const uint32_t roofline_card_count;
-const Card *roofline_card(const char *id); // NULL: there is none
 
 // How a model is run.
 typedef struct RooflinePlan {
@@ -59,5 +48,9 @@ double roofline_kv_bytes(const Gemma4Config *config, const KvKind kv[LAYER_KIND_
 // `batch_asked` 0 = as many as fit, at most 256.
 Roofline roofline_of(const Gemma4Config *config, const Card *card, const RooflinePlan *plan,
                      uint32_t batch_asked);
+
+// Best captions a second that lines of JSON, as `tessera bench gpu` prints them, have of this card
+// and setting; 0: none.
+double roofline_measured(Bytes rows, const Card *card, const char *setting);
 
 #endif

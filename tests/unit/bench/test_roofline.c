@@ -55,7 +55,7 @@ Test(roofline, agrees_with_floors_made_by_hand) {
     } floors[] = {{"rtx3060", 19.8, 70.6}, {"rtx3090", 7.63, 25.3}, {"rtx4090", 7.08, 10.9},
                   {"rtx5080", 7.44, 16.0}, {"rtx5090", 3.98, 8.6},  {"h100", 2.13, 3.6}};
     for (size_t i = 0; i < sizeof floors / sizeof floors[0]; i++) {
-        Roofline r = roofline_of(&config, roofline_card(floors[i].card), &w4a8, 0);
+        Roofline r = roofline_of(&config, card_of(floors[i].card), &w4a8, 0);
         near(r.decode_ms, floors[i].decode_ms, 0.03, floors[i].card);
         // By hand attention runs at the same rate as the linears; here at bf16's.
         near(r.prefill_ms, floors[i].prefill_ms, 0.06, floors[i].card);
@@ -71,7 +71,7 @@ Test(roofline, agrees_with_the_captioning_bound) {
     } bounds[] = {
         {"rtx3060", 55, 9.0}, {"rtx3090", 217, 29.6}, {"rtx4090", 217, 53.9}, {"rtx5090", 256, 78}};
     for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++) {
-        Roofline r = roofline_of(&config, roofline_card(bounds[i].card), &w4a8, bounds[i].batch);
+        Roofline r = roofline_of(&config, card_of(bounds[i].card), &w4a8, bounds[i].batch);
         cr_assert_eq(r.batch, bounds[i].batch, "%s: %u", bounds[i].card, r.batch);
         near(r.captions_per_second, bounds[i].captions_per_second, 0.07, bounds[i].card);
     }
@@ -81,18 +81,39 @@ Test(roofline, says_when_weights_do_not_fit) {
     Gemma4Config config = twelve_billion();
     RooflinePlan plan = w4a8;
     plan.level = LEVEL_BF16;
-    Roofline r = roofline_of(&config, roofline_card("rtx4090"), &plan, 0);
+    Roofline r = roofline_of(&config, card_of("rtx4090"), &plan, 0);
     cr_assert_eq(r.batch_max, 0);
     cr_assert_eq(r.captions_per_second, 0);
     near(r.weight_bytes, 23.9e9, 0.01, "bytes of bf16");
-    cr_assert_null(roofline_card("rtx1080"));
+    cr_assert_null(card_of("rtx1080"));
 }
 
 Test(roofline, shares_scale_what_they_are_shares_of) {
     Gemma4Config config = twelve_billion();
     RooflinePlan half = w4a8;
     half.bandwidth_share = half.compute_share = 0.5;
-    const Card *card = roofline_card("rtx4090");
+    const Card *card = card_of("rtx4090");
     near(roofline_of(&config, card, &half, 64).captions_per_second * 2,
          roofline_of(&config, card, &w4a8, 64).captions_per_second, 1e-9, "half of both rates");
+}
+
+static double found(const char *rows, const char *card, const char *setting) {
+    return roofline_measured(bytes_of_text(rows), card_of(card), setting);
+}
+
+Test(roofline, takes_the_best_measured_row_of_the_card_and_the_setting) {
+    static const char rows[] =
+        "{\"gpu\": \"NVIDIA GeForce RTX 4070\", \"setting\": \"W4A8 kv int8\", "
+        "\"captions_per_second\": 3.5}\n"
+        "{\"gpu\": \"NVIDIA GeForce RTX 4070\", \"setting\": \"W4A8 kv int8\", "
+        "\"captions_per_second\": 4.5}\n"
+        "not a row\n"
+        "{\"gpu\": \"NVIDIA GeForce RTX 4070\", \"setting\": \"W4A8 kv bf16\", "
+        "\"skipped\": \"no time left\"}\n"
+        "{\"gpu\": \"NVIDIA GeForce RTX 4070 Ti\", \"setting\": \"W4A8 kv int8\", "
+        "\"captions_per_second\": 9}";
+    cr_assert_eq(found(rows, "rtx4070", "W4A8 kv int8"), 4.5, "not that of the Ti");
+    cr_assert_eq(found(rows, "rtx4070", "W4A8 kv bf16"), 0);
+    cr_assert_eq(found(rows, "rtx4090", "W4A8 kv int8"), 0);
+    cr_assert_eq(found("", "rtx4070", "W4A8 kv int8"), 0);
 }

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// NVIDIA cards as rated numbers: for predictions about machines that are not here.
+#ifndef HOST_CARDS_H
+#define HOST_CARDS_H
+
+#include <stdint.h>
+
+typedef struct Card {
+    const char *id, *name;
+    const char *driver_name; // as cudaGetDeviceProperties and nvidia-smi have it
+    int compute;
+    double memory_gib, memory_gbs;
+    int multiprocessors;
+    double bf16_tflops, int8_tops; // dense, by mma
+    double kept_gib;               // driver context, display
+} Card;
+
+extern const Card cards[];
+extern const uint32_t card_count;
+const Card *card_of(const char *id); // NULL: there is none
+
+#endif
