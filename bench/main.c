@@ -11,11 +11,24 @@ typedef struct Bench {
     const char *text;
 } Bench;
 
+#ifndef TESSERA_CUDA
+static int without_cuda(int argc, char **argv) {
+    (void)argc;
+    fprintf(stderr,
+            "tessera bench %s: this program was built without the CUDA part; build it with "
+            "the preset cuda, which needs nvcc\n",
+            argv[0]);
+    return 2;
+}
+#define bench_gpu without_cuda
+#endif
+
 static const Bench benches[] = {
     {"ops", bench_ops,
      "matrix products per weight level and rows, against the machine's measured peak"},
     {"attention", bench_attention, "paged attention, decode and prefill"},
     {"model", bench_model, "prefill and decode tokens/s of a model"},
+    {"gpu", bench_gpu, "an NVIDIA GPU: ceilings, kernels, captioning end to end"},
     {"media", bench_media, "pictures/s of decode, resize and patches on one thread"},
     {"sched", bench_sched, "what the scheduler's plan and commit cost"},
     {"serve", bench_serve, "a load on a running server, and the bars about serving"},

@@ -18,8 +18,14 @@ target_compile_definitions(tessera_cuda PUBLIC TESSERA_CUDA)
 add_library(tessera_prim_compile OBJECT ${PROJECT_SOURCE_DIR}/tests/cuda/prim_compile.cu)
 target_include_directories(tessera_prim_compile PRIVATE ${PROJECT_SOURCE_DIR})
 
-foreach(target tessera_cuda tessera_prim_compile)
-  # The C warning set of cmake/warnings.cmake is gcc's; nvcc gets its own.
+# `tessera bench gpu`; the rest of bench/ is a room of its own.
+file(GLOB bench_gpu_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/bench/gpu/*.cu ${PROJECT_SOURCE_DIR}/bench/gpu/*.c)
+add_library(tessera_bench_gpu STATIC ${bench_gpu_sources})
+target_link_libraries(tessera_bench_gpu PUBLIC tessera_bench tessera_cuda ${CMAKE_DL_LIBS})
+
+foreach(target tessera_cuda tessera_bench_gpu tessera_prim_compile)
+  # The C warning set of cmake/warnings.cmake is gcc's; nvcc gets its own. C files are held against
+  # that set where the emulator builds them.
   set_target_properties(${target} PROPERTIES COMPILE_OPTIONS "")
-  target_compile_options(${target} PRIVATE ${CUDA_WARNINGS})
+  target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${CUDA_WARNINGS}>")
 endforeach()

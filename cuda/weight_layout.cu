@@ -102,7 +102,7 @@ void cuda_weight_permute(const Matrix *host, uint32_t first, uint32_t count, uns
 Matrix cuda_weight_placed(const Matrix *host, const void *image) {
     Matrix placed = *host;
     placed.codes = image;
-    placed.scales = host->scales != NULL
+    placed.scales = cuda_weight_panel_scales(host) > 0
                         ? (const uint16_t *)((const unsigned char *)image + image_codes(host))
                         : NULL;
     return placed;

@@ -53,7 +53,8 @@ size_t cuda_weight_bytes(const Matrix *matrix);
 void cuda_weight_permute(const Matrix *host, uint32_t first, uint32_t count, unsigned char *codes,
                          unsigned char *scales);
 
-// The matrix whose image lies at `image` (aligned to WEIGHT_IMAGE_ALIGN).
+// The matrix whose image lies at `image` (aligned to WEIGHT_IMAGE_ALIGN); `host` only tells its
+// shape.
 Matrix cuda_weight_placed(const Matrix *host, const void *image);
 
 #ifdef __cplusplus

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/captions.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/num.h"
+#include "base/prng.h"
+#include "scheduler/sched.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { IMAGE_AT = 4, STEP_TIMES_MAX = 4096 };
+
+void captions_setting(WeightLevel level, EngineActivation activation, EngineKv kv, char out[32]) {
+    static const char *const weights[LEVEL_COUNT] = {"f32", "bf16", "W8", "W4"};
+    static const char *const caches[] = {"bf16", "f32", "int8", "int8-all"};
+    bool coded = level >= LEVEL_INT8;
+    const char *input = !coded                                 ? ""
+                        : activation == ENGINE_ACTIVATION_BF16 ? "A16"
+                        : activation == ENGINE_ACTIVATION_F32  ? "A32"
+                                                               : "A8";
+    snprintf(out, 32, "%s%s kv %s", weights[level], input, caches[kv]);
+}
+
+// ---- Sizes --------------------------------------------------------------------------------------
+
+static EngineOptions engine_options(const Weights *weights, const CaptionsOptions *options,
+                                    uint32_t batch) {
+    uint32_t tokens = options->prompt + options->output;
+    uint32_t rows = (uint32_t)num_max(options->step_rows, options->patches + batch);
+    // As the scheduler counts them: a sliding layer holds the window and what a step spans.
+    size_t span[PAGE_KIND_COUNT] = {
+        num_min(tokens, (size_t)weights->config.window + rows + 2 * KV_PAGE_TOKENS), tokens};
+    EngineOptions engine = {.activation = options->activation,
+                            .kv = options->kv,
+                            .rows_max = rows,
+                            .sequences_max = batch};
+    for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
+        // One more for the page that is begun, and 2 % that admission keeps free.
+        size_t pages = batch * (num_ceil_div(span[kind], KV_PAGE_TOKENS) + 1);
+        engine.pages[kind] = (uint32_t)(pages + pages / 50 + 1);
+    }
+    return engine;
+}
+
+uint32_t captions_batch_max(const Weights *weights, const Backend *backend,
+                            const CaptionsOptions *options) {
+    uint64_t limit = options->memory_bytes;
+    if (limit == 0) {
+        limit = backend->device->memory_bytes(backend->context) / 100 * 95;
+    }
+    uint32_t fits = 0, beyond = CAPTIONS_BATCH_MAX + 1;
+    while (fits + 1 < beyond) {
+        uint32_t middle = fits + (beyond - fits) / 2;
+        EngineOptions engine = engine_options(weights, options, middle);
+        if (engine_plan(weights, backend, &engine).total <= limit) {
+            fits = middle;
+        } else {
+            beyond = middle;
+        }
+    }
+    return fits;
+}
+
+// ---- Open and close -----------------------------------------------------------------------------
+
+static Status make_requests(Captions *captions, Error *error) {
+    const CaptionsOptions *options = &captions->options;
+    const Gemma4Config *config = &captions->weights->config;
+    size_t tokens = (size_t)captions->batch_max * options->prompt;
+    size_t values = (size_t)options->patches * config->patch_values;
+    captions->tokens = malloc(tokens * sizeof *captions->tokens);
+    captions->pixels = malloc(values + 1);
+    captions->positions = malloc(((size_t)options->patches + 1) * 2 * sizeof *captions->positions);
+    if (captions->tokens == NULL || captions->pixels == NULL || captions->positions == NULL) {
+        return error_set(error, E_MEMORY, "No memory for %u requests of %u tokens.",
+                         captions->batch_max, options->prompt);
+    }
+    for (size_t i = 0; i < tokens; i++) {
+        size_t at = i % options->prompt;
+        bool soft = at >= IMAGE_AT && at < IMAGE_AT + options->patches;
+        captions->tokens[i] =
+            soft ? config->image_id : (int32_t)(prng_u64(1, 0, i) % (config->vocab_count / 2));
+    }
+    for (size_t i = 0; i < values; i++) {
+        captions->pixels[i] = (uint8_t)(prng_u64(1, 1, i / 64) ^ i);
+    }
+    for (uint32_t p = 0; p < options->patches; p++) {
+        captions->positions[2 * p] = (uint16_t)(p % 16);
+        captions->positions[2 * p + 1] = (uint16_t)(p / 16 % config->position_count);
+    }
+    return OK;
+}
+
+Status captions_open(const Weights *weights, const Backend *backend, const CaptionsOptions *options,
+                     uint32_t batch_max, Captions *out, Error *error) {
+    REQUIRE(batch_max > 0 && options->output > 0);
+    *out = (Captions){.options = *options, .weights = weights, .batch_max = batch_max};
+    if (!weights->config.has_vision) {
+        out->options.patches = 0;
+    }
+    if (options->prompt < out->options.patches + IMAGE_AT + 1) {
+        return error_set(error, E_ARGUMENT,
+                         "a prompt of %u tokens has no room for a picture of %u and %u of text",
+                         options->prompt, out->options.patches, IMAGE_AT + 1);
+    }
+    TRY(make_requests(out, error));
+    out->engine_options = engine_options(weights, &out->options, batch_max);
+    out->plan = engine_plan(weights, backend, &out->engine_options);
+    uint64_t free_before = backend->device->memory_bytes(backend->context);
+    TRY(engine_open(weights, backend, &out->engine_options, &out->engine, error));
+    uint64_t free_after = backend->device->memory_bytes(backend->context);
+    out->taken_bytes = free_before > free_after ? free_before - free_after : 0;
+    return OK;
+}
+
+void captions_close(Captions *captions) {
+    engine_close(captions->engine);
+    free(captions->tokens);
+    free(captions->pixels);
+    free(captions->positions);
+    *captions = (Captions){0};
+}
+
+// ---- A wave -------------------------------------------------------------------------------------
+
+typedef struct WaveState {
+    const Captions *captions;
+    Scheduler *scheduler;
+    uint32_t batch, finished;
+    uint64_t begin_ns;
+    double first_sum_ms, first_max_ms;
+    uint64_t prefill_rows, prefill_ns, decode_rows, decode_ns;
+    uint64_t full_ns[STEP_TIMES_MAX]; // of the steps that decode the whole batch
+    uint32_t full_count;
+    bool began[CAPTIONS_BATCH_MAX]; // has its first token
+    StepSample samples[CAPTIONS_BATCH_MAX];
+    SchedulerEvent events[CAPTIONS_BATCH_MAX];
+} WaveState;
+
+static Status wave_add(WaveState *wave, uint32_t index, Error *error) {
+    const CaptionsOptions *options = &wave->captions->options;
+    SequenceImage image = {.position_first = IMAGE_AT,
+                           .patch_count = options->patches,
+                           .pixels = wave->captions->pixels,
+                           .positions = wave->captions->positions};
+    SequenceRequest request = {
+        .tokens = wave->captions->tokens + (size_t)index * options->prompt,
+        .token_count = options->prompt,
+        .images = &image,
+        .image_count = options->patches > 0,
+        .new_tokens_max = options->output,
+        .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f},
+        .tag = index,
+    };
+    uint64_t handle;
+    return sched_add(wave->scheduler, &request, &handle, error);
+}
+
+static Status wave_begin(WaveState *wave, Error *error) {
+    const Captions *captions = wave->captions;
+    const EngineOptions *engine = &captions->engine_options;
+    SchedulerOptions options = {
+        .rows_max = engine->rows_max,
+        .sequences_max = wave->batch,
+        .waiting_max = wave->batch,
+        .tokens_max = captions->options.prompt + captions->options.output,
+        .images_max = 1,
+        .window = captions->weights->config.window,
+        .pages = {engine->pages[PAGE_SLIDING], engine->pages[PAGE_FULL]},
+        .no_prefix_cache = true,
+    };
+    TRY(sched_open(&options, &wave->scheduler, error));
+    for (uint32_t i = 0; i < wave->batch; i++) {
+        TRY(wave_add(wave, i, error));
+    }
+    return OK;
+}
+
+static void wave_count_step(WaveState *wave, const Batch *batch, uint64_t spent_ns) {
+    uint64_t prompt_rows = 0;
+    for (uint32_t r = 0; r < batch->row_count; r++) {
+        prompt_rows += batch->positions[r] < wave->captions->options.prompt;
+    }
+    if (prompt_rows > 0) {
+        wave->prefill_rows += prompt_rows;
+        wave->prefill_ns += spent_ns;
+        return;
+    }
+    wave->decode_rows += batch->row_count;
+    wave->decode_ns += spent_ns;
+    if (batch->row_count == wave->batch && wave->full_count < STEP_TIMES_MAX) {
+        wave->full_ns[wave->full_count++] = spent_ns;
+    }
+}
+
+static Status wave_take_events(WaveState *wave, size_t count, Error *error) {
+    double now_ms = (double)(clock_ns() - wave->begin_ns) * 1e-6;
+    for (size_t i = 0; i < count; i++) {
+        const SchedulerEvent *event = &wave->events[i];
+        if (event->has_token && !isfinite(event->chosen.logprob)) {
+            return error_set(error, E_INTERNAL, "A drawn token has no probability.");
+        }
+        if (!wave->began[event->tag]) {
+            wave->began[event->tag] = true;
+            wave->first_sum_ms += now_ms;
+            wave->first_max_ms = fmax(wave->first_max_ms, now_ms);
+        }
+        wave->finished += event->finish != FINISH_NONE;
+    }
+    return OK;
+}
+
+static Status wave_step(WaveState *wave, Error *error) {
+    sched_tick(wave->scheduler, (clock_ns() - wave->begin_ns) / 1000000);
+    const Batch *batch = sched_plan(wave->scheduler);
+    if (batch == NULL) {
+        return error_set(error, E_INTERNAL, "%u of %u requests are finished and no step is left.",
+                         wave->finished, wave->batch);
+    }
+    StepResult result = {.samples = wave->samples};
+    uint64_t begin_ns = clock_ns();
+    TRY(engine_step(wave->captions->engine, batch, &result, error));
+    wave_count_step(wave, batch, clock_ns() - begin_ns);
+    size_t count = sched_commit(wave->scheduler, &result, wave->events, wave->batch);
+    return wave_take_events(wave, count, error);
+}
+
+static int compare_u64(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static CaptionsWave wave_result(WaveState *wave, double seconds) {
+    qsort(wave->full_ns, wave->full_count, sizeof *wave->full_ns, compare_u64);
+    return (CaptionsWave){
+        .batch = wave->batch,
+        .seconds = seconds,
+        .captions_per_second = wave->batch / seconds,
+        .prefill_tokens_per_second = (double)wave->prefill_rows * 1e9 / (double)wave->prefill_ns,
+        .decode_tokens_per_second = wave->decode_ns > 0
+                                        ? (double)wave->decode_rows * 1e9 / (double)wave->decode_ns
+                                        : (double)NAN,
+        .first_token_ms_mean = wave->first_sum_ms / wave->batch,
+        .first_token_ms_max = wave->first_max_ms,
+        .decode_step_ms =
+            wave->full_count > 0 ? (double)wave->full_ns[wave->full_count / 2] * 1e-6 : (double)NAN,
+    };
+}
+
+Status captions_wave(const Captions *captions, uint32_t batch, CaptionsWave *out, Error *error) {
+    REQUIRE(batch > 0 && batch <= captions->batch_max);
+    WaveState *wave = calloc(1, sizeof *wave);
+    if (wave == NULL) {
+        return error_set(error, E_MEMORY, "No memory for a wave of requests.");
+    }
+    wave->captions = captions;
+    wave->batch = batch;
+    Status status = wave_begin(wave, error);
+    wave->begin_ns = clock_ns();
+    while (status == OK && wave->finished < batch) {
+        status = wave_step(wave, error);
+    }
+    if (status == OK) {
+        *out = wave_result(wave, (double)(clock_ns() - wave->begin_ns) * 1e-9);
+    }
+    if (wave->scheduler != NULL) {
+        sched_close(wave->scheduler);
+    }
+    free(wave);
+    return status;
+}
