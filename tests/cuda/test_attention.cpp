@@ -241,6 +241,7 @@ Test(attention, large_scores_are_safe) {
     close_context();
 }
 
+#ifdef TESSERA_SIMT // a GPU does not count
 // ---- What a GPU would have to do ----------------------------------------------------------------
 
 static SimtReport profiled(const AttentionCase *one, KvKind kind, size_t *cache_bytes) {
@@ -284,6 +285,7 @@ Test(attention, a_position_costs_its_own_bytes_once_and_no_bank_conflicts) {
         }
     }
 }
+#endif
 
 // ---- rope_table, rope_append --------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The whole engine on the CUDA backend under the emulator: transformers' fixtures, the demo model's
-// captions beside the CPU's, replayed steps beside eager ones, memory as planned, failures.
+// The whole engine on the CUDA backend, under the emulator or on a GPU: transformers' fixtures, the
+// demo model's captions beside the CPU's, replayed steps beside eager ones, memory as planned,
+// failures.
 #include "cuda/cuda.h"
-#include "tests/simt/simt.h"
+#include "tests/cuda/machine.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -79,19 +80,19 @@ static void check_fixture(const char *name, uint32_t rows) {
     model_case_close(&c);
 }
 
-Test(engine_simt, text_equals_transformers) {
+Test(engine, text_equals_transformers) {
     check_fixture("text", 0);
 }
 
-Test(engine_simt, an_image_longer_than_the_window_equals_transformers) {
+Test(engine, an_image_longer_than_the_window_equals_transformers) {
     check_fixture("long_image", 7);
 }
 
-Test(engine_simt, odd_head_sizes_equal_transformers) {
+Test(engine, odd_head_sizes_equal_transformers) {
     check_fixture("own_values", 7);
 }
 
-Test(engine_simt, heads_of_256_and_512_equal_transformers) {
+Test(engine, heads_of_256_and_512_equal_transformers) {
     check_fixture("wide_heads", 0);
 }
 
@@ -208,12 +209,12 @@ static void check_captions(WeightLevel level, EngineKv kv, uint32_t count, doubl
 
 // int8 sums are exact and scales are applied in the cpu's order; what differs is attention's f32
 // order and, through it, single int8 roundings of the next layer.
-Test(engine_simt, captions_of_int4_are_the_cpus) {
+Test(engine, captions_of_int4_are_the_cpus) {
     check_captions(LEVEL_INT4, ENGINE_KV_BF16, 5, 0.02);
 }
 
 // Roundings to bf16 of activations flip where sums differ in their last bits.
-Test(engine_simt, captions_of_bf16_are_the_cpus) {
+Test(engine, captions_of_bf16_are_the_cpus) {
     check_captions(LEVEL_BF16, ENGINE_KV_INT8, 3, 0.02);
 }
 
@@ -233,7 +234,7 @@ static Status counting_launch(void *context, uint64_t key) {
 }
 
 // 110 tokens and more: the longest sequence passes 128 on the way, which is one more recording.
-Test(engine_simt, a_replayed_step_has_the_bits_of_an_eager_one) {
+Test(engine, a_replayed_step_has_the_bits_of_an_eager_one) {
     enum { STEPS = 24 };
     Error error = {};
     ModelCase c;
@@ -290,6 +291,7 @@ Test(engine_simt, a_replayed_step_has_the_bits_of_an_eager_one) {
     model_case_close(&c);
 }
 
+#ifdef TESSERA_SIMT // a GPU has other limits, and is not to be broken
 // ---- Memory and failures ------------------------------------------------------------------------
 
 static EngineOptions small_engine(void) {
@@ -303,7 +305,7 @@ static EngineOptions small_engine(void) {
 
 // The plan counts the audio projection, which the network does not place yet, and leaves out what
 // is small (inverse frequencies). One hundredth is the promise.
-Test(engine_simt, the_memory_taken_is_the_memory_planned) {
+Test(engine, the_memory_taken_is_the_memory_planned) {
     Demo demo = open_demo(LEVEL_INT4);
     Backend backend = open_cuda(0);
     EngineOptions options = small_engine();
@@ -321,7 +323,7 @@ Test(engine_simt, the_memory_taken_is_the_memory_planned) {
     close_demo(&demo);
 }
 
-Test(engine_simt, what_does_not_fit_is_refused_with_the_sum_and_what_to_lower) {
+Test(engine, what_does_not_fit_is_refused_with_the_sum_and_what_to_lower) {
     Demo demo = open_demo(LEVEL_BF16);
     // Room for the scratch and the weights but not the cache; then not even for the weights.
     for (uint64_t mebibytes : {48, 36}) {
@@ -338,7 +340,7 @@ Test(engine_simt, what_does_not_fit_is_refused_with_the_sum_and_what_to_lower) {
     close_demo(&demo);
 }
 
-Test(engine_simt, a_fault_on_the_device_fails_every_step_until_a_new_start) {
+Test(engine, a_fault_on_the_device_fails_every_step_until_a_new_start) {
     Error error = {};
     ModelCase c;
     cr_assert_eq(model_case_open("text", LEVEL_BF16, 0, &c, &error), OK, "%s", error.text);
@@ -375,3 +377,4 @@ Test(engine_simt, a_fault_on_the_device_fails_every_step_until_a_new_start) {
                  "the new start computes as before");
     model_case_close(&c);
 }
+#endif
