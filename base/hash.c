@@ -10,7 +10,11 @@ uint64_t hash64(Bytes bytes, uint64_t seed) {
 }
 
 Hash128 hash128(Bytes bytes) {
-    XXH128_hash_t hash = XXH3_128bits(bytes.data, bytes.length);
+    return hash128_seeded(bytes, 0);
+}
+
+Hash128 hash128_seeded(Bytes bytes, uint64_t seed) {
+    XXH128_hash_t hash = XXH3_128bits_withSeed(bytes.data, bytes.length, seed);
     return (Hash128){hash.high64, hash.low64};
 }
 

@@ -300,6 +300,8 @@ Status runtime_start(Runtime *runtime, const Sizes *wanted, Error *error) {
         .images_max = sizes->images,
         .users_max = sizes->users,
         .window = runtime->weights->config.window,
+        .prefix_per_user = runtime->options.prefix_per_user,
+        .prefix_seed = runtime->options.prefix_seed,
     };
     memcpy(scheduler.pages, runtime->engine_options.pages, sizeof scheduler.pages);
     TRY(runtime_open_record(runtime, &scheduler, error));

@@ -26,6 +26,8 @@ typedef struct RuntimeOptions {
     uint32_t budget;       // image tokens; 0 = the model's
     uint32_t step_tokens;  // 0 = chosen
     uint64_t memory_bytes; // 0 = nine tenths of what is free
+    uint64_t prefix_seed;  // of the prefix cache (scheduler/sched.h)
+    bool prefix_per_user;
     const char *record; // file that takes all the scheduler is told (scheduler/replay.h), or NULL
 } RuntimeOptions;
 

@@ -70,8 +70,13 @@ static Status serve_start(Serve *serve, Error *error) {
     RuntimeOptions options;
     TRY(runtime_options_read(serve->options, &options, error));
     options.cpu.niceness = SERVER_NICENESS;
+    Secret secret;
+    TRY(secret_make(&secret, error));
+    options.prefix_seed = secret_seed(&secret);
+    options.prefix_per_user = serve->options->values[OPT_CACHE_PER_USER].given;
     TRY(runtime_open(&options, &serve->runtime, error));
     serve->maker = prompt_maker(&serve->runtime);
+    serve->maker.secret = secret;
     const Gemma4Config *config = &serve->runtime.weights->config;
     uint32_t requests = serve_number(serve, OPT_REQUESTS);
     const Sizes sizes = {

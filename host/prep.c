@@ -8,6 +8,9 @@ static Status prep_image(Prep *prep, Request *request, Bytes file, uint32_t inde
     Status status = media_load(file, &prep->rules->limits, request->question->budget,
                                &prep->scratch, &request->patches[index], &request->error);
     if (status == OK) {
+        // The file and the budget make the patches: equal names are equal patches.
+        request->patches[index].name =
+            secret_name(&prep->rules->maker->secret, file, request->question->budget);
         return OK;
     }
     return request->image_files != NULL

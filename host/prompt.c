@@ -11,7 +11,7 @@
 enum { MADE_UP_TOKEN_BYTES = 4 };
 
 PromptMaker prompt_maker(const Runtime *runtime) {
-    return (PromptMaker){runtime->tokenizer, &runtime->weights->config};
+    return (PromptMaker){.tokenizer = runtime->tokenizer, .config = &runtime->weights->config};
 }
 
 static Status prompt_no_memory(Error *error) {
@@ -46,16 +46,6 @@ static Status prompt_finish(Prompt *prompt, Error *error) {
     return OK;
 }
 
-// Names the pixels and their shape, so that the scheduler can share pages of equal beginnings.
-static Hash128 prompt_content(const Patches *patches) {
-    if (patches->pixels == NULL) {
-        return (Hash128){0}; // a picture that is only counted
-    }
-    Hash128 hash = hash128((Bytes){patches->pixels, (size_t)patches->count * PATCH_BYTES});
-    hash.high += patches->columns;
-    return hash;
-}
-
 // The next picture begins at `position` of the list.
 static void prompt_add_span(Prompt *prompt, size_t position, const Patches *patches) {
     prompt->images[prompt->image_count++] = (SequenceImage){
@@ -63,7 +53,7 @@ static void prompt_add_span(Prompt *prompt, size_t position, const Patches *patc
         .patch_count = patches->count,
         .pixels = patches->pixels,
         .positions = patches->positions,
-        .content = prompt_content(patches),
+        .content = patches->name,
     };
     prompt->image_token_count += patches->count;
 }

@@ -12,6 +12,7 @@
 #include "host/boot.h"
 #include "host/media/media.h"
 #include "host/question.h"
+#include "host/secret.h"
 #include "host/text/chat_encode.h"
 #include "host/text/token_list.h"
 
@@ -19,6 +20,7 @@
 typedef struct PromptMaker {
     const Tokenizer *tokenizer; // NULL: made-up tokens
     const Gemma4Config *config;
+    Secret secret; // names pictures
 } PromptMaker;
 
 // Working memory of one thread, used again from prompt to prompt. Starts as zeros.

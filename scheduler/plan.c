@@ -207,11 +207,11 @@ static bool both_kinds_know(const Scheduler *s, Hash128 key) {
 // tail that ends inside the next page is known, that. s->keys[i] is the key of the first i + 1
 // pages; the key of a tail goes to s->keys[pages].
 static uint32_t longest_match(Scheduler *s, const Sequence *q, uint32_t limit, bool *tail) {
-    Hash128 key = {0};
+    Hash128 key = sequence_key_begin(q, &s->pages);
     uint32_t pages = 0, best_pages = 0, sliding_run = 0;
     while ((pages + 1) * KV_PAGE_TOKENS <= limit) {
         uint32_t end = (pages + 1) * KV_PAGE_TOKENS, page;
-        key = sequence_key(q, key, end - KV_PAGE_TOKENS, end);
+        key = sequence_key(q, &s->pages, key, end - KV_PAGE_TOKENS, end);
         if (!prefix_find(&s->pages.prefixes[PAGE_FULL], key, &page)) {
             break;
         }
@@ -225,7 +225,7 @@ static uint32_t longest_match(Scheduler *s, const Sequence *q, uint32_t limit, b
     *tail = false;
     uint32_t best = best_pages * KV_PAGE_TOKENS;
     if (best_pages == 0 || best_pages == pages) { // a tail continues the longest run only
-        Hash128 base = best_pages == 0 ? (Hash128){0} : s->keys[best_pages - 1];
+        Hash128 base = best_pages == 0 ? sequence_key_begin(q, &s->pages) : s->keys[best_pages - 1];
         uint32_t first = best, tails[2] = {q->prompt_count, 0};
         for (uint32_t i = 0; i < q->image_count; i++) {
             uint32_t end = q->images[i].position_first + q->images[i].patch_count;
@@ -233,8 +233,8 @@ static uint32_t longest_match(Scheduler *s, const Sequence *q, uint32_t limit, b
         }
         for (int i = 0; i < 2; i++) {
             bool inside = tails[i] > best && tails[i] < first + KV_PAGE_TOKENS && tails[i] <= limit;
-            if (inside && both_kinds_know(s, sequence_key(q, base, first, tails[i]))) {
-                s->keys[best_pages] = sequence_key(q, base, first, tails[i]);
+            if (inside && both_kinds_know(s, sequence_key(q, &s->pages, base, first, tails[i]))) {
+                s->keys[best_pages] = sequence_key(q, &s->pages, base, first, tails[i]);
                 best = tails[i];
                 *tail = true;
             }
@@ -309,7 +309,7 @@ static void take_prefix(Scheduler *s, Sequence *q, const PrefixHit *hit) {
     q->hit_tokens = (uint32_t)num_min(hit->tokens, q->prompt_count);
     q->queued_ms = (uint32_t)num_min(s->now_ms - q->added_ms, UINT32_MAX);
     q->chain_pages = hit->pages;
-    q->chain = hit->pages > 0 ? s->keys[hit->pages - 1] : (Hash128){0};
+    q->chain = hit->pages > 0 ? s->keys[hit->pages - 1] : sequence_key_begin(q, &s->pages);
     s->stats.prefix_hit_tokens += hit->tokens;
     s->stats.prefix_asked_tokens += q->token_count;
 }

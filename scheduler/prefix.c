@@ -85,13 +85,13 @@ void prefix_forget(PrefixTable *table, uint32_t page) {
     table->known[page] = 0;
 }
 
-Hash128 prefix_extend(Hash128 key, const uint64_t *words, uint32_t count) {
+Hash128 prefix_extend(Hash128 key, const uint64_t *words, uint32_t count, uint64_t seed) {
     uint64_t block[2 + 16];
     REQUIRE(count <= 16);
     block[0] = key.high;
     block[1] = key.low;
     memcpy(block + 2, words, count * sizeof *words);
-    return hash128((Bytes){(const uint8_t *)block, (2 + count) * sizeof *block});
+    return hash128_seeded((Bytes){(const uint8_t *)block, (2 + count) * sizeof *block}, seed);
 }
 
 void prefix_check(const PrefixTable *table) {

@@ -63,6 +63,7 @@ Status record_open(Scheduler *s, Error *error) {
         o->watermark_permille,
         o->age_ms,
         o->no_prefix_cache,
+        o->prefix_per_user,
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         put(s, numbers[i]);

@@ -6,7 +6,7 @@
 
 #include "scheduler/state.h"
 
-#define RECORD_MAGIC "TSRC1"
+#define RECORD_MAGIC "TSRC2"
 
 typedef enum RecordKind {
     RECORD_OPTIONS,

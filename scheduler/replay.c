@@ -73,6 +73,7 @@ static Status replay_options(Replay *r, Error *error) {
     o->watermark_permille = get_u32(r);
     o->age_ms = get_u32(r);
     o->no_prefix_cache = get(r, 1) == 1;
+    o->prefix_per_user = get(r, 1) == 1; // the seed is a secret, and changes no plan
     if (r->broken) {
         return OK; // the caller's loop says so
     }

@@ -4,7 +4,7 @@
 // on nothing else, so a replay makes the same plans: what happened on a server can be looked at on
 // a desk with every invariant checked. Prompts are in it as token ids; of pictures only the hashes.
 //
-// Bytes: "TSRC1", then entries: a kind byte, then numbers as LEB128 varints; real numbers and
+// Bytes: "TSRC2", then entries: a kind byte, then numbers as LEB128 varints; real numbers and
 // hashes as they lie in memory (little endian).
 #ifndef SCHEDULER_REPLAY_H
 #define SCHEDULER_REPLAY_H

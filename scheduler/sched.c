@@ -113,6 +113,8 @@ static bool take_slots(Scheduler *s) {
 
 static Status sched_take_memory(Scheduler *s, Error *error) {
     const SchedulerOptions *o = &s->options;
+    s->pages.prefix_seed = o->prefix_seed;
+    s->pages.prefix_per_user = o->prefix_per_user;
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         TRY(kv_pool_open(o->pages[kind], &s->pages.pools[kind], error));
         TRY(prefix_open(o->pages[kind], &s->pages.prefixes[kind], error));

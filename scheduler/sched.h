@@ -51,6 +51,9 @@ typedef struct SchedulerOptions {
     uint32_t watermark_permille; // of each pool, kept free at admission (0 = 10)
     uint32_t age_ms; // a batch request this old competes with interactive ones (0 = 10,000)
     bool no_prefix_cache;
+    bool prefix_per_user; // users do not share pages with each other
+    uint64_t
+        prefix_seed; // of the names of beginnings: secret and random where users may be enemies
     // Takes every entry of a recording, whole, from inside the functions below (replay.h). NULL:
     // none.
     void (*record)(void *context, Bytes entry);

@@ -60,7 +60,7 @@ void sequence_drop_pages(Sequence *sequence, Pages *pages) {
         table->skip = 0;
     }
     sequence->cached_count = 0;
-    sequence->chain = (Hash128){0};
+    sequence->chain = sequence_key_begin(sequence, pages);
     sequence->chain_pages = 0;
 }
 
@@ -98,13 +98,18 @@ static uint64_t sequence_word(const Sequence *sequence, uint32_t position) {
     return (uint32_t)sequence->tokens[position];
 }
 
-Hash128 sequence_key(const Sequence *sequence, Hash128 key, uint32_t done, uint32_t count) {
+Hash128 sequence_key_begin(const Sequence *sequence, const Pages *pages) {
+    return (Hash128){.low = pages->prefix_per_user ? sequence->user : 0};
+}
+
+Hash128 sequence_key(const Sequence *sequence, const Pages *pages, Hash128 key, uint32_t done,
+                     uint32_t count) {
     uint64_t words[KV_PAGE_TOKENS];
     REQUIRE(count >= done && count - done <= KV_PAGE_TOKENS && count <= sequence->token_count);
     for (uint32_t i = done; i < count; i++) {
         words[i - done] = sequence_word(sequence, i);
     }
-    return prefix_extend(key, words, count - done);
+    return prefix_extend(key, words, count - done, pages->prefix_seed);
 }
 
 static void learn_page(Sequence *sequence, Pages *pages, uint32_t logical, Hash128 key,
@@ -129,7 +134,7 @@ static void learn_tail(Sequence *sequence, Pages *pages, uint32_t cached_before,
         return;
     }
     learn_page(sequence, pages, first / KV_PAGE_TOKENS,
-               sequence_key(sequence, sequence->chain, first, end), PREFIX_TAIL);
+               sequence_key(sequence, pages, sequence->chain, first, end), PREFIX_TAIL);
 }
 
 void sequence_learn(Sequence *sequence, Pages *pages, uint32_t cached_before) {
@@ -150,7 +155,7 @@ void sequence_learn(Sequence *sequence, Pages *pages, uint32_t cached_before) {
             return;
         }
         sequence->chain =
-            sequence_key(sequence, sequence->chain, page_end - KV_PAGE_TOKENS, page_end);
+            sequence_key(sequence, pages, sequence->chain, page_end - KV_PAGE_TOKENS, page_end);
         learn_page(sequence, pages, sequence->chain_pages, sequence->chain, PREFIX_FULL);
         sequence->chain_pages++;
     }

@@ -75,6 +75,8 @@ typedef struct Sequence {
 typedef struct Pages {
     KvPool pools[PAGE_KIND_COUNT];
     PrefixTable prefixes[PAGE_KIND_COUNT];
+    uint64_t prefix_seed; // of the keys
+    bool prefix_per_user; // keys of different users differ
 } Pages;
 
 bool pages_take(Pages *pages, int kind, uint32_t *page);
@@ -96,9 +98,11 @@ uint32_t sequence_chunk(const Sequence *sequence, uint32_t want);
 // The image that contains `position` but does not start there, or NULL.
 const SequenceImage *sequence_image_around(const Sequence *sequence, uint32_t position);
 
-// Prefix key of the first `count` positions given the key of the `done` before them; count - done
-// <= 16.
-Hash128 sequence_key(const Sequence *sequence, Hash128 key, uint32_t done, uint32_t count);
+// The prefix key of no position; and of the first `count` positions given the key of the `done`
+// before them; count - done <= 16.
+Hash128 sequence_key_begin(const Sequence *sequence, const Pages *pages);
+Hash128 sequence_key(const Sequence *sequence, const Pages *pages, Hash128 key, uint32_t done,
+                     uint32_t count);
 
 // Tells the prefix cache about pages that have become whole, and about tails that end at an image's
 // or the prompt's end inside the last page.

@@ -12,6 +12,7 @@
 #define HOST_MEDIA_MEDIA_H
 
 #include "base/bytes.h"
+#include "base/hash.h"
 #include "base/status.h"
 
 enum {
@@ -63,6 +64,7 @@ typedef struct Patches {
     uint32_t columns, rows, count;
     uint8_t *pixels;     // [count][48][48][3] RGB
     uint16_t *positions; // [count][2]: column, row
+    Hash128 name;        // of the content, for the prefix cache; its owner's: nothing here sets it
     uint32_t capacity;   // patches that fit without a new allocation
 } Patches;
 

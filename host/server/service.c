@@ -232,8 +232,6 @@ void service_written(Service *service, uint32_t connection, size_t count, uint64
     metrics_observe(service->metrics, METRIC_STAGE, STAGE_SEND,
                     (now_ms - to->writing_ms) * UINT64_C(1000000));
     to->writing = false;
-    metrics_observe(service->metrics, METRIC_STAGE, STAGE_SEND,
-                    (now_ms - to->output_ms) * 1000000u);
     session_written(to->session, count, now_ms);
     service_mark(service, to);
     service_settle(service);
@@ -314,27 +312,32 @@ static void service_put_blob(Service *service, Session *session, Call *call) {
     session_result(session, ticket, (Bytes){service->scratch.data, service->scratch.length});
 }
 
-static void service_put_stats(Service *service) {
+static UserRow service_user_row(const Service *service, uint32_t user) {
+    const UserTotals *totals = &service->totals[user];
+    return (UserRow){
+        .name = bytes_of_text(users_at(service->users, user)->name),
+        .in_flight = service->admission.users[user].in_flight,
+        .requests = totals->requests,
+        .refused = totals->refused,
+        .prompt_tokens = totals->prompt_tokens,
+        .output_tokens = totals->output_tokens,
+        .service = (double)(totals->prompt_tokens + totals->output_tokens) / totals->weight,
+    };
+}
+
+// Everybody sees the totals and the own row; those of others who may.
+static void service_put_stats(Service *service, uint32_t asker) {
     ServerStats stats;
     service_stats(service, service->now_ms, &stats);
-    uint32_t count = users_count(service->users);
-    UserRow *rows = calloc(num_max(count, 1), sizeof *rows);
+    bool all = users_at(service->users, asker)->sees_all;
+    uint32_t first = all ? 0 : asker, count = all ? users_count(service->users) : 1;
+    UserRow *rows = calloc(count, sizeof *rows);
     if (rows == NULL) {
         service->scratch.failed = true;
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
-        const ServerUser *user = users_at(service->users, i);
-        const UserTotals *totals = &service->totals[i];
-        rows[i] = (UserRow){
-            .name = bytes_of_text(user->name),
-            .in_flight = service->admission.users[i].in_flight,
-            .requests = totals->requests,
-            .refused = totals->refused,
-            .prompt_tokens = totals->prompt_tokens,
-            .output_tokens = totals->output_tokens,
-            .service = (double)(totals->prompt_tokens + totals->output_tokens) / totals->weight,
-        };
+        rows[i] = service_user_row(service, first + i);
     }
     result_put_stats(&service->scratch, &stats, rows, count);
     free(rows);
@@ -344,8 +347,6 @@ static void service_call(void *context, Session *session, Call *call) {
     Connection *connection = context;
     Service *service = connection->service;
     metrics_add(service->metrics, METRIC_CALLS, 0, 1);
-    metrics_observe(service->metrics, METRIC_STAGE, STAGE_RECEIVE,
-                    (call->received_ms - call->began_ms) * 1000000u);
     buffer_clear(&service->scratch);
     switch (call->method) {
     case METHOD_GENERATE:
@@ -361,7 +362,7 @@ static void service_call(void *context, Session *session, Call *call) {
         result_put_models(&service->scratch, &service->options.model, 1);
         break;
     case METHOD_STATS:
-        service_put_stats(service);
+        service_put_stats(service, session_user(session)->number);
         break;
     case METHOD_HEALTH:
         result_put_health(&service->scratch, service_health(service));

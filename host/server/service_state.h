@@ -28,7 +28,6 @@ typedef struct Connection {
     bool writing;        // bytes are with the socket
     uint64_t writing_ms; // since when
     uint32_t next_free;
-    uint64_t output_ms; // of the last service_output
 } Connection;
 
 typedef enum SlotState {

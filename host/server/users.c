@@ -23,11 +23,13 @@ typedef enum Setting {
     SETTING_TOKENS_PER_MINUTE,
     SETTING_QUEUED_TOKENS_MAX,
     SETTING_CLASSES,
+    SETTING_STATS,
     SETTING_COUNT
 } Setting;
 
 static const char *const setting_names[SETTING_COUNT] = {
-    "token", "weight", "in_flight_max", "tokens_per_minute", "queued_tokens_max", "classes"};
+    "token",   "weight", "in_flight_max", "tokens_per_minute", "queued_tokens_max",
+    "classes", "stats"};
 
 typedef struct Parser {
     const char *source;
@@ -159,6 +161,9 @@ static const char *users_read_value(Setting setting, Bytes text, ServerUser *use
         return users_read_classes(text, user->class_allowed)
                    ? NULL
                    : "interactive, batch or interactive,batch";
+    case SETTING_STATS:
+        user->sees_all = users_word_is(text, "all");
+        return user->sees_all || users_word_is(text, "own") ? NULL : "own or all";
     case SETTING_COUNT:
         break;
     }
@@ -176,7 +181,7 @@ static Status users_parse_setting(Parser *parser, Bytes word, ServerUser *user) 
     if (equals == NULL || setting == SETTING_COUNT) {
         return USERS_FAIL(parser,
                           "'%.*s' is not a setting; there are token=, weight=, in_flight_max=, "
-                          "tokens_per_minute=, queued_tokens_max= and classes=",
+                          "tokens_per_minute=, queued_tokens_max=, classes= and stats=",
                           (int)num_min(word.length, 40), (const char *)word.data);
     }
     if ((parser->given & 1u << setting) != 0) {

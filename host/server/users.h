@@ -37,6 +37,7 @@ typedef struct ServerUser {
     uint8_t token_hash[USER_TOKEN_HASH];
     UserLimits limits;               // for the scheduler, as written in the file
     bool class_allowed[CLASS_COUNT]; // interactive, batch
+    bool sees_all;                   // in stats the rows of all users, not only its own
 } ServerUser;
 
 typedef struct Users Users;

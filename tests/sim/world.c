@@ -64,6 +64,8 @@ static void world_options(World *w) {
         .watermark_permille = dice_below(d, 120),
         .age_ms = dice_between(d, 1, 3000),
         .no_prefix_cache = dice_once_in(d, 8),
+        .prefix_per_user = dice_once_in(d, 8),
+        .prefix_seed = dice_below(d, UINT32_MAX),
     };
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) { // from hardly one sequence to plenty
         w->options.pages[kind] = dice_between(d, 8, 80);

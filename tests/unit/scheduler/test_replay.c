@@ -95,7 +95,7 @@ Test(replay, damaged_recordings_are_errors_or_other_recordings) {
     ReplayReport report;
     Error error;
     cr_assert_eq(replay_run((Bytes){0}, &report, &error), E_ARGUMENT);
-    cr_assert_eq(replay_run((Bytes){(const uint8_t *)"TSRC1\x02", 6}, &report, &error), E_ARGUMENT);
+    cr_assert_eq(replay_run((Bytes){(const uint8_t *)"TSRC2\x02", 6}, &report, &error), E_ARGUMENT);
     enum { OPTIONS_END = 40 }; // behind the options, so that sizes stay small
     uint32_t refused = 0;
     for (uint64_t round = 0; round < 300; round++) {

@@ -563,6 +563,29 @@ Test(prefix, other_content_or_other_budget_shares_nothing) {
     sched_close(s);
 }
 
+Test(prefix, users_share_unless_each_has_a_cache_of_its_own) {
+    for (int per_user = 0; per_user < 2; per_user++) {
+        SchedulerOptions options = small_options();
+        options.users_max = 2;
+        options.prefix_per_user = per_user;
+        options.prefix_seed = 7;
+        Scheduler *s = open_scheduler(&options);
+        uint64_t handle;
+        SchedulerEvent events[16];
+        static const uint32_t users[] = {0, 1, 0, 1};
+        for (int i = 0; i < 4; i++) {
+            SequenceRequest request = text_request(50, 1, 1);
+            request.user = users[i];
+            sched_add(s, &request, &handle, NULL);
+            cr_assert_eq(answer(s, sched_plan(s), 3, events, 16), 1);
+            bool first = i == 0 || (per_user && i == 1);
+            cr_expect_eq(events[0].cached_tokens, first ? 0 : 49, "request %d", i);
+            sched_check_all(s);
+        }
+        sched_close(s);
+    }
+}
+
 Test(prefix, samples_of_one_prompt_wait_for_it_and_share_its_pages) {
     SchedulerOptions options = small_options();
     options.rows_max = 30;

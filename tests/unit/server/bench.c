@@ -43,7 +43,7 @@ void bench_open(Bench *bench, uint32_t requests, const char *users) {
     bench->config.image_end_id = 7;
     bench->config.generation.stop_count = 1;
     bench->config.generation.stop_ids[0] = 1;
-    bench->maker = (PromptMaker){NULL, &bench->config};
+    bench->maker = (PromptMaker){.config = &bench->config};
     bench->rules = (PrepRules){.maker = &bench->maker, .limits = media_limits_default()};
     bench->prep.rules = &bench->rules;
     Error error;

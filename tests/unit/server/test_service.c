@@ -242,6 +242,39 @@ Test(service, a_user_with_much_here_leaves_places_to_others) {
     bench_close(&bench);
 }
 
+static uint32_t names_in_stats(Bench *bench, uint32_t client, char names[64]) {
+    client_call(bench->clients[client].client, METHOD_STATS);
+    bench_pump(bench);
+    ClientEvent event = bench_event(bench, client, CLIENT_RESULT);
+    ServerStats stats;
+    UserRow rows[4];
+    uint32_t count = 0;
+    cr_assert_eq(client_read_stats(event.result, &stats, rows, 4, &count, NULL), OK);
+    names[0] = '\0';
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(names + strlen(names), 64 - strlen(names), "%.*s ", (int)rows[i].name.length,
+                 (const char *)rows[i].name.data);
+    }
+    return stats.connections;
+}
+
+Test(service, a_user_sees_its_own_row_and_who_may_sees_all) {
+    Bench bench;
+    char token[USER_TOKEN_TEXT], line[USER_LINE_TEXT], file[USER_LINE_TEXT + 64], names[64];
+    cr_assert_eq(users_make_token("admin", token, line, NULL), OK);
+    snprintf(file, sizeof file, "user guest token=none\n%s stats=all\n", line);
+    bench_open(&bench, 8, file);
+    bench_connect(&bench, 0, NULL);
+    bench_connect(&bench, 1, token);
+    cr_expect_eq(names_in_stats(&bench, 0, names), 2, "the totals are everybody's");
+    cr_expect_str_eq(names, "guest ");
+    names_in_stats(&bench, 1, names);
+    cr_expect_str_eq(names, "guest admin ");
+    bench_disconnect(&bench, 0);
+    bench_disconnect(&bench, 1);
+    bench_close(&bench);
+}
+
 Test(service, an_engine_failure_is_told_to_everybody_and_to_health) {
     Bench bench;
     bench_open(&bench, 8, NULL);

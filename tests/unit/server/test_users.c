@@ -40,12 +40,13 @@ Test(users, a_line_names_a_user_and_what_is_left_out_is_unlimited, .fini = forge
     cr_expect_eq(alice->limits.tokens_per_minute, 0);
     cr_expect_eq(alice->limits.queued_tokens_max, 0);
     cr_expect(alice->class_allowed[CLASS_INTERACTIVE] && alice->class_allowed[CLASS_BATCH]);
+    cr_expect(!alice->sees_all);
 }
 
 Test(users, every_setting_is_read_in_any_order, .fini = forget) {
     cr_assert_eq(
         parse("user night queued_tokens_max=2000000 classes=batch\ttokens_per_minute=200000 "
-              "in_flight_max=64 weight=0.25 token=" ALPHA_HASH),
+              "in_flight_max=64 weight=0.25 stats=all token=" ALPHA_HASH),
         OK, "%s", error.text);
     const ServerUser *night = users_at(users, 0);
     cr_expect_float_eq(night->limits.weight, 0.25, 0);
@@ -53,6 +54,7 @@ Test(users, every_setting_is_read_in_any_order, .fini = forget) {
     cr_expect_eq(night->limits.tokens_per_minute, 200000);
     cr_expect_eq(night->limits.queued_tokens_max, 2000000);
     cr_expect(!night->class_allowed[CLASS_INTERACTIVE] && night->class_allowed[CLASS_BATCH]);
+    cr_expect(night->sees_all);
 }
 
 Test(users, a_token_finds_its_user_and_nothing_else_does, .fini = forget) {
@@ -104,6 +106,7 @@ Test(users, an_error_names_the_line_the_word_and_the_rule) {
          "queued_tokens_max: '1000000001' is not a whole"},
         {"user a token=none tokens_per_minute=99999999999999999999999\n", "is not a whole number"},
         {"user a token=none classes=all\n", "classes: 'all' is not interactive, batch or"},
+        {"user a token=none stats=batch\n", "stats: 'batch' is not own or all"},
         {"user a token=none token=none\n", "token is given twice"},
         {"user a token=none\n#\nuser a token=none", "users.conf:3: user a is already in line 1"},
         {"user a token=none\nuser b token=none", "users.conf:2: user b has token=none like user a"},
