@@ -154,7 +154,7 @@ void event_put_usage(Buffer *out, const DoneEvent *event) {
     msg_put_map(out, 4);
     put_uint_pair(out, "prompt_tokens", event->prompt_tokens);
     put_uint_pair(out, "image_tokens", event->image_tokens);
-    put_uint_pair(out, "cached_tokens", event->cached_tokens);
+    put_uint_pair(out, "cached_tokens", event->cached_tokens[0]);
     put_uint_pair(out, "output_tokens", event->output_tokens);
     msg_put_key(out, "timings");
     msg_put_map(out, 4);

@@ -83,7 +83,8 @@ typedef struct DoneEvent {
     Status status;                        // OK, or why a sample has DONE_ERROR
     const char *detail; // a sentence for the client, or NULL for the catalogue's text
     uint32_t retry_after_ms;
-    uint32_t prompt_tokens, image_tokens, cached_tokens, output_tokens;
+    uint32_t cached_tokens[CALL_SAMPLES_MAX]; // of each: prompt tokens it did not compute
+    uint32_t prompt_tokens, image_tokens, output_tokens;
     double prepare_ms, queue_ms, first_token_ms, total_ms;
 } DoneEvent;
 

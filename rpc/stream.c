@@ -187,11 +187,13 @@ static void done_put_samples(Buffer *out, const Flight *flight, const DoneEvent 
         if (flight->unread && reason == DONE_CANCEL) {
             reason = DONE_ERROR;
         }
-        msg_put_map(out, 2 + (flight->streams ? 0 : hold_pairs(hold)));
+        msg_put_map(out, 3 + (flight->streams ? 0 : hold_pairs(hold)));
         msg_put_key(out, "reason");
         msg_put_key(out, done_reason_name(reason));
         msg_put_key(out, "tokens");
         msg_put_uint(out, hold->token_count);
+        msg_put_key(out, "cached_tokens");
+        msg_put_uint(out, event->cached_tokens[i]);
         if (!flight->streams) {
             hold_put(out, hold);
         }

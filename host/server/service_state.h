@@ -45,7 +45,8 @@ typedef struct Sample {
     bool stepping;  // with the stepper
     bool answered;  // reason is final; what still comes is ignored
     DoneReason reason;
-    uint64_t first_ms; // of its first token, 0 = none yet
+    uint64_t first_ms;      // of its first token, 0 = none yet
+    uint32_t cached_tokens; // of the prompt, that were not computed for it
 } Sample;
 
 typedef struct Slot {
@@ -74,7 +75,7 @@ typedef struct Slot {
     DoneReason ending_reason; // of samples that have not ended otherwise
     Status status;            // why a sample has DONE_ERROR
     char detail[STEPPER_TEXT_MAX];
-    uint32_t cached_tokens, output_tokens;
+    uint32_t output_tokens;
     uint64_t deadline_ms;                          // 0 = none
     uint64_t received_ms, prepare_ms, prepared_ms; // arrived, a prep thread began, it ended
     uint64_t begun_ms, first_ms;                   // in the batch, first token; 0 = not yet

@@ -149,7 +149,7 @@ static void slot_count_end(Service *service, const Slot *slot, const DoneEvent *
               slot->id, slot->connection, slot->call->ticket,
               users_at(service->users, slot->ask.user)->name, done_reason_name(worst),
               status_name(done->status), done->prompt_tokens, done->image_tokens,
-              done->cached_tokens, done->output_tokens, done->prepare_ms, done->queue_ms,
+              done->cached_tokens[0], done->output_tokens, done->prepare_ms, done->queue_ms,
               done->first_token_ms, done->total_ms);
 }
 
@@ -161,7 +161,6 @@ static DoneEvent slot_done(const Service *service, const Slot *slot) {
     DoneEvent done = {
         .status = slot->status,
         .detail = slot->detail[0] != '\0' ? slot->detail : NULL,
-        .cached_tokens = slot->cached_tokens,
         .output_tokens = slot->output_tokens,
         .prepare_ms = slot_span(slot->received_ms, slot->prepared_ms),
         .queue_ms = slot_span(slot->prepared_ms, slot->begun_ms),
@@ -175,6 +174,7 @@ static DoneEvent slot_done(const Service *service, const Slot *slot) {
     for (uint32_t n = 0; n < slot->ask.samples; n++) {
         const Sample *sample = &service->slots[slot->slots[n]].sample;
         done.reasons[n] = sample->answered ? sample->reason : slot->ending_reason;
+        done.cached_tokens[n] = sample->cached_tokens;
     }
     return done;
 }
@@ -367,19 +367,25 @@ static void slot_say(Service *service, Slot *slot, const SchedulerEvent *event) 
 // The first token of a request: it is queued no more.
 static void slot_begun(Service *service, Slot *leader, const SchedulerEvent *event) {
     Metrics *m = service->metrics;
-    uint32_t prompt = leader->request.prompt.token_count;
     leader->queued = false;
     leader->first_ms = service->now_ms;
-    leader->cached_tokens = event->cached_tokens;
     leader->begun_ms = leader->prepared_ms + event->queued_ms;
     admission_begun(&service->admission, &leader->ask);
-    service->totals[leader->ask.user].prompt_tokens += prompt - event->cached_tokens;
-    metrics_add(m, METRIC_USER_PROMPT_TOKENS, leader->ask.user, prompt - event->cached_tokens);
     metrics_observe(m, METRIC_FIRST_TOKEN, leader->ask.class,
                     (service->now_ms - leader->received_ms) * 1000000u);
     metrics_observe(m, METRIC_STAGE, STAGE_QUEUE, event->queued_ms * UINT64_C(1000000));
     metrics_observe(m, METRIC_STAGE, STAGE_PREFILL,
                     (uint64_t)slot_span(leader->begun_ms, service->now_ms) * 1000000u);
+}
+
+// The first token of a sample: what of its prompt was computed is known.
+static void slot_sample_begun(Service *service, Slot *leader, Sample *sample,
+                              const SchedulerEvent *event) {
+    uint32_t computed = leader->request.prompt.token_count - event->cached_tokens;
+    sample->first_ms = service->now_ms;
+    sample->cached_tokens = event->cached_tokens;
+    service->totals[leader->ask.user].prompt_tokens += computed;
+    metrics_add(service->metrics, METRIC_USER_PROMPT_TOKENS, leader->ask.user, computed);
 }
 
 static void slot_answered(Service *service, Slot *slot, DoneReason reason) {
@@ -405,11 +411,11 @@ static void slot_token(Service *service, uint32_t index, const SchedulerEvent *e
     if (leader->queued) {
         slot_begun(service, leader, event);
     }
+    if (slot->sample.first_ms == 0) {
+        slot_sample_begun(service, leader, &slot->sample, event);
+    }
     if (slot->sample.answered || leader->ending) {
         return; // drawn before the cancel arrived
-    }
-    if (slot->sample.first_ms == 0) {
-        slot->sample.first_ms = service->now_ms;
     }
     leader->output_tokens++;
     Status status = answer_push(answer, event, &error);

@@ -320,6 +320,8 @@ static void read_done(Client *client, MsgMap *map, ClientEvent *event) {
         MsgMap sample = msg_item_map(&samples, i);
         event->samples[i].reason = msg_need_text(&sample, "reason", 32);
         event->samples[i].token_count = (uint32_t)msg_int(&sample, "tokens", 0, UINT32_MAX, 0);
+        event->samples[i].cached_tokens =
+            (uint32_t)msg_int(&sample, "cached_tokens", 0, UINT32_MAX, 0);
         read_piece(&sample, &samples.items[i], &event->samples[i].piece);
     }
     MsgMap usage = msg_submap(map, "usage", "done.usage");

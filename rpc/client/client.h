@@ -75,7 +75,7 @@ typedef struct ClientPiece { // of a token event, or of a sample in done
 
 typedef struct ClientSample {
     Bytes reason;
-    uint32_t token_count;
+    uint32_t token_count, cached_tokens;
     ClientPiece piece; // empty for streams
 } ClientSample;
 

@@ -125,6 +125,11 @@ class Client:
         return self.done(self.generate(content, **params))[0]
 
 
+def answers(done):
+    """The answers of a done event; what the cache spared them depends on who asked before."""
+    return [{key: value for key, value in sample.items() if key != "cached_tokens"} for sample in done["samples"]]
+
+
 def picture(source, question="Describe this image."):
     data = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
     return [{"type": "image", "data": data}, {"type": "text", "text": question}]

@@ -23,7 +23,7 @@ import zlib
 import live
 import msgpack
 from live import LiveTest
-from rpc import Client, Refused, Server, eventually, picture
+from rpc import Client, Refused, Server, answers, eventually, picture
 
 SEED = int(os.environ.get("TESSERA_SEED", "1"))
 MEDIA = live.ROOT / "tests" / "golden" / "media" / "files"
@@ -55,7 +55,7 @@ class Neighbour(threading.Thread):
                 while not self.enough.is_set():
                     streams = [client.generate(content, **params) for content, params in NEIGHBOURS]
                     for stream, expected in zip(streams, self.expected):
-                        got = client.done(stream)[0]["samples"]
+                        got = answers(client.done(stream)[0])
                         if got != expected:
                             self.wrong.append((got, expected))
                     self.rounds += 1
@@ -169,7 +169,7 @@ class Isolation(LiveTest):
         self.server.__enter__()
         self.addCleanup(lambda: self.server.__exit__(None, None, None))
         with self.server.client() as client:  # each alone, one after the other
-            self.expected = [client.complete(content, **params)["samples"] for content, params in NEIGHBOURS]
+            self.expected = [answers(client.complete(content, **params)) for content, params in NEIGHBOURS]
         self.neighbours = [Neighbour(self.server, self.expected) for _ in range(2)]
 
     def start_neighbours(self):

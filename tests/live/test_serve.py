@@ -6,6 +6,7 @@
 """
 import os
 import pathlib
+import re
 import resource
 import signal
 import socket
@@ -18,7 +19,7 @@ import urllib.request
 import live
 import msgpack
 from live import LiveTest, run
-from rpc import Client, Refused, Server, eventually, picture
+from rpc import Client, Refused, Server, answers, eventually, picture
 
 IDLE_CONNECTIONS = 2000
 # With this seed and temperature the demo model writes more than a thousand tokens before it stops.
@@ -107,13 +108,17 @@ class Answers(Serve):
         with server.client() as client:
             request = {"seed": 3, "sampling": {"temperature": 5}, "max_tokens": 12}
             one = client.complete(picture(pictures(1)[0]), **request)
-            before = self.stats(client)["prompt_tokens"]
+            before = client.call("stats")["users"][0]["prompt_tokens"]
             four = client.complete(picture(pictures(2)[1]), n=4, **request)
-            computed = self.stats(client)["prompt_tokens"] - before
+            computed = client.call("stats")["users"][0]["prompt_tokens"] - before
             self.assertEqual(len({sample["text"] for sample in four["samples"]}), 4)
-            self.assertLess(computed, four["usage"]["prompt_tokens"] + 4 * 16)
+            prompt = four["usage"]["prompt_tokens"]
+            cached = [sample["cached_tokens"] for sample in four["samples"]]
+            self.assertEqual(cached[0], four["usage"]["cached_tokens"])
+            self.assertEqual(cached[1:], [prompt - 1] * 3, "the others compute the last token only")
+            self.assertEqual(sum(prompt - tokens for tokens in cached), computed)
             again = client.complete(picture(pictures(1)[0]), n=2, **request)
-            self.assertEqual(again["samples"][0], one["samples"][0])
+            self.assertEqual(answers(again)[0], answers(one)[0])
 
     def test_stop_texts_logprobs_and_seeds(self):
         server = self.serve()
@@ -130,8 +135,8 @@ class Answers(Serve):
                 self.assertEqual(len(row["top"]), 2)
             drawn = [client.complete("Draw.", seed=seed, max_tokens=20, sampling={"temperature": 2})
                      for seed in (1, 1, 2)]
-            self.assertEqual(drawn[0]["samples"], drawn[1]["samples"])
-            self.assertNotEqual(drawn[0]["samples"], drawn[2]["samples"])
+            self.assertEqual(answers(drawn[0]), answers(drawn[1]))
+            self.assertNotEqual(answers(drawn[0]), answers(drawn[2]))
 
     def test_control_tokens_in_a_text_are_text(self):
         server = self.serve()
@@ -449,14 +454,28 @@ class Administration(Serve):
         # Two of the compute pool, the step thread, two that prepare; a sanitizer may add one of its own.
         self.assertGreaterEqual(sorted(nice.values())[-5], min(loop + 5, 19), nice)
 
+    def test_a_silent_connection_is_closed_with_a_reason(self):
+        server = self.serve("--idle", "1")
+        with server.client() as client:
+            name, params = client.event()
+            self.assertEqual((name, params["name"]), ("goodbye", "E_TIMEOUT"))
+            self.assertIsNone(client.receive())
+        self.assertTrue(eventually(lambda: "reason=E_TIMEOUT" in server.log()))
+
     def test_the_log_tells_requests_and_no_prompt(self):
         server = self.serve()
         with server.client() as client:
-            client.complete("a secret question", max_tokens=1)
+            done = client.complete(picture(pictures(1)[0], "a secret question"), max_tokens=1)
         server.stop()
         log = server.log()
         self.assertRegex(log, r"accepted request=1 connection=\d+ stream=\d+ user=everyone class=interactive")
-        self.assertRegex(log, r"done request=1 .*reason=length .*output_tokens=1 ")
+        # The way of a request, in the log as in its done event: prepared, in the batch, first token, done.
+        line = re.search(r"done request=1 .*reason=length .*output_tokens=1 (.*)", log)[1]
+        spans = {name: float(ms) for name, ms in (span.split("=") for span in line.split())}
+        self.assertEqual(spans, done["timings"])
+        self.assertLessEqual(spans["prepare_ms"] + spans["queue_ms"], spans["first_token_ms"])
+        self.assertLessEqual(spans["first_token_ms"], spans["total_ms"])
+        self.assertGreater(spans["first_token_ms"], 0)
         self.assertNotIn("secret", log)
 
     def test_metrics_and_health_over_http(self):

@@ -86,6 +86,8 @@ class Sample:
     thoughts: str = ""
     ids: tuple[int, ...] = ()
     logprobs: tuple[Logprob, ...] = ()
+    cached_tokens: int = 0
+    """Prompt tokens that were not computed for this answer."""
 
 
 @dataclass(frozen=True)
@@ -203,13 +205,14 @@ def piece_from_wire(event: Mapping[str, Any]) -> Piece:
 
 def sample_from_wire(item: Mapping[str, Any], pieces: Sequence[Piece]) -> Sample:
     """A sample of done; of a stream the text comes from its pieces."""
+    cached = item.get("cached_tokens", 0)
     if "text" in item:
         return Sample(item["reason"], item["tokens"], item["text"], item.get("thoughts", ""),
-                      tuple(item["ids"]), _logprobs(item.get("logprobs", ())))
+                      tuple(item["ids"]), _logprobs(item.get("logprobs", ())), cached)
     return Sample(item["reason"], item["tokens"], "".join(piece.text for piece in pieces),
                   "".join(piece.thoughts for piece in pieces),
                   tuple(token for piece in pieces for token in piece.ids),
-                  tuple(logprob for piece in pieces for logprob in piece.logprobs))
+                  tuple(logprob for piece in pieces for logprob in piece.logprobs), cached)
 
 
 def answer_from_wire(done: Mapping[str, Any], pieces: Sequence[Piece] = ()) -> Answer:

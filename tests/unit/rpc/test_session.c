@@ -488,6 +488,7 @@ static void expect_timeout(SessionCase *c, uint64_t deadline, const char *says) 
     cr_assert_eq(session_state(c->session), before);
     tick_at(c, deadline);
     cr_assert_eq(session_state(c->session), SESSION_ENDING);
+    cr_assert_eq(session_fault(c->session)->status, E_TIMEOUT);
     cr_assert_not_null(strstr(session_fault(c->session)->text, says));
     case_expect(c, MSG_NOTIFICATION, "goodbye");
 }

@@ -115,7 +115,7 @@ static void play_done(Play *play, const char *words) {
         .prepare_ms = 2.5, .queue_ms = 0.5, .first_token_ms = 40.0, .total_ms = 120.0};
     char reason[16];
     cr_assert_eq(sscanf(words, "%15s %u %u %u %u", reason, &event.prompt_tokens,
-                        &event.image_tokens, &event.cached_tokens, &event.output_tokens),
+                        &event.image_tokens, &event.cached_tokens[0], &event.output_tokens),
                  5);
     while (strcmp(done_reason_name(event.reasons[0]), reason) != 0) {
         event.reasons[0]++;
