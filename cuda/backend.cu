@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/num.h"
 #include "cuda/graphs.h"
+#include "cuda/ktable.h"
 #include "cuda/kv_layout.cuh"
 #include "cuda/weight_layout.h"
 
@@ -20,6 +21,7 @@ typedef struct CudaBackend {
     DeviceTable device;
     char name[300];
     Graphs graphs;
+    KernelTable kernels;      // measured choices, if there are any
     cudaEvent_t half_free[2]; // a half of the staging memory has been copied
     void **placed;            // weights, given back at close
     size_t placed_count, placed_room;
@@ -218,6 +220,14 @@ static Status describe(CudaBackend *backend, Error *error) {
     return OK;
 }
 
+static Status load_kernels(CudaBackend *backend, const char *path, Error *error) {
+    char card[KTABLE_CARD_MAX];
+    TRY(ktable_card(backend->context.device, card, error));
+    TRY(ktable_load(path, card, &backend->kernels, error));
+    backend->context.kernels = &backend->kernels;
+    return OK;
+}
+
 static void fill_table(CudaBackend *backend) {
     DeviceTable *device = &backend->device;
     device->name = backend->name;
@@ -241,6 +251,9 @@ Status cuda_open(const CudaOptions *options, Backend *out, Error *error) {
     Status status = cuda_context_open(options->device, &backend->context, error);
     if (status == OK) {
         status = describe(backend, error);
+    }
+    if (status == OK && options->kernels != NULL) {
+        status = load_kernels(backend, options->kernels, error);
     }
     if (status != OK) {
         backend_close(backend);

@@ -14,11 +14,13 @@ extern "C" {
 #include "model/ops.h"
 
 typedef struct CudaOptions {
-    int device; // index among the GPUs of the machine
+    int device;          // index among the GPUs of the machine
+    const char *kernels; // file of measured kernel choices (cuda/ktable.h); NULL: by rule
 } CudaOptions;
 
 // E_UNSUPPORTED: older than sm_80; E_MEMORY; E_DEVICE with the driver's text, also when there is no
-// such GPU.
+// such GPU; E_NOT_FOUND, E_CONFIG: the file of kernel choices is not there, of another card or
+// version, or damaged.
 Status cuda_open(const CudaOptions *options, Backend *out, Error *error);
 
 #ifdef __cplusplus

@@ -95,14 +95,25 @@ bool ktable_set(KernelTable *table, const KernelKey *key, const LinearVariant *v
 
 // ---- Text ---------------------------------------------------------------------------------------
 
-Status ktable_save(const KernelTable *table, const char *path, Error *error) {
+Status ktable_card(int device, char out[KTABLE_CARD_MAX], Error *error) {
+    cudaDeviceProp properties;
+    CU(cudaGetDeviceProperties(&properties, device));
+    snprintf(out, KTABLE_CARD_MAX, "tessera %s, sm_%d, %d multiprocessors, %.200s", TESSERA_VERSION,
+             10 * properties.major + properties.minor, properties.multiProcessorCount,
+             properties.name);
+    return OK;
+}
+
+Status ktable_save(const KernelTable *table, const char *card, const char *path, Error *error) {
     Buffer text = {};
+    buffer_printf(&text, "%s\n", card);
     for (uint32_t i = 0; i < table->count; i++) {
         const KernelKey *k = &table->entries[i].key;
         buffer_printf(&text, "%s %s %u %u %u %u %u %s\n", weight_level_name(k->level),
                       kind_names[k->kind], k->group, k->outputs, k->columns, k->tokens, k->compute,
                       table->entries[i].variant->name);
     }
+    buffer_printf(&text, "%u entries\n", table->count);
     Status status = text.failed ? error_set(error, E_MEMORY, "No memory for the kernel table.")
                                 : file_write_whole(path, {text.data, text.length}, error);
     buffer_free(&text);
@@ -143,24 +154,59 @@ static bool read_line(const char *line, KernelTable *table) {
            ktable_bucket(key.tokens) == key.tokens && ktable_set(table, &key, variant);
 }
 
-Status ktable_load(const char *path, KernelTable *table, Error *error) {
+#define KTABLE_AGAIN "Measure it anew with 'tessera bench gpu --tune', or delete the file."
+
+// The line that begins at *text, which then is what follows; NULL: there is no whole line left.
+static char *next_line(char **text) {
+    char *line = *text, *end = line != NULL ? strchr(line, '\n') : NULL;
+    if (end == NULL) {
+        return NULL;
+    }
+    *end = '\0';
+    *text = end + 1;
+    return line;
+}
+
+// The line after the entries: their number, and nothing after it.
+static bool is_last(const char *line, const char *rest, uint32_t count) {
+    char wanted[32];
+    snprintf(wanted, sizeof wanted, "%u entries", count);
+    return strcmp(line, wanted) == 0 && *rest == '\0';
+}
+
+static Status read_text(char *text, const char *path, const char *card, KernelTable *table,
+                        Error *error) {
+    const char *first = next_line(&text);
+    if (first == NULL || strncmp(first, "tessera ", 8) != 0) {
+        return error_set(error, E_CONFIG, "%s is no kernel table. " KTABLE_AGAIN, path);
+    }
+    if (strcmp(first, card) != 0) {
+        return error_set(error, E_CONFIG,
+                         "%s was measured by \"%s\"; this is \"%s\". " KTABLE_AGAIN, path, first,
+                         card);
+    }
+    for (uint32_t number = 2;; number++) {
+        const char *line = next_line(&text);
+        if (line != NULL && is_last(line, text, table->count)) {
+            return OK;
+        }
+        if (line == NULL || !read_line(line, table)) {
+            return error_set(error, E_CONFIG, "%s, line %u is %s. " KTABLE_AGAIN, path, number,
+                             line == NULL ? "missing: the file is cut short"
+                                          : "not an entry of this program's kernel table");
+        }
+    }
+}
+
+Status ktable_load(const char *path, const char *card, KernelTable *table, Error *error) {
     Buffer text = {};
-    Status status = file_read(path, FILE_BYTES_MAX, &text, error);
     table->count = 0;
-    uint32_t number = 1;
-    char *line = (char *)text.data;
-    for (; status == OK && line != NULL && *line != '\0'; number++) {
-        char *end = strchr(line, '\n');
-        if (end != NULL) {
-            *end = '\0';
-        }
-        if (!read_line(line, table)) {
-            status = error_set(error, E_CONFIG,
-                               "%s, line %u is not an entry of this program's kernel table. Delete "
-                               "the file; it is measured again.",
-                               path, number);
-        }
-        line = end != NULL ? end + 1 : NULL;
+    Status status = file_read(path, FILE_BYTES_MAX, &text, error);
+    if (status == OK) {
+        status = read_text((char *)text.data, path, card, table, error);
+    }
+    if (status != OK) {
+        table->count = 0;
     }
     buffer_free(&text);
     return status;
@@ -168,40 +214,59 @@ Status ktable_load(const char *path, KernelTable *table, Error *error) {
 
 // ---- Measuring ----------------------------------------------------------------------------------
 
-static cudaError_t measure(CudaContext *context, const LinearVariant *variant,
-                           const LinearArgs *args, uint32_t repeats, const cudaEvent_t events[2],
-                           float *milliseconds) {
-    cudaError_t status = variant->launch(context, args);
+// What a tuning measures with.
+typedef struct Tuning {
+    CudaContext *context;
+    const OpLinear *ops;
+    uint32_t count, repeats, turn;
+    cudaEvent_t begin, end;
+} Tuning;
+
+// Milliseconds of one launch, of `launches` in a row.
+static cudaError_t measure(Tuning *tuning, const LinearVariant *variant, uint32_t launches,
+                           double *milliseconds) {
+    CudaContext *context = tuning->context;
+    cudaError_t status = cudaEventRecord(tuning->begin, context->stream);
+    for (uint32_t i = 0; i < launches && status == cudaSuccess; i++) {
+        LinearArgs args = linear_args(&tuning->ops[tuning->turn++ % tuning->count]);
+        status = variant->launch(context, &args);
+    }
     if (status == cudaSuccess) {
-        status = cudaEventRecord(events[0], context->stream);
-    }
-    for (uint32_t i = 0; i < repeats && status == cudaSuccess; i++) {
-        status = variant->launch(context, args);
+        status = cudaEventRecord(tuning->end, context->stream);
     }
     if (status == cudaSuccess) {
-        status = cudaEventRecord(events[1], context->stream);
+        status = cudaEventSynchronize(tuning->end);
     }
+    float elapsed = 0.0f;
     if (status == cudaSuccess) {
-        status = cudaEventSynchronize(events[1]);
+        status = cudaEventElapsedTime(&elapsed, tuning->begin, tuning->end);
     }
-    return status == cudaSuccess ? cudaEventElapsedTime(milliseconds, events[0], events[1])
-                                 : status;
+    *milliseconds = (double)elapsed / launches;
+    return status;
 }
 
-static Status tune(CudaContext *context, const LinearArgs *args, uint32_t repeats,
-                   const cudaEvent_t events[2], KernelTable *table, Error *error) {
-    KernelKey key = ktable_key(args, context->compute);
+// The first launch of a kernel loads it; one far behind is not measured further.
+static Status tune(Tuning *tuning, KernelTable *table, Error *error) {
+    const double FAR_BEHIND = 4.0;
+    LinearArgs args = linear_args(&tuning->ops[0]);
+    KernelKey key = ktable_key(&args, tuning->context->compute);
     const LinearVariant *best = NULL;
-    float least = INFINITY;
+    double least = INFINITY;
     for (uint32_t i = 0; i < linear_variant_count; i++) {
-        float milliseconds = 0.0f;
-        if (!ktable_fits(&linear_variants[i], &key)) {
+        const LinearVariant *variant = &linear_variants[i];
+        double milliseconds = 0.0;
+        if (!ktable_fits(variant, &key)) {
             continue;
         }
-        CU(measure(context, &linear_variants[i], args, repeats, events, &milliseconds));
+        CU(measure(tuning, variant, 1, &milliseconds));
+        CU(measure(tuning, variant, 1, &milliseconds));
+        if (milliseconds > FAR_BEHIND * least) {
+            continue;
+        }
+        CU(measure(tuning, variant, tuning->repeats, &milliseconds));
         if (milliseconds < least) {
             least = milliseconds;
-            best = &linear_variants[i];
+            best = variant;
         }
     }
     if (best != NULL && !ktable_set(table, &key, best)) {
@@ -210,19 +275,18 @@ static Status tune(CudaContext *context, const LinearArgs *args, uint32_t repeat
     return OK;
 }
 
-Status ktable_tune(CudaContext *context, const OpLinear *op, uint32_t repeats, KernelTable *table,
-                   Error *error) {
-    LinearArgs args = linear_args(op);
-    cudaEvent_t events[2] = {};
-    CU(cudaEventCreate(&events[0]));
-    cudaError_t second = cudaEventCreate(&events[1]);
+Status ktable_tune(CudaContext *context, const OpLinear *ops, uint32_t count, uint32_t repeats,
+                   KernelTable *table, Error *error) {
+    Tuning tuning = {context, ops, count, repeats, 0, NULL, NULL};
+    CU(cudaEventCreate(&tuning.begin));
+    cudaError_t second = cudaEventCreate(&tuning.end);
     Status status = OK;
     if (second == cudaSuccess) {
-        status = tune(context, &args, repeats, events, table, error);
-        cudaEventDestroy(events[1]);
+        status = tune(&tuning, table, error);
+        cudaEventDestroy(tuning.end);
     } else {
         status = error_set(error, E_DEVICE, "cudaEventCreate: %s", cudaGetErrorString(second));
     }
-    cudaEventDestroy(events[0]);
+    cudaEventDestroy(tuning.begin);
     return status;
 }

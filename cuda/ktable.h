@@ -4,14 +4,16 @@
 // that needs no measurement. All kernels of a key give the same bits (cuda/kernels/linear.h), so a
 // choice changes time and nothing else.
 //
-// As text, one line per entry, as ktable_save writes it:
+// As text, what ktable_save writes: the card it was measured on, a line per entry, their number.
+//   tessera 0.1.0, sm_86, 82 multiprocessors, NVIDIA GeForce RTX 3090
 //   int4 int8 32 3840 15360 8 86 linear_w4a8_g32_32x8
+//   1 entries
 #ifndef CUDA_KTABLE_H
 #define CUDA_KTABLE_H
 
 #include "cuda/kernels/linear.h"
 
-enum { KTABLE_MAX = 1024 };
+enum { KTABLE_MAX = 1024, KTABLE_CARD_MAX = 320 };
 
 typedef struct KernelKey {
     WeightLevel level;
@@ -48,14 +50,18 @@ const LinearVariant *ktable_choose(const KernelTable *table, const KernelKey *ke
 // Adds or replaces. False when the table is full.
 bool ktable_set(KernelTable *table, const KernelKey *key, const LinearVariant *variant);
 
-Status ktable_save(const KernelTable *table, const char *path, Error *error);
-// Replaces the table. E_NOT_FOUND, E_IO; E_CONFIG names the line that is not an entry of this
-// program.
-Status ktable_load(const char *path, KernelTable *table, Error *error);
+// The first line of a table that belongs to this device and this version.
+Status ktable_card(int device, char out[KTABLE_CARD_MAX], Error *error);
 
-// Measures every kernel that fits the op's key, `repeats` launches each after one to warm up, and
-// sets the fastest. The op's operands are on the device; its output is written.
-Status ktable_tune(CudaContext *context, const OpLinear *op, uint32_t repeats, KernelTable *table,
-                   Error *error);
+Status ktable_save(const KernelTable *table, const char *card, const char *path, Error *error);
+// Replaces the table. E_NOT_FOUND, E_IO; E_CONFIG names the line that is not what it should be:
+// another card or version, an entry that is none of this program, fewer entries than it says.
+Status ktable_load(const char *path, const char *card, KernelTable *table, Error *error);
+
+// Measures every kernel that fits the ops' key, `repeats` launches each after one to warm up, and
+// sets the fastest. The ops are one product with its weights at `count` places, which take turns,
+// so that none finds them in L2. Operands are on the device; the output is written.
+Status ktable_tune(CudaContext *context, const OpLinear *ops, uint32_t count, uint32_t repeats,
+                   KernelTable *table, Error *error);
 
 #endif

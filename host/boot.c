@@ -69,6 +69,7 @@ Status runtime_options_read(const Options *options, RuntimeOptions *out, Error *
         .kv = runtime_kv(v[OPT_KV].text),
         .device = device,
         .cpu = {.threads = (uint32_t)v[OPT_THREADS].number},
+        .kernels = v[OPT_KERNELS].text,
         .batch = v[OPT_BATCH].text != NULL ? (uint32_t)v[OPT_BATCH].number : 1,
         .context = (uint32_t)v[OPT_CONTEXT].number,
         .budget = (uint32_t)v[OPT_BUDGET].number,
@@ -127,7 +128,7 @@ Status runtime_open_weights(const RuntimeOptions *options, Runtime *out, Error *
 
 Status runtime_open(const RuntimeOptions *options, Runtime *out, Error *error) {
     TRY(runtime_open_weights(options, out, error));
-    TRY(device_open(options->device, &options->cpu, &out->backend, error));
+    TRY(device_open(options->device, &options->cpu, options->kernels, &out->backend, error));
     out->backend_open = true;
     log_event(LOG_INFO, "device_open", "device=\"%s\"", out->backend.device->name);
     return OK;

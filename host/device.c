@@ -2,8 +2,30 @@
 #include "host/device.h"
 
 #include "base/check.h"
+#include "base/file.h"
+#include "host/log.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+bool device_kernels_path(const char *card, char out[DEVICE_PATH_MAX]) {
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char name[128];
+    size_t length = 0;
+    for (; card[length] != '\0' && length < sizeof name - 1; length++) {
+        char c = card[length];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+        name[length] = plain ? c : c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : '-';
+    }
+    name[length] = '\0';
+    bool known = cache != NULL && cache[0] == '/';
+    int written = known ? snprintf(out, DEVICE_PATH_MAX, "%s/tessera/kernels-%s-%s.txt", cache,
+                                   name, TESSERA_VERSION)
+                        : snprintf(out, DEVICE_PATH_MAX, "%s/.cache/tessera/kernels-%s-%s.txt",
+                                   home != NULL ? home : "", name, TESSERA_VERSION);
+    return (known || (home != NULL && home[0] == '/')) && written < DEVICE_PATH_MAX;
+}
 
 #ifdef TESSERA_CUDA
 #include "cuda/cuda.h"
@@ -30,8 +52,16 @@ static Status choose_cuda(bool only_if_there, DeviceChoice *out, Error *error) {
                      gpu.name, gpu.compute_major, gpu.compute_minor);
 }
 
-static Status open_cuda(Backend *out, Error *error) {
-    return cuda_open(&(CudaOptions){.device = 0}, out, error);
+static Status open_cuda(const char *kernels, Backend *out, Error *error) {
+    GpuInfo gpu;
+    uint32_t count;
+    char kept[DEVICE_PATH_MAX];
+    TRY(gpus_list(&gpu, 1, &count, error));
+    if (kernels == NULL && count > 0 && device_kernels_path(gpu.name, kept) && file_exists(kept)) {
+        kernels = kept;
+    }
+    log_event(LOG_INFO, "kernels", "choices=\"%s\"", kernels != NULL ? kernels : "by rule");
+    return cuda_open(&(CudaOptions){.device = 0, .kernels = kernels}, out, error);
 }
 #else
 static Status choose_cuda(bool only_if_there, DeviceChoice *out, Error *error) {
@@ -43,7 +73,8 @@ static Status choose_cuda(bool only_if_there, DeviceChoice *out, Error *error) {
                                      "--device cpu");
 }
 
-static Status open_cuda(Backend *out, Error *error) {
+static Status open_cuda(const char *kernels, Backend *out, Error *error) {
+    (void)kernels;
     (void)out;
     return error_set(error, E_UNSUPPORTED, "This program was built without the CUDA part.");
 }
@@ -54,6 +85,7 @@ Status device_choose(const char *name, DeviceChoice *out, Error *error) {
     return strcmp(name, "cpu") == 0 ? OK : choose_cuda(strcmp(name, "auto") == 0, out, error);
 }
 
-Status device_open(DeviceChoice choice, const CpuOptions *cpu, Backend *out, Error *error) {
-    return choice == DEVICE_CUDA ? open_cuda(out, error) : cpu_open(cpu, out, error);
+Status device_open(DeviceChoice choice, const CpuOptions *cpu, const char *kernels, Backend *out,
+                   Error *error) {
+    return choice == DEVICE_CUDA ? open_cuda(kernels, out, error) : cpu_open(cpu, out, error);
 }

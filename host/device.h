@@ -12,7 +12,15 @@ typedef enum DeviceChoice { DEVICE_CPU, DEVICE_CUDA } DeviceChoice;
 // GPU that is too old; E_NOT_FOUND: no GPU; E_DEVICE: the driver fails.
 Status device_choose(const char *name, DeviceChoice *out, Error *error);
 
-// Opens what was chosen. `cpu` is for the CPU.
-Status device_open(DeviceChoice choice, const CpuOptions *cpu, Backend *out, Error *error);
+// Opens what was chosen. `cpu` is for the CPU; `kernels` for the GPU, a file of kernel choices
+// (cuda/ktable.h), NULL: the one kept for the card, if there is one.
+Status device_open(DeviceChoice choice, const CpuOptions *cpu, const char *kernels, Backend *out,
+                   Error *error);
+
+enum { DEVICE_PATH_MAX = 1024 };
+
+// Where this version keeps the kernel choices of a card, by its name: kernels-CARD-VERSION.txt in
+// $XDG_CACHE_HOME/tessera or $HOME/.cache/tessera. False: there is no such folder to be named.
+bool device_kernels_path(const char *card, char out[DEVICE_PATH_MAX]);
 
 #endif

@@ -1,58 +1,124 @@
 // SPDX-License-Identifier: Apache-2.0
 // `tessera bench gpu`: its arguments, and its parts in order.
 #include "base/check.h"
+#include "base/file.h"
 #include "bench/bench.h"
 #include "bench/gpu/gpu.h"
+#include "cuda/cuda.h"
+#include "host/device.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 typedef struct GpuOptions {
     const GpuPlan *plan;
-    bool kernels, captions;
+    bool kernels, captions, tune;
     double seconds;
+    const char *table; // file of kernel choices
 } GpuOptions;
 
 static int usage(FILE *out) {
     fprintf(out,
-            "usage: tessera bench gpu [--plan 12b|tiny] [--part all|kernels|captions] "
-            "[--seconds 150]\n\n"
-            "On the first NVIDIA GPU: copy bandwidth and mma peaks, linear and attention as shares "
-            "of them with\ncuBLAS beside (kernels); captioning end to end at several batch sizes, "
-            "and what a step takes beyond\nits kernels (captions), which stops beginning waves "
-            "after --seconds.\n");
+            "usage: tessera bench gpu [--plan 12b|tiny] [--part all|kernels|captions|none]\n"
+            "                         [--seconds 150] [--tune] [--kernels FILE]\n\n"
+            "On the first NVIDIA GPU. kernels: copy bandwidth and mma peaks, linear and attention\n"
+            "as shares of them, cuBLAS beside. captions: captioning end to end at several batch\n"
+            "sizes, and what a step takes beyond its kernels; after --seconds no wave is begun.\n"
+            "--tune first measures every kernel of linear at every shape and writes the choices\n"
+            "to FILE, or to where tessera looks for those of this card; without it what is there\n"
+            "already is used.\n");
     return out == stdout ? 0 : 2;
+}
+
+static bool read_part(const char *value, GpuOptions *out) {
+    bool all = strcmp(value, "all") == 0;
+    out->kernels = all || strcmp(value, "kernels") == 0;
+    out->captions = all || strcmp(value, "captions") == 0;
+    return out->kernels || out->captions || strcmp(value, "none") == 0;
 }
 
 static bool read_options(int argc, char **argv, GpuOptions *out) {
     *out = (GpuOptions){.plan = &gpu_plan_12b, .kernels = true, .captions = true, .seconds = 150};
-    for (int i = 1; i + 1 < argc; i += 2) {
-        const char *name = argv[i], *value = argv[i + 1];
+    for (int i = 1; i < argc; i++) {
+        const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
         bool good = false;
+        if (strcmp(name, "--tune") == 0) {
+            out->tune = true;
+            continue;
+        }
         if (strcmp(name, "--plan") == 0) {
             out->plan = strcmp(value, gpu_plan_tiny.name) == 0 ? &gpu_plan_tiny : &gpu_plan_12b;
             good = strcmp(value, out->plan->name) == 0;
         } else if (strcmp(name, "--part") == 0) {
-            out->kernels = strcmp(value, "captions") != 0;
-            out->captions = strcmp(value, "kernels") != 0;
-            good = !out->kernels || !out->captions || strcmp(value, "all") == 0;
+            good = read_part(value, out);
         } else if (strcmp(name, "--seconds") == 0) {
             char *end;
             out->seconds = strtod(value, &end);
             good = *value != '\0' && *end == '\0' && out->seconds > 0;
+        } else if (strcmp(name, "--kernels") == 0) {
+            out->table = value;
+            good = *value != '\0';
         }
         if (!good) {
             fprintf(stderr, "tessera bench gpu: '%s %s' is not understood\n", name, value);
             return false;
         }
+        i++;
     }
-    return argc % 2 == 1;
+    return true;
 }
+
+// ---- The file of kernel choices -----------------------------------------------------------------
+
+// Where this card's are kept. False: nowhere, because there is no home folder.
+static Status kept_path(char out[DEVICE_PATH_MAX], bool *known, Error *error) {
+    Backend cuda;
+    TRY(cuda_open(&(CudaOptions){0}, &cuda, error));
+    *known = device_kernels_path(gpu_card_name(cuda.device->name), out);
+    cuda.close(cuda.context);
+    return OK;
+}
+
+// The folders of a path, as far as they are missing; what cannot be made shows when the file is
+// written.
+static void make_folders(const char *path) {
+    char folder[DEVICE_PATH_MAX];
+    snprintf(folder, sizeof folder, "%s", path);
+    for (char *slash = strchr(folder + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(folder, 0777);
+        *slash = '/';
+    }
+}
+
+// Sets options->table to what is to be used from here on, measured anew with --tune.
+static Status prepare_table(GpuOptions *options, char kept[DEVICE_PATH_MAX], Error *error) {
+    if (options->table == NULL) {
+        bool known = false;
+        TRY(kept_path(kept, &known, error));
+        options->table = known && (options->tune || file_exists(kept)) ? kept : NULL;
+    }
+    if (!options->tune) {
+        return OK;
+    }
+    if (options->table == NULL) {
+        return error_set(error, E_ARGUMENT, "there is no home folder; name a file with --kernels");
+    }
+    GpuBench *bench;
+    TRY(gpu_bench_open(options->plan, NULL, &bench, error));
+    make_folders(options->table);
+    Status status = gpu_tune(bench, options->table, error);
+    gpu_bench_close(bench);
+    return status;
+}
+
+// ---- Parts --------------------------------------------------------------------------------------
 
 static Status run_kernels(const GpuOptions *options, Error *error) {
     GpuBench *bench;
-    TRY(gpu_bench_open(options->plan, &bench, error));
+    TRY(gpu_bench_open(options->plan, options->table, &bench, error));
     Status status = gpu_measure_ceilings(bench, error);
     status = status == OK ? gpu_measure_linear(bench, error) : status;
     status = status == OK ? gpu_measure_attention(bench, error) : status;
@@ -69,9 +135,13 @@ int bench_gpu(int argc, char **argv) {
     if (!read_options(argc, argv, &options)) {
         return usage(stderr);
     }
-    Status status = options.kernels ? run_kernels(&options, &error) : OK;
+    char kept[DEVICE_PATH_MAX];
+    Status status = prepare_table(&options, kept, &error);
+    if (status == OK && options.kernels) {
+        status = run_kernels(&options, &error);
+    }
     if (status == OK && options.captions) {
-        status = gpu_measure_captions(options.plan, options.seconds, &error);
+        status = gpu_measure_captions(options.plan, options.table, options.seconds, &error);
     }
     if (status != OK) {
         fprintf(stderr, "tessera bench gpu: %s\n", error.text);

@@ -32,8 +32,8 @@ typedef struct GpuPlan {
     const char *name;
     const GpuLinearShape *shapes;
     uint32_t shape_count;
-    const uint32_t *row_counts; // M, ascending
-    uint32_t row_count_count, head_rows_max;
+    const uint32_t *row_counts;              // M, ascending
+    uint32_t row_count_count, head_rows_max; // of what has `head`
     const GpuAttentionCase *attention;
     uint32_t attention_count, window;
     uint32_t group;
@@ -41,7 +41,8 @@ typedef struct GpuPlan {
                           // free
     uint64_t peak_rounds; // of the loops that measure the mma peaks
     uint32_t rounds;      // the median of so many counts
-    double round_ms;      // about how long one is
+    uint32_t tune_launches; // of each kernel at each shape
+    double round_ms;        // about how long one is
     // End to end.
     const char *model; // synthetic
     uint32_t prompt, patches, output, step_rows;
@@ -63,22 +64,28 @@ typedef struct GpuCeilings {
 
 typedef struct GpuBench GpuBench;
 
-// Takes the GPU and the arena. E_* of cuda_open; E_MEMORY.
-Status gpu_bench_open(const GpuPlan *plan, GpuBench **out, Error *error);
+// Takes the GPU and the arena. `kernels`: a file of kernel choices or NULL. E_* of cuda_open;
+// E_MEMORY.
+Status gpu_bench_open(const GpuPlan *plan, const char *kernels, GpuBench **out, Error *error);
 void gpu_bench_close(GpuBench *bench);
-const GpuCeilings *gpu_bench_ceilings(const GpuBench *bench);
 
 // Each prints rows on stdout and a table on stderr. The first must have run before the others.
 Status gpu_measure_ceilings(GpuBench *bench, Error *error);
 Status gpu_measure_linear(GpuBench *bench, Error *error);
 Status gpu_measure_attention(GpuBench *bench, Error *error);
 
+// Measures every kernel of linear that fits a shape of the plan, for every bucket of rows up to the
+// plan's most, and writes the choices to `path`.
+Status gpu_tune(GpuBench *bench, const char *path, Error *error);
+
 // Captioning end to end, with whole steps beside the sum of their kernels. Opens the GPU by itself,
 // so nobody else may hold it; settings that no longer fit `seconds` get a row that says so.
-Status gpu_measure_captions(const GpuPlan *plan, double seconds, Error *error);
+Status gpu_measure_captions(const GpuPlan *plan, const char *kernels, double seconds, Error *error);
 
-// A row with "gpu" (the driver's name of the card) and "measured": false under the emulator.
-// `device_name` as DeviceTable has it.
+// The driver's name of the card in a DeviceTable's name of the device.
+const char *gpu_card_name(const char *device_name);
+
+// A row with "gpu", the card's name; under the emulator also with "measured", which says no.
 Row gpu_row(const char *what, const char *device_name);
 
 #ifdef __cplusplus

@@ -35,6 +35,7 @@ enum { SETTINGS = sizeof settings / sizeof *settings };
 typedef struct CaptionsRun {
     const GpuPlan *plan;
     const Setting *setting;
+    const char *kernels;
     uint64_t deadline_ns;
     Backend cuda, wrapped;
     GpuProfile *profile;
@@ -177,7 +178,7 @@ static Status measure_setting(CaptionsRun *run, const Weights *weights, Error *e
                                .patches = plan->patches,
                                .output = plan->output,
                                .step_rows = plan->step_rows};
-    TRY(cuda_open(&(CudaOptions){0}, &run->cuda, error));
+    TRY(cuda_open(&(CudaOptions){.kernels = run->kernels}, &run->cuda, error));
     Status status =
         gpu_profile_open(&run->cuda, plan->delay_rounds, &run->profile, &run->wrapped, error);
     if (status == OK) {
@@ -211,9 +212,12 @@ static double host_free_bytes(void) {
     return (double)sysconf(_SC_AVPHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
 }
 
-static Status measure_level(const GpuPlan *plan, uint32_t first, uint32_t count,
-                            uint64_t deadline_ns, const char *device, Error *error) {
+// Settings [first, first + count) have one level; `shared` has what they share.
+static Status measure_level(const CaptionsRun *shared, uint32_t first, uint32_t count,
+                            const char *device, Error *error) {
+    const GpuPlan *plan = shared->plan;
     const Setting *setting = &settings[first];
+    uint64_t deadline_ns = shared->deadline_ns;
     WeightsOptions options = {.level = setting->level,
                               .group = setting->level >= LEVEL_INT8 ? plan->group : 0};
     const char *why = NULL;
@@ -232,7 +236,8 @@ static Status measure_level(const GpuPlan *plan, uint32_t first, uint32_t count,
     TRY(weights_open(plan->model, &options, &weights, error));
     Status status = OK;
     for (uint32_t i = 0; i < count && status == OK; i++) {
-        CaptionsRun run = {.plan = plan, .setting = &setting[i], .deadline_ns = deadline_ns};
+        CaptionsRun run = *shared;
+        run.setting = &setting[i];
         char name[32];
         captions_setting(setting[i].level, setting[i].activation, setting[i].kv, name);
         fprintf(stderr, "\n%s, %s\n", plan->model, name);
@@ -246,8 +251,10 @@ static Status measure_level(const GpuPlan *plan, uint32_t first, uint32_t count,
     return status;
 }
 
-Status gpu_measure_captions(const GpuPlan *plan, double seconds, Error *error) {
-    uint64_t deadline_ns = clock_ns() + (uint64_t)(seconds * 1e9);
+Status gpu_measure_captions(const GpuPlan *plan, const char *kernels, double seconds,
+                            Error *error) {
+    const CaptionsRun shared = {
+        .plan = plan, .kernels = kernels, .deadline_ns = clock_ns() + (uint64_t)(seconds * 1e9)};
     char device[300];
     Backend cuda;
     TRY(cuda_open(&(CudaOptions){0}, &cuda, error));
@@ -259,7 +266,7 @@ Status gpu_measure_captions(const GpuPlan *plan, double seconds, Error *error) {
                 break;
             }
         }
-        TRY(measure_level(plan, first, count, deadline_ns, device, error));
+        TRY(measure_level(&shared, first, count, device, error));
     }
     return OK;
 }

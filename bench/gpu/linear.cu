@@ -2,9 +2,14 @@
 // linear at the shapes of the model, for every pair of weight level and activation kind and every
 // number of rows: the kernel that the engine would take, as a share of the ceilings, with cuBLAS
 // beside it. The first rows of every product are compared with linear_plain_any before it is timed.
+// And the tuner, which chooses among the kernels at the same shapes.
 #include "bench/gpu/machine.h"
 #include "bench/gpu/peer.h"
 #include "cuda/ktable.h"
+
+extern "C" {
+#include "base/clock.h"
+}
 
 #include <math.h>
 #include <stdio.h>
@@ -300,4 +305,72 @@ Status gpu_measure_linear(GpuBench *bench, Error *error) {
     peer_close(peer);
     cudaFree(row_scales);
     return status;
+}
+
+// ---- Tuning -------------------------------------------------------------------------------------
+
+enum { TUNE_COPIES_MAX = 64 };
+
+// Every bucket of rows up to `most`. *others counts choices that the rule would not have made.
+static Status tune_shape(GpuBench *bench, const Mix *mix, const GpuLinearShape *shape,
+                         uint32_t most, float *row_scales, KernelTable *table, uint32_t *others,
+                         Error *error) {
+    OpLinear ops[TUNE_COPIES_MAX];
+    for (uint32_t m = ktable_bucket(1), last = 0; m <= most && m != last;
+         last = m, m = ktable_bucket(m + 1)) {
+        LinearJob job = job_of(bench, mix, shape, m, row_scales);
+        uint32_t copies = (uint32_t)num_min(gpu_copies(bench, job.bytes), TUNE_COPIES_MAX);
+        if (copies == 0) {
+            return OK; // larger than the arena: by rule
+        }
+        for (uint32_t i = 0; i < copies; i++) {
+            ops[i] = job.op;
+            ops[i].weight = cuda_weight_placed(&job.shape, gpu_copy(bench, job.bytes, i));
+        }
+        TRY(ktable_tune(bench->context, ops, copies, bench->plan->tune_launches, table, error));
+        LinearArgs args = linear_args(&ops[0]);
+        KernelKey key = ktable_key(&args, bench->context->compute);
+        *others += ktable_choose(table, &key) != ktable_choose(NULL, &key);
+    }
+    return OK;
+}
+
+static Status tune_all(GpuBench *bench, float *row_scales, KernelTable *table, uint32_t *others,
+                       Error *error) {
+    const GpuPlan *plan = bench->plan;
+    for (size_t i = 0; i < sizeof mixes / sizeof *mixes; i++) {
+        for (uint32_t s = 0; s < plan->shape_count; s++) {
+            const GpuLinearShape *shape = &plan->shapes[s];
+            uint32_t most =
+                shape->head ? plan->head_rows_max : plan->row_counts[plan->row_count_count - 1];
+            if (!shape->head || mixes[i].level != LEVEL_INT4) {
+                TRY(tune_shape(bench, &mixes[i], shape, most, row_scales, table, others, error));
+            }
+        }
+    }
+    return OK;
+}
+
+Status gpu_tune(GpuBench *bench, const char *path, Error *error) {
+    static KernelTable table;
+    char card[KTABLE_CARD_MAX];
+    float *row_scales = NULL;
+    uint32_t others = 0;
+    uint64_t begin_ns = clock_ns();
+    table.count = 0;
+    TRY(ktable_card(bench->context->device, card, error));
+    TRY(make_row_scales(bench, &row_scales, error));
+    Status status = tune_all(bench, row_scales, &table, &others, error);
+    cudaFree(row_scales);
+    TRY(status);
+    TRY(ktable_save(&table, card, path, error));
+    double seconds = (double)(clock_ns() - begin_ns) * 1e-9;
+    Row row = gpu_row("tune", bench->backend.device->name);
+    row_number(&row, "entries", table.count);
+    row_number(&row, "other_than_by_rule", others);
+    row_number(&row, "seconds", seconds);
+    row_end(&row);
+    fprintf(stderr, "kernel choices: %u, %u of them other than by rule, in %.1f s: %s\n",
+            table.count, others, seconds, path);
+    return OK;
 }

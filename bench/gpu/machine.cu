@@ -13,12 +13,16 @@ extern "C" {
 static const size_t PATTERN_BYTES = 1 << 22, COPY_ALIGN = 256;
 static const double LAUNCHES_MAX = 64; // of a round
 
-Row gpu_row(const char *what, const char *device_name) {
-    Row row = row_begin("gpu", what);
+const char *gpu_card_name(const char *device_name) {
     // "cuda sm_86 NVIDIA GeForce RTX 3090"
     const char *name =
         strncmp(device_name, "cuda sm_", 8) == 0 ? strchr(device_name + 8, ' ') : NULL;
-    row_text(&row, "gpu", name != NULL ? name + 1 : device_name);
+    return name != NULL ? name + 1 : device_name;
+}
+
+Row gpu_row(const char *what, const char *device_name) {
+    Row row = row_begin("gpu", what);
+    row_text(&row, "gpu", gpu_card_name(device_name));
 #ifdef TESSERA_SIMT
     row_text(&row, "measured", "no: an emulator's times mean nothing");
 #endif
@@ -88,14 +92,14 @@ static Status take(GpuBench *bench, Error *error) {
     return fill(bench, bench->input, bench->input_bytes, error);
 }
 
-Status gpu_bench_open(const GpuPlan *plan, GpuBench **out, Error *error) {
+Status gpu_bench_open(const GpuPlan *plan, const char *kernels, GpuBench **out, Error *error) {
     *out = NULL;
     GpuBench *bench = (GpuBench *)calloc(1, sizeof *bench);
     if (bench == NULL) {
         return error_set(error, E_MEMORY, "There is no memory for the bench.");
     }
     bench->plan = plan;
-    CudaOptions options = {};
+    CudaOptions options = {0, kernels};
     Status status = cuda_open(&options, &bench->backend, error);
     if (status == OK) {
         bench->context = (CudaContext *)bench->backend.context;
@@ -126,10 +130,6 @@ void gpu_bench_close(GpuBench *bench) {
         bench->backend.close(bench->backend.context);
     }
     free(bench);
-}
-
-const GpuCeilings *gpu_bench_ceilings(const GpuBench *bench) {
-    return &bench->ceilings;
 }
 
 size_t gpu_copies(const GpuBench *bench, size_t bytes) {

@@ -2,9 +2,12 @@
 // The device table: memory that comes zeroed and runs out politely, weights streamed to the card
 // in the order of the kernels, failures that stay, recorded steps.
 #include "cuda/cuda.h"
+#include "cuda/ktable.h"
 #include "cuda/linear_case.h"
 #include "cuda/paged_case.h"
 #include "cuda/weight_layout.h"
+
+#include <unistd.h>
 
 static Backend open_backend(uint64_t memory_bytes) {
     SimtOptions options = {};
@@ -76,6 +79,66 @@ Test(backend, a_recorded_step_runs_when_it_is_launched_and_as_often) {
     close_backend(&backend);
 }
 
+// Whatever a table says, a row keeps its bits (docs/adr/0004-batch-invariance.md); so every kernel
+// that fits is named by a file in turn, for each number of rows.
+Test(backend, a_file_of_kernel_choices_changes_the_kernel_and_no_bit) {
+    const LinearShape shape = {LEVEL_INT4, ACTIVATION_INT8, 32, 40, 192, 17, LINEAR_PLAIN, true};
+    char path[64], card[KTABLE_CARD_MAX];
+    snprintf(path, sizeof path, "/tmp/tessera-backend-kernels-%d", (int)getpid());
+    Backend by_rule = open_backend(0);
+    LinearCase c = linear_case_open(shape);
+    LinearOnDevice d = linear_on_device(&c);
+    cr_assert_eq(by_rule.ops->linear(by_rule.context, &d.op), OK);
+    std::vector<float> wanted = linear_result(&d);
+    LinearArgs args = linear_args(&d.op);
+    KernelKey key = ktable_key(&args, ((CudaContext *)by_rule.context)->compute);
+    cr_assert_eq(ktable_card(0, card, NULL), OK);
+    uint32_t tried = 0;
+    for (uint32_t i = 0; i < linear_variant_count; i++) {
+        if (!ktable_fits(&linear_variants[i], &key)) {
+            continue;
+        }
+        static KernelTable table;
+        table.count = 0;
+        cr_assert(ktable_set(&table, &key, &linear_variants[i]));
+        cr_assert_eq(ktable_save(&table, card, path, NULL), OK);
+        CudaOptions options = {0, path};
+        Backend backend;
+        Error error = {};
+        cr_assert_eq(cuda_open(&options, &backend, &error), OK, "%s", error.text);
+        linear_clear(&d);
+        cr_assert_eq(backend.ops->linear(backend.context, &d.op), OK);
+        cr_assert(MACHINE_IS_GPU || strcmp(simt_report()->kernel, linear_variants[i].name) == 0,
+                  "%s was launched, not %s", simt_report()->kernel, linear_variants[i].name);
+        cr_assert(linear_result(&d) == wanted, "%s gives other bits", linear_variants[i].name);
+        backend.close(backend.context);
+        tried++;
+    }
+    cr_assert_geq(tried, 6);
+    unlink(path);
+    linear_off_device(&d);
+    linear_case_close(&c);
+    close_backend(&by_rule);
+}
+
+Test(backend, a_file_of_kernel_choices_of_another_card_does_not_open) {
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/tessera-backend-kernels-%d", (int)getpid());
+    SimtOptions simt = {};
+    simt_reset(&simt);
+    static KernelTable none;
+    cr_assert_eq(ktable_save(&none, "tessera 0.1.0, sm_75, 40 multiprocessors, T4", path, NULL),
+                 OK);
+    CudaOptions options = {0, path};
+    Backend backend;
+    Error error = {};
+    cr_assert_eq(cuda_open(&options, &backend, &error), E_CONFIG);
+    cr_assert(strstr(error.text, "40 multiprocessors, T4") != NULL, "%s", error.text);
+    unlink(path);
+    cr_assert_eq(cuda_open(&options, &backend, &error), E_NOT_FOUND);
+    cr_assert_eq(simt_memory_used(), 0);
+}
+
 #ifdef TESSERA_SIMT // a GPU has other limits, and is not to be broken
 Test(backend, memory_comes_zeroed_and_runs_out_without_breaking_anything) {
     Backend backend = open_backend(UINT64_C(100) << 20);
@@ -106,7 +169,7 @@ Test(backend, a_weight_that_does_not_fit_is_a_matter_of_memory) {
 Test(backend, no_such_gpu_and_no_memory_are_told_apart) {
     SimtOptions options = {};
     simt_reset(&options);
-    CudaOptions cuda = {5};
+    CudaOptions cuda = {5, NULL};
     Backend backend;
     Error error = {};
     cr_assert_eq(cuda_open(&cuda, &backend, &error), E_DEVICE);

@@ -8,6 +8,7 @@ extern "C" {
 #include "base/file.h"
 }
 
+#include <string>
 #include <unistd.h>
 
 static KernelKey key_of(WeightLevel level, ActivationKind kind, uint32_t group, uint32_t tokens) {
@@ -47,6 +48,8 @@ Test(ktable, the_rule_fits_the_tokens_and_never_lacks_a_kernel) {
     }
 }
 
+static const char CARD[] = "tessera 0.1.0, sm_86, 4 multiprocessors, emulator";
+
 static const char *scratch_path(void) {
     static char path[64];
     snprintf(path, sizeof path, "/tmp/tessera-ktable-%d", (int)getpid());
@@ -67,31 +70,61 @@ Test(ktable, a_saved_table_is_read_back) {
     KernelKey other = key_of(LEVEL_INT4, ACTIVATION_INT8, 32, 1024);
     cr_assert_str_eq(choice(&table, other), "linear_w4a8_g32_128x128");
     Error error = {};
-    cr_assert_eq(ktable_save(&table, scratch_path(), &error), OK, "%s", error.text);
-    cr_assert_eq(ktable_load(scratch_path(), &again, &error), OK, "%s", error.text);
+    cr_assert_eq(ktable_save(&table, CARD, scratch_path(), &error), OK, "%s", error.text);
+    cr_assert_eq(ktable_load(scratch_path(), CARD, &again, &error), OK, "%s", error.text);
     cr_assert_eq(again.count, 1);
     cr_assert_str_eq(choice(&again, key), "linear_w4a8_g32_32x8");
     unlink(scratch_path());
 }
 
+static const char ENTRY[] = "int4 int8 32 3840 15360 8 86 linear_w4a8_g32_32x8\n";
+
+// What ktable_load says of a file with this text.
+static std::string refusal(const std::string &text) {
+    static KernelTable table;
+    Error error = {};
+    cr_assert_eq(file_write_whole(scratch_path(), bytes_of_text(text.c_str()), &error), OK);
+    cr_assert_eq(ktable_load(scratch_path(), CARD, &table, &error), E_CONFIG, "%s", text.c_str());
+    cr_assert_eq(table.count, 0, "nothing of a damaged file is used");
+    cr_assert(strstr(error.text, "tessera bench gpu --tune") != NULL, "%s", error.text);
+    unlink(scratch_path());
+    return error.text;
+}
+
 Test(ktable, a_line_of_another_program_is_refused_by_number) {
     const char *lines[] = {
-        "int4 int8 32 3840 15360 8 86 linear_w4a8_g32_32x8\nnonsense\n",
-        "int4 int8 32 3840 15360 8 86 linear_w4a8_g32_32x8\n"
-        "int4 int8 32 3840 15360 8 86 a_kernel_that_was\n",
-        "int4 int8 32 3840 15360 8 86 linear_w4a8_g32_32x8\n"
+        "nonsense\n", "int4 int8 32 3840 15360 8 86 a_kernel_that_was\n",
         "int4 int8 64 3840 15360 8 86 linear_w4a8_g32_32x8\n", // of another group
-        "int4 int8 32 3840 15360 8 86 linear_w4a8_g32_32x8\n"
         "int4 int8 32 3840 15360 7 86 linear_w4a8_g32_32x8\n", // no bucket
     };
-    for (const char *text : lines) {
-        static KernelTable table;
-        Error error = {};
-        cr_assert_eq(file_write_whole(scratch_path(), bytes_of_text(text), &error), OK);
-        cr_assert_eq(ktable_load(scratch_path(), &table, &error), E_CONFIG);
-        cr_assert(strstr(error.text, "line 2") != NULL, "%s", error.text);
-        unlink(scratch_path());
+    for (const char *line : lines) {
+        std::string text = std::string(CARD) + "\n" + ENTRY + line + "2 entries\n";
+        cr_assert_neq(refusal(text).find("line 3 is not an entry"), std::string::npos);
     }
+}
+
+Test(ktable, a_file_that_is_cut_short_is_refused) {
+    std::string whole = std::string(CARD) + "\n" + ENTRY + "1 entries\n";
+    for (size_t length = strlen(CARD) + 1; length < whole.size(); length++) {
+        std::string said = refusal(whole.substr(0, length));
+        cr_assert_neq(said.find("cut short"), std::string::npos, "%zu bytes: %s", length,
+                      said.c_str());
+    }
+    cr_assert_neq(refusal("").find("no kernel table"), std::string::npos);
+    cr_assert_neq(refusal(whole + ENTRY).find("line 3"), std::string::npos, "more than it says");
+}
+
+Test(ktable, a_table_of_another_card_or_version_is_refused_with_both_names) {
+    const char *others[] = {"tessera 0.0.9, sm_86, 4 multiprocessors, emulator",
+                            "tessera 0.1.0, sm_89, 128 multiprocessors, NVIDIA GeForce RTX 4090"};
+    for (const char *other : others) {
+        std::string said = refusal(std::string(other) + "\n" + ENTRY + "1 entries\n");
+        cr_assert(said.find(other) != std::string::npos && said.find(CARD) != std::string::npos,
+                  "%s", said.c_str());
+    }
+    static KernelTable table;
+    Error error = {};
+    cr_assert_eq(ktable_load("/nowhere/kernels", CARD, &table, &error), E_NOT_FOUND);
 }
 
 // Runs every kernel that fits, on whatever the device is; the fastest stays, and results with it
@@ -109,7 +142,7 @@ Test(ktable, measuring_names_a_kernel_that_fits) {
     std::vector<float> by_rule = linear_result(&d);
 
     static KernelTable table;
-    cr_assert_eq(ktable_tune(&context, &d.op, 1, &table, &error), OK, "%s", error.text);
+    cr_assert_eq(ktable_tune(&context, &d.op, 1, 1, &table, &error), OK, "%s", error.text);
     cr_assert_eq(table.count, 1);
     LinearArgs args = linear_args(&d.op);
     KernelKey key = ktable_key(&args, context.compute);

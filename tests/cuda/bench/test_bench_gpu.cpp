@@ -14,6 +14,7 @@ extern "C" {
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string>
 #include <unistd.h>
 #include <vector>
@@ -21,6 +22,7 @@ extern "C" {
 static std::vector<json_t *> run_bench(std::vector<const char *> arguments, int wanted) {
     SimtOptions options = {};
     simt_reset(&options);
+    setenv("XDG_CACHE_HOME", "/nowhere", 0); // nobody's own choices
     char path[64];
     snprintf(path, sizeof path, "/tmp/tessera-bench-gpu-%d", (int)getpid());
     arguments.insert(arguments.begin(), "gpu");
@@ -106,6 +108,41 @@ Test(bench_gpu, kernels_are_measured_as_shares_of_measured_ceilings) {
         number_of(attention[0], "kv_gbs") * number_of(attention[0], "us") * 1e3 / bytes, 1, 1e-3);
 }
 
+Test(bench_gpu, tuned_choices_are_kept_for_the_card_and_used_from_then_on) {
+    char folder[64], path[256];
+    snprintf(folder, sizeof folder, "/tmp/tessera-bench-gpu-cache-%d", (int)getpid());
+    snprintf(path, sizeof path, "%s/tessera/kernels-emulator-%s.txt", folder, TESSERA_VERSION);
+    setenv("XDG_CACHE_HOME", folder, 1);
+    std::vector<json_t *> tuned = run_bench({"--plan", "tiny", "--part", "none", "--tune"}, 0);
+    cr_assert_eq(tuned.size(), 1);
+    // Buckets up to 20 rows: 1, 2, 4, 8, 16; up to 8 for the head: 1, 2, 4, 8.
+    cr_assert_eq(number_of(rows_of(tuned, "tune")[0], "entries"), 5 * 2 * 5 + 3 * 4);
+
+    // Another kernel at one shape, as a measurement on another day might have it.
+    Buffer text = {};
+    Error error = {};
+    cr_assert_eq(file_read(path, 1 << 20, &text, &error), OK, "%s", error.text);
+    std::string table((const char *)text.data, text.length);
+    size_t at = table.find("int4 int8 32 64 128 1 86 ");
+    cr_assert_neq(at, std::string::npos, "%s", table.c_str());
+    size_t name = at + strlen("int4 int8 32 64 128 1 86 "), end = table.find('\n', name);
+    table.replace(name, end - name, "linear_w4a8_g32_128x64");
+    cr_assert_eq(file_write_whole(path, bytes_of_text(table.c_str()), &error), OK);
+    std::vector<json_t *> rows = run_bench({"--plan", "tiny", "--part", "kernels"}, 0);
+    json_t *first = rows_of(rows, "linear")[0];
+    cr_assert_eq(text_of(first, "kernel"), "linear_w4a8_g32_128x64");
+    cr_assert_eq(number_of(first, "m"), 1);
+
+    table.insert(table.find('\n'), " Ti");
+    cr_assert_eq(file_write_whole(path, bytes_of_text(table.c_str()), &error), OK);
+    run_bench({"--plan", "tiny", "--part", "kernels"}, 1); // of another card
+    buffer_free(&text);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/tessera", folder);
+    rmdir(path);
+    rmdir(folder);
+}
+
 Test(bench_gpu, captioning_is_measured_at_every_setting_and_batch) {
     std::vector<json_t *> rows = run_bench({"--plan", "tiny", "--part", "captions"}, 0);
     const char *settings[] = {"W4A8 kv int8", "W4A8 kv bf16", "W4A16 kv bf16", "bf16 kv bf16"};
@@ -153,4 +190,5 @@ Test(bench_gpu, arguments_that_are_not_understood_are_refused) {
     cr_assert_eq(run_bench({"--part", "some"}, 2).size(), 0);
     cr_assert_eq(run_bench({"--seconds", "soon"}, 2).size(), 0);
     cr_assert_eq(run_bench({"--plan"}, 2).size(), 0);
+    cr_assert_eq(run_bench({"--kernels", ""}, 2).size(), 0);
 }
