@@ -18,6 +18,7 @@ ALLOWED = {
     "cpu": {"base", "weights", "model/ops.h", "model/ops.def", "scheduler/batch.h"},
     "cuda": {"base", "weights", "model/ops.h", "model/ops.def", "scheduler/batch.h"},
     "rpc": {"base"},
+    "examples": {"base", "rpc"},  # what the C client installs
     "host/text": {"base", "weights"},
     "host/media": {"base"},
     "host/server": {"base", "rpc", "scheduler", "weights", "model/engine.h", "host", "host/text",
