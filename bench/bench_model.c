@@ -49,7 +49,7 @@ typedef struct Bench {
 
 static int usage(void) {
     fprintf(stderr, "usage: tessera bench model MODEL [--level bf16|int8|int4] [--activation "
-                    "f32|bf16|int8]\n"
+                    "f32|bf16|int8|int8x2|mixed]\n"
                     "         [--rows 330] [--patches 256] [--batches 1,8,16] [--seconds 5] [--isa "
                     "auto] [--threads 0]\n\n"
                     "MODEL is a folder, a packed file or synthetic:NAME. --rows is the length of a "
@@ -69,14 +69,8 @@ static bool parse_level(const char *text, WeightLevel *out) {
 }
 
 static bool parse_activation(const char *text, EngineActivation *out) {
-    static const char *const names[] = {"auto", "f32", "bf16", "int8"};
-    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strcmp(text, names[i]) == 0) {
-            *out = (EngineActivation)i;
-            return true;
-        }
-    }
-    return false;
+    *out = engine_activation_named(text);
+    return *out != ENGINE_ACTIVATION_COUNT;
 }
 
 static bool parse_batches(const char *text, Options *out) {

@@ -36,9 +36,14 @@ typedef struct Mix {
 } Mix;
 
 static const Mix mixes[] = {
-    {"int4 x int8", LEVEL_INT4, ACTIVATION_INT8}, {"int8 x int8", LEVEL_INT8, ACTIVATION_INT8},
-    {"int4 x bf16", LEVEL_INT4, ACTIVATION_BF16}, {"int8 x bf16", LEVEL_INT8, ACTIVATION_BF16},
-    {"bf16 x bf16", LEVEL_BF16, ACTIVATION_BF16}, {"f32 x f32", LEVEL_F32, ACTIVATION_F32},
+    {"int4 x int8", LEVEL_INT4, ACTIVATION_INT8},
+    {"int8 x int8", LEVEL_INT8, ACTIVATION_INT8},
+    {"int4 x int8x2", LEVEL_INT4, ACTIVATION_INT8X2},
+    {"int8 x int8x2", LEVEL_INT8, ACTIVATION_INT8X2},
+    {"int4 x bf16", LEVEL_INT4, ACTIVATION_BF16},
+    {"int8 x bf16", LEVEL_INT8, ACTIVATION_BF16},
+    {"bf16 x bf16", LEVEL_BF16, ACTIVATION_BF16},
+    {"f32 x f32", LEVEL_F32, ACTIVATION_F32},
 };
 
 static const uint32_t row_counts[] = {1, 8, 32, 128, 512};
@@ -122,9 +127,10 @@ static bool check_product(const OpsBench *bench, OpLinear op) {
 }
 
 static double peak_gops(const OpsBench *bench, const Mix *mix) {
-    return mix->kind == ACTIVATION_INT8   ? bench->peak.int8_gops
-           : mix->kind == ACTIVATION_BF16 ? bench->peak.bf16_gops
-                                          : bench->peak.f32_gops;
+    if (activation_is_integer(mix->kind)) { // of int8x2 two products count as one
+        return bench->peak.int8_gops / activation_parts(mix->kind);
+    }
+    return mix->kind == ACTIVATION_BF16 ? bench->peak.bf16_gops : bench->peak.f32_gops;
 }
 
 static bool measure(OpsBench *bench, const Mix *mix, const Shape *shape, uint32_t m) {
@@ -175,7 +181,7 @@ static bool measure(OpsBench *bench, const Mix *mix, const Shape *shape, uint32_
     row_number(&row, "read_gbs", bench->peak.read_gbs);
     row_number(&row, "share_of_bandwidth", gbs / bench->peak.read_gbs);
     row_end(&row);
-    fprintf(stderr, "%-12s %-8s %4u %9.3f ms %8.1f GOP/s %5.1f %% of peak %6.1f GB/s %5.1f %%\n",
+    fprintf(stderr, "%-13s %-8s %4u %9.3f ms %8.1f GOP/s %5.1f %% of peak %6.1f GB/s %5.1f %%\n",
             mix->name, shape->name, m, best * 1e3, gops, 100.0 * gops / peak_gops(bench, mix), gbs,
             100.0 * gbs / bench->peak.read_gbs);
     return true;
@@ -289,7 +295,8 @@ int bench_ops(int argc, char **argv) {
     bench.x = malloc(x_count * sizeof *bench.x);
     bench.in.values = aligned_alloc(64, x_count * sizeof(float));
     bench.in.scales = malloc(M_MAX * sizeof(float));
-    bench.in.block_sums = malloc(x_count / 32 * sizeof(int32_t));
+    bench.in.block_sums =
+        malloc(x_count / 32 * activation_parts(ACTIVATION_INT8X2) * sizeof(int32_t));
     bench.out = malloc((size_t)128 * 262144 * sizeof(float));
     bool done = bench.codes != NULL && bench.scales != NULL && bench.x != NULL &&
                 bench.in.values != NULL && bench.in.scales != NULL && bench.in.block_sums != NULL &&

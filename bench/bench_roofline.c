@@ -21,16 +21,18 @@ enum { RESULT_BYTES_MAX = 16 << 20, GPUS_MAX = 32, CHUNK_ROWS = 2048 };
 typedef struct Setting {
     const char *name;
     WeightLevel level;
-    ActivationKind activation;
+    EngineActivation activation;
     KvKind sliding;
 } Setting;
 
 static const Setting settings[] = {
-    {"W4A8 kv int8", LEVEL_INT4, ACTIVATION_INT8, KV_INT8},
-    {"W4A8 kv bf16", LEVEL_INT4, ACTIVATION_INT8, KV_BF16},
-    {"W4A16 kv bf16", LEVEL_INT4, ACTIVATION_BF16, KV_BF16},
-    {"W8A8 kv int8", LEVEL_INT8, ACTIVATION_INT8, KV_INT8},
-    {"bf16 kv bf16", LEVEL_BF16, ACTIVATION_BF16, KV_BF16},
+    {"W4A8 kv int8", LEVEL_INT4, ENGINE_ACTIVATION_INT8, KV_INT8},
+    {"W4A8 kv bf16", LEVEL_INT4, ENGINE_ACTIVATION_INT8, KV_BF16},
+    {"W4 mixed kv bf16", LEVEL_INT4, ENGINE_ACTIVATION_MIXED, KV_BF16},
+    {"W4A8x2 kv bf16", LEVEL_INT4, ENGINE_ACTIVATION_INT8X2, KV_BF16},
+    {"W4A16 kv bf16", LEVEL_INT4, ENGINE_ACTIVATION_BF16, KV_BF16},
+    {"W8A8 kv int8", LEVEL_INT8, ENGINE_ACTIVATION_INT8, KV_INT8},
+    {"bf16 kv bf16", LEVEL_BF16, ENGINE_ACTIVATION_BF16, KV_BF16},
 };
 
 typedef struct RooflineOptions {
@@ -123,10 +125,10 @@ static void print_row(const Card *card, const Setting *setting, const Roofline *
         snprintf(captions, sizeof captions, "  measured %.1f", seen);
     }
     if (floor->batch_max == 0) {
-        fprintf(stderr, "  %-14s does not fit: weights of %.1f GB\n", setting->name,
+        fprintf(stderr, "  %-16s does not fit: weights of %.1f GB\n", setting->name,
                 floor->weight_bytes / 1e9);
     } else {
-        fprintf(stderr, "  %-14s %7.2f %8.1f %6u %6u %9.2f %9.1f %10.1f%s\n", setting->name,
+        fprintf(stderr, "  %-16s %7.2f %8.1f %6u %6u %9.2f %9.1f %10.1f%s\n", setting->name,
                 floor->decode_ms, floor->prefill_ms, floor->batch_max, floor->batch,
                 floor->batch_ms, floor->captions_per_second, expected->captions_per_second,
                 captions);
@@ -174,11 +176,11 @@ int bench_roofline(int argc, char **argv) {
     for (uint32_t c = 0; c < o.card_count; c++) {
         const Card *card = o.cards[c];
         fprintf(stderr,
-                "\n%s (sm_%d, %.0f GB/s, bf16 %.0f, int8 %.0f T/s)\n  %-14s %7s %8s %6s %6s "
+                "\n%s (sm_%d, %.0f GB/s, bf16 %.0f, int8 %.0f T/s)\n  %-16s %7s %8s %6s %6s "
                 "%9s %9s %10s\n",
                 card->name, card->compute, card->memory_gbs, card->bf16_tflops, card->int8_tops, "",
                 "decode", "prefill", "fit", "batch", "its step", "captions", "captions");
-        fprintf(stderr, "  %-14s %7s %8s %6s %6s %9s %9s %10s\n", "", "ms", "ms", "", "", "ms",
+        fprintf(stderr, "  %-16s %7s %8s %6s %6s %9s %9s %10s\n", "", "ms", "ms", "", "", "ms",
                 "/s floor", "/s expect");
         for (size_t s = 0; s < sizeof settings / sizeof settings[0]; s++) {
             RooflinePlan plan = {

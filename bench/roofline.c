@@ -8,18 +8,15 @@
 
 enum { ROOFLINE_BATCH_MAX = 256 };
 
-// Weights of one layer's linears.
-static double layer_weights(const Gemma4Config *config, const LayerShape *shape) {
-    double hidden = config->hidden;
-    double attention =
-        hidden * gemma4_qkv_rows(shape) + (double)shape->head_count * shape->head_dim * hidden;
-    return attention + 3.0 * hidden * config->intermediate;
-}
-
-static double linear_weights(const Gemma4Config *config) {
-    double sum = 0;
+// Weights of the linears of all layers.
+static double linear_weights(const Gemma4Config *config, Projection projection) {
+    double hidden = config->hidden, sum = 0;
     for (uint32_t l = 0; l < config->layer_count; l++) {
-        sum += layer_weights(config, &config->layers[l]);
+        const LayerShape *shape = &config->layers[l];
+        sum += projection == PROJECTION_ATTENTION
+                   ? hidden * gemma4_qkv_rows(shape) +
+                         (double)shape->head_count * shape->head_dim * hidden
+                   : 3.0 * hidden * config->intermediate;
     }
     return sum;
 }
@@ -35,7 +32,8 @@ static double vision_weights(const Gemma4Config *config) {
 }
 
 double roofline_row_ops(const Gemma4Config *config) {
-    return 2.0 * linear_weights(config);
+    return 2.0 * (linear_weights(config, PROJECTION_ATTENTION) +
+                  linear_weights(config, PROJECTION_FEED_FORWARD));
 }
 
 double roofline_head_ops(const Gemma4Config *config) {
@@ -71,16 +69,32 @@ static double bytes_per_weight(WeightLevel level, uint32_t group) {
     return plain[level] + (level >= LEVEL_INT8 ? 2.0 / group : 0);
 }
 
+// The embedding serves as the head and is int8 where the decoder is int4 (docs/numerics.md).
+static WeightLevel head_level(const RooflinePlan *plan) {
+    return plan->level == LEVEL_INT4 ? LEVEL_INT8 : plan->level;
+}
+
+// Seconds of two operations for each of `weights` weights. int8x2 multiplies twice.
+static double product_s(const Card *card, const RooflinePlan *plan, Projection projection,
+                        WeightLevel level, double weights) {
+    ActivationKind kind = precision_kind(plan->activation, projection, level);
+    double rate =
+        activation_is_integer(kind) ? card->int8_tops / activation_parts(kind) : card->bf16_tflops;
+    return 2.0 * weights / (rate * 1e12 * plan->compute_share);
+}
+
 // Milliseconds of a step of `rows` rows that each see `seen` positions, of which `heads` sample.
 static double step_ms(const Gemma4Config *config, const Card *card, const RooflinePlan *plan,
                       double weight_bytes, double rows, double seen, double heads) {
-    double rate = (plan->activation == ACTIVATION_INT8 ? card->int8_tops : card->bf16_tflops) *
-                  1e12 * plan->compute_share;
+    double row_s = 0;
+    for (Projection p = PROJECTION_ATTENTION; p <= PROJECTION_FEED_FORWARD; p++) {
+        row_s += product_s(card, plan, p, plan->level, linear_weights(config, p));
+    }
+    double head_s = product_s(card, plan, PROJECTION_HEAD, head_level(plan), head_weights(config));
     // Attention multiplies in bf16 whatever the weights are.
     double attention_rate = card->bf16_tflops * 1e12 * plan->compute_share;
-    double compute_s =
-        (rows * roofline_row_ops(config) + heads * roofline_head_ops(config)) / rate +
-        rows * roofline_attention_ops(config, seen) / attention_rate;
+    double compute_s = rows * row_s + heads * head_s +
+                       rows * roofline_attention_ops(config, seen) / attention_rate;
     double kv_bytes = heads * roofline_kv_bytes(config, plan->kv, seen);
     double memory_s = (weight_bytes + kv_bytes) / (card->memory_gbs * 1e9 * plan->bandwidth_share);
     return fmax(compute_s, memory_s) * 1e3;
@@ -89,10 +103,9 @@ static double step_ms(const Gemma4Config *config, const Card *card, const Roofli
 Roofline roofline_of(const Gemma4Config *config, const Card *card, const RooflinePlan *plan,
                      uint32_t batch_asked) {
     Roofline r = {0};
-    // The embedding serves as the head and is int8 where the decoder is int4 (docs/numerics.md).
-    WeightLevel head_level = plan->level == LEVEL_INT4 ? LEVEL_INT8 : plan->level;
-    double linear_bytes = linear_weights(config) * bytes_per_weight(plan->level, plan->group);
-    double head_bytes = head_weights(config) * bytes_per_weight(head_level, plan->group);
+    double linear_bytes =
+        0.5 * roofline_row_ops(config) * bytes_per_weight(plan->level, plan->group);
+    double head_bytes = head_weights(config) * bytes_per_weight(head_level(plan), plan->group);
     double vision_bytes = vision_weights(config) * bytes_per_weight(LEVEL_BF16, 0);
     r.step_bytes = linear_bytes + head_bytes;
     r.weight_bytes = r.step_bytes + vision_bytes;

@@ -8,13 +8,13 @@
 
 #include "base/bytes.h"
 #include "host/cards.h"
-#include "model/ops.h"
+#include "model/precision.h"
 
 // How a model is run.
 typedef struct RooflinePlan {
     WeightLevel level;
     uint32_t group;
-    ActivationKind activation;
+    EngineActivation activation;
     KvKind kv[LAYER_KIND_COUNT];
     uint32_t prompt, output; // tokens of a request
     uint32_t chunk;          // rows of a prefill step

@@ -8,11 +8,23 @@
 
 #if defined(__AVX512F__)
 
-// Sixteen values rounded to nearest even; returns their sum.
-LANES_INLINE int32_t lanes_store_int8(int8_t *to, Lanes x) {
-    __m512i whole = _mm512_cvtps_epi32(x);
+LANES_INLINE int32_t lanes_store_bytes(int8_t *to, __m512i whole) {
     _mm_storeu_si128((__m128i *)to, _mm512_cvtepi32_epi8(whole));
     return _mm512_reduce_add_epi32(whole);
+}
+
+// Sixteen values rounded to nearest even; returns their sum.
+LANES_INLINE int32_t lanes_store_int8(int8_t *to, Lanes x) {
+    return lanes_store_bytes(to, _mm512_cvtps_epi32(x));
+}
+
+// The same in two parts; adds their sums.
+LANES_INLINE void lanes_store_int8x2(int8_t *high, int8_t *low, Lanes x, int32_t *high_sum,
+                                     int32_t *low_sum) {
+    __m512i whole = _mm512_cvtps_epi32(x);
+    __m512i part = _mm512_srai_epi32(_mm512_add_epi32(whole, _mm512_set1_epi32(64)), 7);
+    *high_sum += lanes_store_bytes(high, part);
+    *low_sum += lanes_store_bytes(low, _mm512_sub_epi32(whole, _mm512_slli_epi32(part, 7)));
 }
 
 // Not VCVTNEPS2BF16, which takes subnormals for zeros.
@@ -37,6 +49,19 @@ LANES_INLINE int32_t lanes_store_int8(int8_t *to, Lanes x) {
         sum += value;
     }
     return sum;
+}
+
+LANES_INLINE void lanes_store_int8x2(int8_t *high, int8_t *low, Lanes x, int32_t *high_sum,
+                                     int32_t *low_sum) {
+    float whole[LANES];
+    lanes_store(whole, lanes_round(x));
+    for (int i = 0; i < LANES; i++) {
+        int32_t value = (int32_t)whole[i], part = activation_high(value);
+        high[i] = (int8_t)part;
+        low[i] = (int8_t)(value - 128 * part);
+        *high_sum += high[i];
+        *low_sum += low[i];
+    }
 }
 
 LANES_INLINE void lanes_store_bf16(uint16_t *to, Lanes x) {
@@ -69,26 +94,33 @@ LANES_INLINE float activation_absmax(const float *x, uint32_t columns) {
     return lanes_highest(highest);
 }
 
-LANES_INLINE void activation_store_int8(const Activation *out, uint32_t row, const float *x) {
-    uint32_t columns = out->columns;
-    float absmax = activation_absmax(x, columns);
+LANES_INLINE void activation_store_integer_lanes(const Activation *out, uint32_t row,
+                                                 const float *x) {
+    uint32_t columns = out->columns, parts = activation_parts(out->kind);
+    uint32_t blocks = out->stride / ACTIVATION_BLOCK;
+    float absmax = activation_absmax(x, columns), steps = activation_steps(out->kind);
     bool zero = absmax < ACTIVATION_ABSMAX_MIN;
-    Lanes factor = lanes_set(zero ? 0.0f : 127.0f / absmax);
-    int8_t *values = activation_int8(out, row);
-    int32_t *sums = activation_block_sums(out, row);
-    out->scales[row] = zero ? 0.0f : absmax / 127.0f;
-    memset(values, 0, out->stride);
-    memset(sums, 0, out->stride / ACTIVATION_BLOCK * sizeof *sums);
+    Lanes factor = lanes_set(zero ? 0.0f : steps / absmax);
+    int8_t *values = activation_int8(out, row * parts);
+    int32_t *sums = activation_block_sums(out, row * parts);
+    out->scales[row] = zero ? 0.0f : absmax / steps;
+    memset(values, 0, (size_t)parts * out->stride);
+    memset(sums, 0, parts * blocks * sizeof *sums);
     for (uint32_t i = 0; i < columns; i += LANES) {
         Lanes value = lanes_mul(lanes_load_first(x + i, columns - i), factor);
-        sums[i / ACTIVATION_BLOCK] += lanes_store_int8(values + i, value);
+        int32_t *sum = sums + i / ACTIVATION_BLOCK;
+        if (parts == 1) {
+            *sum += lanes_store_int8(values + i, value);
+        } else {
+            lanes_store_int8x2(values + i, values + out->stride + i, value, sum, sum + blocks);
+        }
     }
 }
 
 LANES_INLINE void activation_store_lanes(const Activation *out, uint32_t row, const float *x) {
     uint32_t columns = out->columns;
-    if (out->kind == ACTIVATION_INT8) {
-        activation_store_int8(out, row, x);
+    if (activation_is_integer(out->kind)) {
+        activation_store_integer_lanes(out, row, x);
     } else if (out->kind == ACTIVATION_BF16) {
         uint16_t *values = activation_bf16(out, row);
         memset(values, 0, out->stride * sizeof *values);

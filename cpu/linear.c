@@ -23,6 +23,8 @@ typedef struct LinearWork {
     const OpLinear *op;
     const LinearFamily *family;
     LinearFinish *finish;
+    uint32_t parts; // rows that make one of the op: activation_parts
+    uint32_t row_count;
     uint32_t panel_count;
     uint32_t strip;       // panels of a task
     uint32_t row_block;   // rows of a task
@@ -64,13 +66,20 @@ static void multiply_block(const LinearWork *work, uint32_t panel, uint32_t k, L
     }
 }
 
+// 128 high is exact, so the sum is rounded once.
+static void join_parts(float *high, const float *low, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        high[i] = 128.0f * high[i] + low[i];
+    }
+}
+
 static void strip_task(void *argument, uint32_t task, uint32_t worker) {
     const LinearWork *work = argument;
     const OpLinear *op = work->op;
     const LinearFamily *family = work->family;
     uint32_t columns = op->weight.padded_columns;
     uint32_t row_first = task / work->strip_count * work->row_block;
-    uint32_t rows = (uint32_t)num_min(work->row_block, op->row_count - row_first);
+    uint32_t rows = (uint32_t)num_min(work->row_block, work->row_count - row_first);
     uint32_t panel_first = task % work->strip_count * work->strip;
     uint32_t panels = (uint32_t)num_min(work->strip, work->panel_count - panel_first);
     uint32_t block = LINEAR_BLOCK_BYTES / family->x_bytes;
@@ -108,23 +117,32 @@ static void strip_task(void *argument, uint32_t task, uint32_t worker) {
             }
         }
     }
-    for (uint32_t r = 0; r < rows; r++) {
-        float scale = op->in.kind == ACTIVATION_INT8 ? op->in.scales[row_first + r] : 1.0f;
-        work->finish(op, row_first + r, panel_first, panels, sums + (size_t)r * sum_stride, scale);
+    for (uint32_t r = 0; r < rows; r += work->parts) {
+        uint32_t row = (row_first + r) / work->parts;
+        float *mine = sums + (size_t)r * sum_stride;
+        if (work->parts == 2) {
+            join_parts(mine, mine + sum_stride, sum_stride);
+        }
+        float scale = activation_is_integer(op->in.kind) ? op->in.scales[row] : 1.0f;
+        work->finish(op, row, panel_first, panels, mine, scale);
     }
 }
 
-void linear_run(CpuContext *context, const OpLinear *op, const LinearFamily *family,
+void linear_run(CpuContext *context, const OpLinear *op, LinearChoose *choose,
                 LinearFinish *finish) {
     REQUIRE(op->in.columns == op->weight.columns);
     REQUIRE(op->epilogue == LINEAR_PLAIN || op->bias == NULL);
     if (op->row_count == 0) {
         return;
     }
-    LinearWork work = {.context = context, .op = op, .family = family, .finish = finish};
+    uint32_t parts = activation_parts(op->in.kind);
+    ActivationKind kind = parts == 2 ? ACTIVATION_INT8 : op->in.kind;
+    LinearWork work = {.context = context, .op = op, .finish = finish, .parts = parts};
+    work.family = choose(op->weight.level, kind);
+    work.row_count = op->row_count * parts;
     work.panel_count = matrix_padded_rows(op->weight.rows) / MATRIX_PANEL;
-    uint32_t row_blocks = (uint32_t)num_ceil_div(op->row_count, LINEAR_ROW_BLOCK);
-    work.row_block = (uint32_t)num_ceil_div(op->row_count, row_blocks);
+    uint32_t row_blocks = (uint32_t)num_ceil_div(work.row_count, LINEAR_ROW_BLOCK);
+    work.row_block = (uint32_t)num_ceil_div(op->row_count, row_blocks) * parts;
     // Eight tasks per thread even out their ends; a strip holds whole pairs of gate and up.
     size_t share = (size_t)work.panel_count * row_blocks / (8 * context->thread_count);
     work.strip = (uint32_t)num_max(2, num_min(LINEAR_STRIP_MAX, share / 2 * 2));

@@ -13,13 +13,16 @@
 // Cache: a block of one panel stays in L1 (16 to 32 KiB), the prepared rows in L2, the weights come
 // from memory once per block of rows, in order. Batch invariance: every element is one chain of
 // additions over ascending k, so no cut changes a bit of it (docs/adr/0004-batch-invariance.md).
+//
+// A row of int8x2 is two rows of int8 to everything above; their sums become one, 128 high + low,
+// before the finish. So a family knows f32, bf16 and int8 only.
 #ifndef CPU_LINEAR_H
 #define CPU_LINEAR_H
 
 #include "cpu/context.h"
 
 enum {
-    LINEAR_ROW_BLOCK = 256,                 // rows of a task at most
+    LINEAR_ROW_BLOCK = 256,                 // rows of a task at most, even
     LINEAR_BLOCK_BYTES = 1024,              // of a prepared row
     LINEAR_PITCH = LINEAR_BLOCK_BYTES + 64, // between prepared rows: 12 of them share no cache set
     LINEAR_STRIP_MAX = 16,                  // panels of a task at most
@@ -58,7 +61,10 @@ typedef struct LinearFamily {
 typedef void LinearFinish(const OpLinear *op, uint32_t row, uint32_t panel_first,
                           uint32_t panel_count, const float *sums, float scale);
 
-void linear_run(CpuContext *context, const OpLinear *op, const LinearFamily *family,
+// The family for weights of a level and inputs of a kind, which is never int8x2.
+typedef const LinearFamily *LinearChoose(WeightLevel level, ActivationKind kind);
+
+void linear_run(CpuContext *context, const OpLinear *op, LinearChoose *choose,
                 LinearFinish *finish);
 
 #endif

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // linear: the truth. out = x W^T (+ bias), or gelu_tanh(gate) * up, from matrix_value alone.
-// Float activations: products and sums in double. int8 activations against int8 or int4 weights:
-// exact int32 sums per group, the group's scale and the sum over groups in double, the row's scale
-// once at the end. int8 activations against f32 or bf16 weights: as floats.
+// Float activations: products and sums in double. Integer activations against int8 or int4 weights:
+// exact int32 sums per group (128 columns of 16319 * 128 at most), the group's scale and the sum
+// over groups in double, the row's scale once at the end. Integer activations against f32 or bf16
+// weights: as floats.
 #include "base/check.h"
 #include "cpu/activation.h"
 #include "cpu/context.h"
@@ -43,24 +44,23 @@ static double input_value(const Activation *in, uint32_t row, uint32_t k) {
     case ACTIVATION_BF16:
         return (double)bf16_to_f32(activation_bf16(in, row)[k]);
     default:
-        return (double)activation_int8(in, row)[k] * (double)in->scales[row];
+        return (double)activation_integer(in, row, k) * (double)in->scales[row];
     }
 }
 
 static double dot(const Activation *in, uint32_t row, const Matrix *weight, const WeightRow *w) {
     double sum = 0.0;
-    if (in->kind != ACTIVATION_INT8 || w->codes == NULL) {
+    if (!activation_is_integer(in->kind) || w->codes == NULL) {
         for (uint32_t k = 0; k < weight->columns; k++) {
             sum += input_value(in, row, k) * (double)w->values[k];
         }
         return sum;
     }
-    const int8_t *x = activation_int8(in, row);
     for (uint32_t g = 0; g * weight->group < weight->columns; g++) {
         int32_t exact = 0;
         for (uint32_t k = g * weight->group; k < (g + 1) * weight->group && k < weight->columns;
              k++) {
-            exact += x[k] * w->codes[k];
+            exact += activation_integer(in, row, k) * w->codes[k];
         }
         sum += (double)exact * (double)w->scales[g];
     }

@@ -120,6 +120,6 @@ static const LinearFamily *choose_family(WeightLevel level, ActivationKind kind)
 }
 
 Status linear_scalar(void *context, const OpLinear *op) {
-    linear_run(context, op, choose_family(op->weight.level, op->in.kind), linear_finish);
+    linear_run(context, op, choose_family, linear_finish);
     return OK;
 }

@@ -13,7 +13,7 @@ static const uint32_t buckets[] = {1,  2,   4,   8,   16,  24,   32,   48,  64,
                                    96, 128, 192, 256, 512, 1024, 2048, 4096};
 enum { BUCKETS = sizeof buckets / sizeof *buckets, FILE_BYTES_MAX = 1024 * 1024 };
 
-static const char *const kind_names[ACTIVATION_KIND_COUNT] = {"f32", "bf16", "int8"};
+static const char *const kind_names[ACTIVATION_KIND_COUNT] = {"f32", "bf16", "int8", "int8x2"};
 
 uint32_t ktable_bucket(uint32_t tokens) {
     for (uint32_t bucket : buckets) {

@@ -22,16 +22,6 @@ static WeightLevel runtime_level(const char *name) {
     return LEVEL_COUNT;
 }
 
-static EngineActivation runtime_activation(const char *name) {
-    static const char *const names[] = {"auto", "f32", "bf16", "int8"};
-    for (int i = 0; name != NULL && i < 4; i++) {
-        if (strcmp(name, names[i]) == 0) {
-            return (EngineActivation)i;
-        }
-    }
-    return ENGINE_ACTIVATION_AUTO;
-}
-
 WeightsOptions runtime_weights_options(const Options *options) {
     const OptionValue *v = options->values;
     return (WeightsOptions){
@@ -65,7 +55,7 @@ Status runtime_options_read(const Options *options, RuntimeOptions *out, Error *
     *out = (RuntimeOptions){
         .model = model,
         .weights = runtime_weights_options(options),
-        .activation = runtime_activation(v[OPT_ACTIVATIONS].text),
+        .activation = engine_activation_named(v[OPT_ACTIVATIONS].text),
         .kv = runtime_kv(v[OPT_KV].text),
         .device = device,
         .cpu = {.threads = (uint32_t)v[OPT_THREADS].number},

@@ -15,12 +15,19 @@
 typedef struct Engine Engine;
 struct Backend;
 
+// What the linears read (model/precision.h has the rule).
 typedef enum EngineActivation {
     ENGINE_ACTIVATION_AUTO, // int8 for int8 and int4 weights, bf16 for bf16, f32 for f32
     ENGINE_ACTIVATION_F32,
     ENGINE_ACTIVATION_BF16,
     ENGINE_ACTIVATION_INT8,
+    ENGINE_ACTIVATION_INT8X2, // 15 bits in two int8 products
+    ENGINE_ACTIVATION_MIXED,  // int8x2 for q, k, v and o, int8 elsewhere
+    ENGINE_ACTIVATION_COUNT
 } EngineActivation;
+
+// "auto", "f32", "bf16", "int8", "int8x2", "mixed"; ENGINE_ACTIVATION_COUNT for any other name.
+EngineActivation engine_activation_named(const char *name);
 
 typedef enum EngineKv {
     ENGINE_KV_BF16,

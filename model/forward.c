@@ -18,8 +18,8 @@
 
 #define RUN(op, ...) TRY(model->backend->ops->op(model->backend->context, &(__VA_ARGS__)))
 
-static Activation input_of(const Model *model, const Matrix *matrix) {
-    ActivationKind kind = precision_kind(model->activation, matrix->level);
+static Activation input_of(const Model *model, Projection projection, const Matrix *matrix) {
+    ActivationKind kind = precision_kind(model->activation, projection, matrix->level);
     return precision_view(&model->workspace.activation, kind, matrix->columns);
 }
 
@@ -75,7 +75,7 @@ static Status attention_half(const Model *model, const Step *step, uint32_t inde
     const LayerShape *shape = &config->layers[index];
     uint32_t row_count = step->rows.row_count;
     RUN(linear, (OpLinear){.row_count = row_count,
-                           .in = input_of(model, &layer->qkv),
+                           .in = input_of(model, PROJECTION_ATTENTION, &layer->qkv),
                            .weight = layer->qkv,
                            .out = w->wide,
                            .out_stride = layer->qkv.rows,
@@ -95,22 +95,23 @@ static Status attention_half(const Model *model, const Step *step, uint32_t inde
                                  .rows = step->rows,
                                  .window = config->window,
                                  .scratch = w->attention,
-                                 .out = input_of(model, &layer->o)});
+                                 .out = input_of(model, PROJECTION_ATTENTION, &layer->o)});
     RUN(linear, (OpLinear){.row_count = row_count,
-                           .in = input_of(model, &layer->o),
+                           .in = input_of(model, PROJECTION_ATTENTION, &layer->o),
                            .weight = layer->o,
                            .out = w->branch,
                            .out_stride = config->hidden,
                            .out_columns = config->hidden});
-    RUN(residual_norm, (OpResidualNorm){.row_count = row_count,
-                                        .columns = config->hidden,
-                                        .h = w->h,
-                                        .x = w->branch,
-                                        .post_norm = layer->post_attention_norm,
-                                        .scalar = 1.0f,
-                                        .next_norm = layer->pre_ffn_norm,
-                                        .eps = config->rms_eps,
-                                        .out = input_of(model, &layer->gate_up)});
+    RUN(residual_norm,
+        (OpResidualNorm){.row_count = row_count,
+                         .columns = config->hidden,
+                         .h = w->h,
+                         .x = w->branch,
+                         .post_norm = layer->post_attention_norm,
+                         .scalar = 1.0f,
+                         .next_norm = layer->pre_ffn_norm,
+                         .eps = config->rms_eps,
+                         .out = input_of(model, PROJECTION_FEED_FORWARD, &layer->gate_up)});
     return OK;
 }
 
@@ -122,7 +123,7 @@ static Status feed_forward_half(const Model *model, const Step *step, uint32_t i
     const LayerWeights *next = index + 1 < config->layer_count ? layer + 1 : NULL;
     uint32_t row_count = step->rows.row_count;
     RUN(linear, (OpLinear){.row_count = row_count,
-                           .in = input_of(model, &layer->gate_up),
+                           .in = input_of(model, PROJECTION_FEED_FORWARD, &layer->gate_up),
                            .weight = layer->gate_up,
                            .epilogue = LINEAR_GELU_MUL,
                            .out = w->wide,
@@ -131,23 +132,23 @@ static Status feed_forward_half(const Model *model, const Step *step, uint32_t i
     RUN(activate, (OpActivate){.row_count = row_count,
                                .in = w->wide,
                                .in_stride = config->intermediate,
-                               .out = input_of(model, &layer->down)});
+                               .out = input_of(model, PROJECTION_FEED_FORWARD, &layer->down)});
     RUN(linear, (OpLinear){.row_count = row_count,
-                           .in = input_of(model, &layer->down),
+                           .in = input_of(model, PROJECTION_FEED_FORWARD, &layer->down),
                            .weight = layer->down,
                            .out = w->branch,
                            .out_stride = config->hidden,
                            .out_columns = config->hidden});
-    RUN(residual_norm,
-        (OpResidualNorm){.row_count = row_count,
-                         .columns = config->hidden,
-                         .h = w->h,
-                         .x = w->branch,
-                         .post_norm = layer->post_ffn_norm,
-                         .scalar = layer->layer_scalar,
-                         .next_norm = next == NULL ? NULL : next->input_norm,
-                         .eps = config->rms_eps,
-                         .out = input_of(model, next == NULL ? &layer->qkv : &next->qkv)});
+    RUN(residual_norm, (OpResidualNorm){.row_count = row_count,
+                                        .columns = config->hidden,
+                                        .h = w->h,
+                                        .x = w->branch,
+                                        .post_norm = layer->post_ffn_norm,
+                                        .scalar = layer->layer_scalar,
+                                        .next_norm = next == NULL ? NULL : next->input_norm,
+                                        .eps = config->rms_eps,
+                                        .out = input_of(model, PROJECTION_ATTENTION,
+                                                        next == NULL ? &layer->qkv : &next->qkv)});
     return OK;
 }
 
@@ -161,7 +162,7 @@ Status forward_decoder(const Model *model, const Step *step) {
                        .columns = config->hidden,
                        .weight = layers[0].input_norm,
                        .eps = config->rms_eps,
-                       .out = input_of(model, &layers[0].qkv)});
+                       .out = input_of(model, PROJECTION_ATTENTION, &layers[0].qkv)});
     for (uint32_t l = 0; l < config->layer_count; l++) {
         TRY(attention_half(model, step, l));
         TRY(feed_forward_half(model, step, l));
@@ -179,9 +180,9 @@ Status forward_logits(const Model *model, const uint32_t *rows, uint32_t first, 
                        .columns = config->hidden,
                        .weight = weights->final_norm,
                        .eps = config->rms_eps,
-                       .out = input_of(model, &weights->embedding)});
+                       .out = input_of(model, PROJECTION_HEAD, &weights->embedding)});
     RUN(linear, (OpLinear){.row_count = count,
-                           .in = input_of(model, &weights->embedding),
+                           .in = input_of(model, PROJECTION_HEAD, &weights->embedding),
                            .weight = weights->embedding,
                            .out = w->logits,
                            .out_stride = config->vocab_count,

@@ -18,25 +18,43 @@
 
 #include <stddef.h>
 
-// What a linear reads. The kind is chosen per engine (docs/numerics.md): f32 for truth, bf16 for
-// W16A16 and W4A16, int8 (symmetric, one scale per row, absmax / 127, round to nearest even) for
-// W8A8 and W4A8.
+// What a linear reads. The kind is chosen per projection (docs/numerics.md): f32 for truth, bf16
+// for W16A16 and W4A16, int8 (symmetric, one scale per row, absmax / 127, round to nearest even)
+// for W8A8 and W4A8. int8x2 is the same with 16319 for 127, each value split into 128 high + low:
+// two int8 rows, which a linear multiplies as such; out = (128 high + low) of the two sums.
 typedef enum ActivationKind {
     ACTIVATION_F32,
     ACTIVATION_BF16,
     ACTIVATION_INT8,
+    ACTIVATION_INT8X2,
     ACTIVATION_KIND_COUNT
 } ActivationKind;
 
 enum { ACTIVATION_COLUMN_ALIGN = 128 }; // stride; columns beyond the matrix's are zero
 
+static inline bool activation_is_integer(ActivationKind kind) {
+    return kind == ACTIVATION_INT8 || kind == ACTIVATION_INT8X2;
+}
+
+// Bytes of one value, all its parts.
+static inline size_t activation_value_bytes(ActivationKind kind) {
+    static const size_t bytes[ACTIVATION_KIND_COUNT] = {4, 2, 1, 2};
+    return bytes[kind];
+}
+
+// Rows of `values` that make one row.
+static inline uint32_t activation_parts(ActivationKind kind) {
+    return kind == ACTIVATION_INT8X2 ? 2 : 1;
+}
+
 typedef struct Activation {
     ActivationKind kind;
-    uint32_t columns;    // valid ones
-    uint32_t stride;     // columns rounded up to ACTIVATION_COLUMN_ALIGN
-    void *values;        // [rows][stride] of f32, bf16 or int8
-    float *scales;       // [rows], int8 only: x = value * scale
-    int32_t *block_sums; // [rows][stride / 32], int8 only: sum of 32 values, for offset codes
+    uint32_t columns; // valid ones
+    uint32_t stride;  // columns rounded up to ACTIVATION_COLUMN_ALIGN
+    void *values;     // [rows][parts][stride] of f32, bf16 or int8
+    float *scales;    // [rows], int8 and int8x2 only: x = value * scale
+    int32_t
+        *block_sums; // [rows][parts][stride / 32], as scales: sum of 32 values, for offset codes
 } Activation;
 
 // KV cache of one layer: `pages` is an array of pages of `page_bytes`, whose inside is the

@@ -3,14 +3,29 @@
 
 #include "base/num.h"
 
-ActivationKind precision_kind(EngineActivation setting, WeightLevel level) {
+#include <string.h>
+
+static const char *const setting_names[ENGINE_ACTIVATION_COUNT] = {"auto", "f32",    "bf16",
+                                                                   "int8", "int8x2", "mixed"};
+
+EngineActivation engine_activation_named(const char *name) {
+    int setting = 0;
+    while (setting < ENGINE_ACTIVATION_COUNT && strcmp(name, setting_names[setting]) != 0) {
+        setting++;
+    }
+    return (EngineActivation)setting;
+}
+
+ActivationKind precision_kind(EngineActivation setting, Projection projection, WeightLevel level) {
     if (setting == ENGINE_ACTIVATION_F32 || level == LEVEL_F32) {
         return ACTIVATION_F32;
     }
     if (setting == ENGINE_ACTIVATION_BF16 || level == LEVEL_BF16) {
         return ACTIVATION_BF16;
     }
-    return ACTIVATION_INT8;
+    bool two = setting == ENGINE_ACTIVATION_INT8X2 ||
+               (setting == ENGINE_ACTIVATION_MIXED && projection == PROJECTION_ATTENTION);
+    return two ? ACTIVATION_INT8X2 : ACTIVATION_INT8;
 }
 
 KvKind precision_kv(EngineKv setting, LayerKind layer) {
@@ -29,11 +44,11 @@ KvKind precision_kv(EngineKv setting, LayerKind layer) {
 
 Status precision_check(EngineActivation setting, WeightLevel decoder_level, Error *error) {
     bool quantized = decoder_level == LEVEL_INT8 || decoder_level == LEVEL_INT4;
-    if (setting == ENGINE_ACTIVATION_INT8 && !quantized) {
+    if (setting >= ENGINE_ACTIVATION_INT8 && !quantized) {
         return error_set(error, E_ARGUMENT,
-                         "Activations of int8 need weights of int8 or int4, and these are %s. "
+                         "Activations %s need weights of int8 or int4, and these are %s. "
                          "Choose auto, or load the model with int8 or int4 weights.",
-                         weight_level_name(decoder_level));
+                         setting_names[setting], weight_level_name(decoder_level));
     }
     if (setting == ENGINE_ACTIVATION_BF16 && decoder_level == LEVEL_F32) {
         return error_set(error, E_ARGUMENT,
@@ -45,11 +60,6 @@ Status precision_check(EngineActivation setting, WeightLevel decoder_level, Erro
 
 uint32_t precision_stride(uint32_t columns) {
     return (uint32_t)num_round_up(columns, ACTIVATION_COLUMN_ALIGN);
-}
-
-size_t precision_value_bytes(ActivationKind kind) {
-    static const size_t bytes[ACTIVATION_KIND_COUNT] = {4, 2, 1};
-    return bytes[kind];
 }
 
 Activation precision_view(const ActivationArea *area, ActivationKind kind, uint32_t columns) {

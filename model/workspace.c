@@ -6,14 +6,23 @@
 
 enum { WORKSPACE_ALIGN = 64 };
 
-static size_t widest_activation(const Weights *weights, EngineActivation setting) {
-    size_t widest = precision_value_bytes(precision_kind(setting, weights->embedding.level));
+// What 32 values of a row take, block sums included.
+static size_t width(ActivationKind kind) {
+    return activation_value_bytes(kind) * 32 + activation_parts(kind) * sizeof(int32_t);
+}
+
+static ActivationKind widest_activation(const Weights *weights, EngineActivation setting) {
+    ActivationKind widest = precision_kind(setting, PROJECTION_HEAD, weights->embedding.level);
     for (uint32_t l = 0; l < weights->config.layer_count; l++) {
         const LayerWeights *layer = &weights->layers[l];
-        const Matrix *matrices[] = {&layer->qkv, &layer->o, &layer->gate_up, &layer->down};
-        for (size_t m = 0; m < sizeof matrices / sizeof matrices[0]; m++) {
-            ActivationKind kind = precision_kind(setting, matrices[m]->level);
-            widest = num_max(widest, precision_value_bytes(kind));
+        const ActivationKind kinds[] = {
+            precision_kind(setting, PROJECTION_ATTENTION, layer->qkv.level),
+            precision_kind(setting, PROJECTION_ATTENTION, layer->o.level),
+            precision_kind(setting, PROJECTION_FEED_FORWARD, layer->gate_up.level),
+            precision_kind(setting, PROJECTION_FEED_FORWARD, layer->down.level),
+        };
+        for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+            widest = width(kinds[k]) > width(widest) ? kinds[k] : widest;
         }
     }
     return widest;
@@ -34,10 +43,10 @@ WorkspaceShape workspace_shape(const Weights *weights, const EngineOptions *opti
         .sequences = options->sequences_max,
         .logits_rows =
             options->logits_rows_max == 0 ? options->sequences_max : options->logits_rows_max,
-        .activation_bytes = widest_activation(weights, options->activation),
-        .vision = config->has_vision
-                      ? precision_kind(options->activation, weights->vision.patch_dense.level)
-                      : ACTIVATION_F32,
+        .activation = widest_activation(weights, options->activation),
+        .vision = config->has_vision ? precision_kind(options->activation, PROJECTION_VISION,
+                                                      weights->vision.patch_dense.level)
+                                     : ACTIVATION_F32,
     };
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         shape.page_entries[kind] = page_entries_max(options, kind, config->position_max);
@@ -71,12 +80,12 @@ static float *carve_floats(Carver *carver, size_t rows, size_t columns) {
 }
 
 static ActivationArea carve_activation(Carver *carver, size_t rows, uint32_t columns,
-                                       size_t value_bytes) {
-    size_t stride = precision_stride(columns);
+                                       ActivationKind kind) {
+    size_t stride = precision_stride(columns), parts = activation_parts(kind);
     return (ActivationArea){
-        .values = carve(carver, rows * stride * value_bytes),
+        .values = carve(carver, rows * stride * activation_value_bytes(kind)),
         .scales = carve(carver, rows * sizeof(float)),
-        .block_sums = carve(carver, rows * (stride / 32) * sizeof(int32_t)),
+        .block_sums = carve(carver, rows * parts * (stride / 32) * sizeof(int32_t)),
     };
 }
 
@@ -89,15 +98,14 @@ Workspace workspace_lay_out(const WorkspaceShape *shape, const Gemma4Config *con
     w.step_bytes = step_bytes_max(shape);
     w.step = carve(&carver, w.step_bytes);
     w.h = carve_floats(&carver, rows, config->hidden);
-    w.activation = carve_activation(&carver, rows, widest, shape->activation_bytes);
+    w.activation = carve_activation(&carver, rows, widest, shape->activation);
 
     size_t phase = carver.used;
     if (config->has_vision) {
-        size_t vision_bytes = precision_value_bytes(shape->vision);
         w.pixels = carve(&carver, rows * config->patch_values);
-        w.patch_normed = carve_activation(&carver, rows, config->patch_values, vision_bytes);
+        w.patch_normed = carve_activation(&carver, rows, config->patch_values, shape->vision);
         w.patch_dense = carve_floats(&carver, rows, config->vision_hidden);
-        w.patch_finished = carve_activation(&carver, rows, config->vision_hidden, vision_bytes);
+        w.patch_finished = carve_activation(&carver, rows, config->vision_hidden, shape->vision);
         w.patch_projected = carve_floats(&carver, rows, config->hidden);
     }
 

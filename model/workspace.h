@@ -19,7 +19,7 @@ typedef struct WorkspaceShape {
     uint32_t sequences;
     uint32_t logits_rows;
     uint32_t page_entries[PAGE_KIND_COUNT]; // of all block tables of a step
-    size_t activation_bytes;                // of one value of the decoder's widest activation
+    ActivationKind activation;              // the decoder's widest
     ActivationKind vision;
     uint32_t qkv_columns; // of the widest layer
     uint32_t attention_columns;

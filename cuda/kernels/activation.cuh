@@ -26,11 +26,12 @@ DEVICE float block_max(float value, float *shared) {
     return highest;
 }
 
-// Writes row `row` of `out`: value(i) is column i < out.columns and is asked for twice for int8.
-// All threads of the block call it together.
+// Writes row `row` of `out`: value(i) is column i < out.columns and is asked for twice for
+// integers. All threads of the block call it together.
 template <typename Value>
 DEVICE void activation_store(const Activation &out, uint32_t row, float *shared, Value value) {
-    size_t first = (size_t)row * out.stride;
+    uint32_t parts = out.kind == ACTIVATION_INT8X2 ? 2 : 1;
+    size_t first = (size_t)row * parts * out.stride;
     unsigned step = thread_count();
     if (out.kind == ACTIVATION_F32) {
         for (uint32_t i = thread_index(); i < out.stride; i += step) {
@@ -52,13 +53,20 @@ DEVICE void activation_store(const Activation &out, uint32_t row, float *shared,
     }
     absmax = block_max(absmax, shared);
     bool zero = absmax < ACTIVATION_ABSMAX_MIN;
-    float factor = zero ? 0.0f : divide(127.0f, absmax);
+    float steps = parts == 2 ? 16319.0f : 127.0f;
+    float factor = zero ? 0.0f : divide(steps, absmax);
     if (thread_index() == 0) {
-        global_store(out.scales + row, zero ? 0.0f : divide(absmax, 127.0f));
+        global_store(out.scales + row, zero ? 0.0f : divide(absmax, steps));
     }
+    int8_t *values = (int8_t *)out.values + first;
     for (uint32_t i = thread_index(); i < out.stride; i += step) {
         int whole = i < out.columns ? round_to_int(value(i) * factor) : 0;
-        global_store((int8_t *)out.values + first + i, (int8_t)whole);
+        if (parts == 2) {
+            int high = (whole + 64) >> 7;
+            global_store(values + i, (int8_t)high);
+            whole -= 128 * high;
+        }
+        global_store(values + (parts - 1) * out.stride + i, (int8_t)whole);
     }
 }
 

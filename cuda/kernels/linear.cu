@@ -7,8 +7,9 @@ LinearArgs linear_args(const OpLinear *op) {
     args.weight = weight_view(&op->weight);
     args.x = op->in.values;
     args.row_scales = op->in.scales;
-    args.kind = op->in.kind;
-    args.rows = op->row_count;
+    args.pairs = op->in.kind == ACTIVATION_INT8X2;
+    args.kind = args.pairs ? ACTIVATION_INT8 : op->in.kind;
+    args.rows = op->row_count * activation_parts(op->in.kind);
     args.stride = op->in.stride;
     args.out = op->out;
     args.out_stride = op->out_stride;

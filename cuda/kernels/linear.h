@@ -9,6 +9,10 @@
 // are cut every LINEAR_BF16_GROUP columns. Kernels differ in who computes a group's sum and when,
 // never in the chain, so every variant gives the same bits for a row and the choice among them is
 // free. Integers give the bits of the cpu's fused twins.
+//
+// An int8x2 row is two int8 rows, neighbours in memory and so columns 2t and 2t + 1 of an mma: both
+// multiply the same expanded weights, end in one lane, and become 128 high + low in the finish.
+// Kernels, their choice and this header's rows and tokens know int8 rows only.
 #ifndef CUDA_KERNELS_LINEAR_H
 #define CUDA_KERNELS_LINEAR_H
 
@@ -20,11 +24,12 @@ enum { LINEAR_BF16_GROUP = 64 };
 // What every kernel of linear is launched with.
 typedef struct LinearArgs {
     WeightView weight;
-    const void *x;           // [rows][stride] of the activation kind
-    const float *row_scales; // [rows] or NULL
+    const void *x;           // [rows][stride] of `kind`, which is never int8x2
+    const float *row_scales; // of every row, or pair of rows
     ActivationKind kind;
+    bool pairs; // rows 2r and 2r + 1 are the high and low parts of int8x2 row r
     uint32_t rows, stride;
-    float *out; // [rows][out_stride]
+    float *out; // [rows, or half as many][out_stride]
     uint32_t out_stride, out_columns;
     const float *bias; // [out_columns] or NULL
     bool gelu;         // LINEAR_GELU_MUL

@@ -31,8 +31,18 @@ DEVICE float linear_gelu(float x) {
     return divide(x, 1.0f + linear_exp(inner * -1.5957691216057308f));
 }
 
+// The row of `out` that a row of x belongs to.
+DEVICE uint32_t linear_token(const LinearArgs &args, uint32_t row) {
+    return args.pairs ? row / 2 : row;
+}
+
 DEVICE float linear_row_scale(const LinearArgs &args, uint32_t token) {
     return args.kind == ACTIVATION_INT8 ? global_load(args.row_scales + token) : 1.0f;
+}
+
+// The sum of an int8x2 row from those of its parts; 128 high is exact, so it is rounded once.
+DEVICE float linear_join(float high, float low) {
+    return high * 128.0f + low;
 }
 
 // The sum of output row `row` of the weights for `token`.

@@ -73,11 +73,19 @@ KERNEL void KERNEL_BOUNDS(PLAIN_THREADS, 2) linear_plain_any(LinearArgs args) {
     }
     uint32_t lane = thread_lane();
     uint32_t row = panel * 16 + lane / 16 * 32 + lane % 16;
+    if (args.pairs) {
+        for (int i = 0; i < 4; i += 2) {
+            for (int h = 0; h < 2; h++) {
+                sums[i][h] = linear_join(sums[i][h], sums[i + 1][h]);
+            }
+        }
+    }
     for (int i = 0; i < 4; i++) {
         uint32_t mine = token + thread_warp() * 4 + (uint32_t)i;
-        if (mine < args.rows) {
-            float scale = linear_row_scale(args, mine);
-            linear_finish_pair(args, mine, scale, row, sums[i][0], sums[i][1]);
+        if (mine < args.rows && !(args.pairs && i % 2 == 1)) {
+            uint32_t to = linear_token(args, mine);
+            float scale = linear_row_scale(args, to);
+            linear_finish_pair(args, to, scale, row, sums[i][0], sums[i][1]);
         }
     }
 }

@@ -142,22 +142,42 @@ DEVICE void split_links(const float *sums, const uint16_t *scales, uint32_t slot
     }
 }
 
+// The parts of an int8x2 row are chains of neighbouring warps: the even one takes both.
+template <class Split> DEVICE void split_join(float *shared, float chain[Split::T]) {
+    float *mine = shared + thread_warp() * Split::TOKEN_PITCH + thread_lane();
+    block_sync(); // the last sums have been read
+    for (int n = 0; n < Split::T; n++) {
+        shared_store(mine + n * 8 * Split::TOKEN_PITCH, chain[n]);
+    }
+    block_sync();
+    if (thread_warp() % 2 == 0) {
+        for (int n = 0; n < Split::T; n++) {
+            float low = shared_load(mine + (n * 8 + 1) * Split::TOKEN_PITCH);
+            chain[n] = linear_join(chain[n], low);
+        }
+    }
+}
+
 template <class Split>
-DEVICE void split_finish(const LinearArgs &args, uint32_t panel, uint32_t token,
-                         const float chain[Split::T]) {
+DEVICE void split_finish(const LinearArgs &args, uint32_t panel, uint32_t token, float *shared,
+                         float chain[Split::T]) {
     uint32_t lane = thread_lane();
+    if (args.pairs) {
+        split_join<Split>(shared, chain);
+    }
     for (int n = 0; n < Split::T; n++) {
         uint32_t mine = token + thread_warp() + (uint32_t)n * 8;
         float sum = chain[n] * Split::Form::FINISH;
         float other = warp_shuffle_xor(sum, 16);
-        if (mine >= args.rows) {
+        if (mine >= args.rows || (args.pairs && mine % 2 == 1)) {
             continue; // the whole warp
         }
-        float scale = linear_row_scale(args, mine);
+        uint32_t to = linear_token(args, mine);
+        float scale = linear_row_scale(args, to);
         if (!args.gelu) {
-            linear_finish(args, mine, scale, panel * 16 + lane, sum);
+            linear_finish(args, to, scale, panel * 16 + lane, sum);
         } else if (lane < 16) {
-            linear_finish_gelu(args, mine, scale, panel * 16 + lane, sum, other);
+            linear_finish_gelu(args, to, scale, panel * 16 + lane, sum, other);
         }
     }
 }
@@ -197,7 +217,7 @@ template <class Split> DEVICE void linear_split(const LinearArgs &args) {
         now = ahead;
     }
     cp_async_wait<0>();
-    split_finish<Split>(args, panel, token, chain);
+    split_finish<Split>(args, panel, token, sums, chain);
 }
 
 #endif

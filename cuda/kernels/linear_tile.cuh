@@ -172,9 +172,24 @@ DEVICE void tile_multiply(const unsigned char *stage, float chain[2][Tile::T][4]
     }
 }
 
+// The parts of an int8x2 row are neighbours in a lane: the first of a pair takes both.
+template <class Tile> DEVICE void tile_join(float chain[2][Tile::T][4]) {
+    UNROLL
+    for (int n = 0; n < Tile::T; n++) {
+        UNROLL
+        for (int i = 0; i < 8; i += 2) {
+            float *pair = chain[i / 4][n] + i % 4;
+            pair[0] = linear_join(pair[0], pair[1]);
+        }
+    }
+}
+
 template <class Tile>
 DEVICE void tile_finish(const LinearArgs &args, uint32_t panel, uint32_t token,
-                        const float chain[2][Tile::T][4]) {
+                        float chain[2][Tile::T][4]) {
+    if (args.pairs) {
+        tile_join<Tile>(chain);
+    }
     uint32_t lane = thread_lane(), g = lane / 4, t = lane % 4;
     uint32_t row = (panel + thread_warp() % Tile::CW * 2) * 16 + g;
     token += thread_warp() / Tile::CW * 8 * Tile::T + 2 * t;
@@ -184,12 +199,16 @@ DEVICE void tile_finish(const LinearArgs &args, uint32_t panel, uint32_t token,
         for (uint32_t j = 0; j < 2; j++) {
             uint32_t mine = token + (uint32_t)n * 8 + j;
             if (mine < args.rows) {
-                float scale = linear_row_scale(args, mine);
+                uint32_t to = linear_token(args, mine);
+                float scale = linear_row_scale(args, to);
                 for (uint32_t h = 0; h < 2; h++) {
-                    linear_finish_pair(args, mine, scale, row + 8 * h,
+                    linear_finish_pair(args, to, scale, row + 8 * h,
                                        chain[0][n][2 * h + j] * Tile::Form::FINISH,
                                        chain[1][n][2 * h + j] * Tile::Form::FINISH);
                 }
+            }
+            if (args.pairs) {
+                break; // the other is the low part
             }
         }
     }

@@ -24,7 +24,7 @@ _tessera() {
     --logprobs) return ;;
     --weights | -w) mapfile -t COMPREPLY < <(compgen -W 'f32 bf16 int8 int4' -- "$current"); return ;;
     --group | -g) mapfile -t COMPREPLY < <(compgen -W '32 64 128' -- "$current"); return ;;
-    --activations) mapfile -t COMPREPLY < <(compgen -W 'auto f32 bf16 int8' -- "$current"); return ;;
+    --activations) mapfile -t COMPREPLY < <(compgen -W 'auto f32 bf16 int8 int8x2 mixed' -- "$current"); return ;;
     --kv) mapfile -t COMPREPLY < <(compgen -W 'bf16 f32 int8 int8-all' -- "$current"); return ;;
     --batch | -b) return ;;
     --context | -c) return ;;

@@ -51,7 +51,7 @@ static double input_size(const Activation *in, uint32_t m, uint32_t k) {
     if (in->kind == ACTIVATION_BF16) {
         return fabs((double)bf16_to_f32(activation_bf16(in, m)[k]));
     }
-    return fabs((double)activation_int8(in, m)[k] * (double)in->scales[m]);
+    return fabs((double)activation_integer(in, m, k) * (double)in->scales[m]);
 }
 
 static double dot_tolerance(const LinearCase *c, uint32_t m, uint32_t row) {
@@ -94,10 +94,10 @@ Matrix matrix_on_device(const Matrix *host, std::vector<void *> *memory) {
 }
 
 Activation activation_on_device(const Activation *host, uint32_t m, std::vector<void *> *memory) {
-    static const size_t bytes[] = {4, 2, 1};
     Activation out = *host;
-    out.values = to_device(host->values, (size_t)m * host->stride * bytes[host->kind], memory);
-    if (host->kind == ACTIVATION_INT8) {
+    size_t row_bytes = host->stride * activation_value_bytes(host->kind);
+    out.values = to_device(host->values, m * row_bytes, memory);
+    if (activation_is_integer(host->kind)) {
         out.scales = (float *)to_device(host->scales, m * sizeof(float), memory);
         out.block_sums = NULL;
     }

@@ -83,12 +83,11 @@ static std::vector<unsigned char> run_kind(const Prepared *p, const PagedRows &r
                                            ActivationKind kind, int multiprocessors,
                                            std::vector<float> *scales,
                                            std::vector<float> *scratch) {
-    static const size_t value_bytes[] = {4, 2, 1};
     context.multiprocessors = multiprocessors;
     uint32_t stride = (p->columns + ACTIVATION_COLUMN_ALIGN - 1) / ACTIVATION_COLUMN_ALIGN *
                       ACTIVATION_COLUMN_ALIGN;
     std::vector<void *> memory;
-    std::vector<unsigned char> out((size_t)rows.row_count * stride * value_bytes[kind]);
+    std::vector<unsigned char> out((size_t)rows.row_count * stride * activation_value_bytes(kind));
     scratch->resize((size_t)rows.row_count * p->columns);
     scales->assign(rows.row_count, 0.0f);
     OpAttention op = {};
@@ -217,7 +216,7 @@ Test(attention, rows_leave_as_activations_of_every_kind) {
             OpActivate activate = {rows, scratch.data(), p.columns, wanted};
             cr_assert_eq(activate_ref(NULL, &activate), OK);
             cr_assert_arr_eq(got.data(), wanted.values, got.size());
-            cr_assert(kind != ACTIVATION_INT8 ||
+            cr_assert(!activation_is_integer((ActivationKind)kind) ||
                       memcmp(scales.data(), wanted.scales, rows * sizeof(float)) == 0);
             activation_free(&wanted);
         }

@@ -6,7 +6,6 @@
 #include <math.h>
 
 static CudaContext context;
-static const size_t value_bytes[] = {4, 2, 1};
 
 static void open_context(uint64_t seed, bool profile) {
     SimtOptions options = {};
@@ -54,7 +53,8 @@ static void check(LinearShape shape) {
 
 Test(linear, every_level_and_activation_agrees_with_the_reference) {
     open_context(1, false);
-    const ActivationKind kinds[] = {ACTIVATION_F32, ACTIVATION_BF16, ACTIVATION_INT8};
+    const ActivationKind kinds[] = {ACTIVATION_F32, ACTIVATION_BF16, ACTIVATION_INT8,
+                                    ACTIVATION_INT8X2};
     for (ActivationKind kind : kinds) {
         check({LEVEL_F32, kind, 0, 70, 96, 5, LINEAR_PLAIN, true});
         check({LEVEL_BF16, kind, 0, 70, 96, 5, LINEAR_PLAIN, true});
@@ -77,11 +77,11 @@ static void launch(const LinearVariant *variant, const LinearOnDevice *d) {
     cr_assert_str_empty(simt_fault(), "%s", simt_fault());
 }
 
-// The chain of linear.h for int8 activations and integer weights: exact sums of groups, one fmaf
-// per group, ascending.
-static float integer_chain(const LinearCase *c, uint32_t token, uint32_t row) {
+// The chain of linear.h for a row of int8 and integer weights: exact sums of groups, one fmaf per
+// group, ascending.
+static float int8_chain(const LinearCase *c, uint32_t int8_row, uint32_t row) {
     const Matrix *w = &c->weight;
-    const int8_t *x = activation_int8(&c->in, token);
+    const int8_t *x = activation_int8(&c->in, int8_row);
     size_t groups = w->padded_columns / w->group;
     float chain = 0.0f;
     for (uint32_t g = 0; g < groups; g++) {
@@ -96,11 +96,19 @@ static float integer_chain(const LinearCase *c, uint32_t token, uint32_t row) {
     return chain;
 }
 
+// int8x2: the chains of both parts, joined before anything else.
+static float integer_chain(const LinearCase *c, uint32_t token, uint32_t row) {
+    if (c->shape.kind == ACTIVATION_INT8) {
+        return int8_chain(c, token, row);
+    }
+    return 128.0f * int8_chain(c, 2 * token, row) + int8_chain(c, 2 * token + 1, row);
+}
+
 // A matrix two tiles wide but for a ragged end, a few stages deep, tokens beyond one tile.
-static LinearShape shape_of(const LinearVariant *v, uint32_t m) {
+static LinearShape shape_of(const LinearVariant *v, ActivationKind kind, uint32_t m) {
     uint32_t group = v->group != 0 ? v->group : 32;
     uint32_t columns = v->split ? 2 * 512 + 96 : 5 * 128 + 96;
-    return {v->level, v->kind, group, v->outputs + 21, columns, m, LINEAR_PLAIN, true};
+    return {v->level, kind, group, v->outputs + 21, columns, m, LINEAR_PLAIN, true};
 }
 
 static void assert_integer_bits(const LinearCase *c, const std::vector<float> &got,
@@ -121,21 +129,23 @@ static void assert_integer_bits(const LinearCase *c, const std::vector<float> &g
 static void check_variants(ActivationKind kind, WeightLevel level, uint32_t group) {
     for (uint32_t i = 0; i < linear_variant_count; i++) {
         const LinearVariant *v = &linear_variants[i];
-        if (v->kind != kind || v->level != level || v->group != group) {
+        uint32_t parts = activation_parts(kind);
+        if (v->kind != (parts == 2 ? ACTIVATION_INT8 : kind) || v->level != level ||
+            v->group != group) {
             continue;
         }
-        LinearCase c = linear_case_open(shape_of(v, v->tokens + 1));
+        LinearCase c = linear_case_open(shape_of(v, kind, v->tokens / parts + 1));
         LinearOnDevice d = linear_on_device(&c);
         launch(v, &d);
         std::vector<float> got = linear_result(&d);
-        if (kind == ACTIVATION_INT8) {
+        if (activation_is_integer(kind)) {
             assert_integer_bits(&c, got, v->name);
         } else {
             assert_as_reference(&c, got);
         }
         for (uint32_t j = 0; j < linear_variant_count; j++) {
             const LinearVariant *other = &linear_variants[j];
-            if (other != v && other->kind == kind && other->level == level &&
+            if (other != v && other->kind == v->kind && other->level == level &&
                 other->group == group && other->tokens < v->tokens && other->split) {
                 linear_clear(&d);
                 launch(other, &d);
@@ -163,6 +173,12 @@ Test(linear, every_w8a8_kernel_gives_the_bits_of_the_chain) {
     check_level(ACTIVATION_INT8, LEVEL_INT8);
 }
 
+// Pairs of int8 rows through the same kernels.
+Test(linear, every_int8_kernel_gives_the_bits_of_both_chains_of_int8x2) {
+    check_level(ACTIVATION_INT8X2, LEVEL_INT4);
+    check_level(ACTIVATION_INT8X2, LEVEL_INT8);
+}
+
 Test(linear, every_w4a16_kernel_agrees_with_the_reference) {
     check_level(ACTIVATION_BF16, LEVEL_INT4);
 }
@@ -182,11 +198,11 @@ Test(linear, every_bf16_kernel_agrees_with_the_reference) {
 Test(linear, columns_of_the_model_give_the_bits_of_the_chain) {
     open_context(6, false);
     const LinearShape shapes[] = {
-        {LEVEL_INT4, ACTIVATION_INT8, 32, 40, 15360, 1, LINEAR_PLAIN, false},  // down
-        {LEVEL_INT4, ACTIVATION_INT8, 128, 40, 8192, 9, LINEAR_PLAIN, false},  // o, full layers
-        {LEVEL_INT4, ACTIVATION_INT8, 32, 32, 4096, 64, LINEAR_PLAIN, false},  // o, sliding layers
-        {LEVEL_INT4, ACTIVATION_INT8, 32, 48, 3840, 100, LINEAR_PLAIN, false}, // q, k, v
-        {LEVEL_INT8, ACTIVATION_INT8, 32, 40, 3840, 4, LINEAR_PLAIN, false},   // lm_head
+        {LEVEL_INT4, ACTIVATION_INT8, 32, 40, 15360, 1, LINEAR_PLAIN, false},   // down
+        {LEVEL_INT4, ACTIVATION_INT8, 128, 40, 8192, 9, LINEAR_PLAIN, false},   // o, full layers
+        {LEVEL_INT4, ACTIVATION_INT8X2, 32, 32, 4096, 32, LINEAR_PLAIN, false}, // o, sliding
+        {LEVEL_INT4, ACTIVATION_INT8X2, 32, 48, 3840, 50, LINEAR_PLAIN, false}, // q, k, v
+        {LEVEL_INT8, ACTIVATION_INT8, 32, 40, 3840, 4, LINEAR_PLAIN, false},    // lm_head
     };
     for (const LinearShape &shape : shapes) {
         LinearCase c = linear_case_open(shape);
@@ -213,7 +229,7 @@ Test(linear, a_row_is_the_same_alone_and_in_any_crowd) {
     open_context(4, false);
     const LinearShape shapes[] = {
         {LEVEL_INT4, ACTIVATION_INT8, 32, 40, 608, 70, LINEAR_PLAIN, true},
-        {LEVEL_INT8, ACTIVATION_INT8, 64, 40, 608, 70, LINEAR_PLAIN, true},
+        {LEVEL_INT8, ACTIVATION_INT8X2, 64, 40, 608, 70, LINEAR_PLAIN, true},
         {LEVEL_INT4, ACTIVATION_BF16, 32, 40, 608, 70, LINEAR_GELU_MUL, false},
         {LEVEL_BF16, ACTIVATION_BF16, 0, 40, 608, 70, LINEAR_PLAIN, true},
     };
@@ -248,6 +264,9 @@ Test(linear, integers_give_the_bits_of_the_cpu_backend) {
             {LEVEL_INT4, ACTIVATION_INT8, group, 70, 480, 19, LINEAR_PLAIN, true},
             {LEVEL_INT4, ACTIVATION_INT8, group, 70, 480, 5, LINEAR_GELU_MUL, false},
             {LEVEL_INT4, ACTIVATION_INT8, group, 70, 480, 66, LINEAR_GELU_MUL, false},
+            {LEVEL_INT4, ACTIVATION_INT8X2, group, 70, 480, 2, LINEAR_GELU_MUL, false},
+            {LEVEL_INT4, ACTIVATION_INT8X2, group, 70, 480, 21, LINEAR_GELU_MUL, false},
+            {LEVEL_INT8, ACTIVATION_INT8X2, group, 70, 480, 9, LINEAR_PLAIN, true},
             {LEVEL_INT8, ACTIVATION_INT8, group, 70, 480, 19, LINEAR_PLAIN, true},
             {LEVEL_INT8, ACTIVATION_INT8, group, 70, 480, 33, LINEAR_GELU_MUL, false},
         };
@@ -286,7 +305,7 @@ Test(linear, the_order_of_threads_changes_nothing) {
         std::vector<float> first;
         for (uint64_t seed = 0; seed < 3; seed++) {
             open_context(seed, false);
-            LinearCase c = linear_case_open(shape_of(v, 9));
+            LinearCase c = linear_case_open(shape_of(v, v->kind, 9));
             LinearOnDevice d = linear_on_device(&c);
             launch(v, &d);
             std::vector<float> got = linear_result(&d);
@@ -304,7 +323,7 @@ Test(linear, the_order_of_threads_changes_nothing) {
 // No bank conflict anywhere, and from global memory no more than 1.05 times what the tiles need:
 // weights once per block of tokens, activations once per block of outputs.
 static void check_counts(const LinearVariant *v) {
-    LinearShape shape = shape_of(v, v->tokens);
+    LinearShape shape = shape_of(v, v->kind, v->tokens);
     shape.rows = 2 * v->outputs;
     shape.columns = 1024;
     shape.bias = false;
@@ -313,7 +332,7 @@ static void check_counts(const LinearVariant *v) {
     launch(v, &d);
     const SimtReport *report = simt_report();
     size_t weights = cuda_weight_bytes(&c.weight);
-    size_t inputs = (size_t)v->tokens * 1024 * value_bytes[v->kind];
+    size_t inputs = (size_t)v->tokens * 1024 * activation_value_bytes(v->kind);
     double bytes = (double)report->load_sectors * 32, least = (double)(weights + 2 * inputs);
     cr_assert_eq(report->bank_conflicts, 0, "%s: %llu conflicts", v->name,
                  (unsigned long long)report->bank_conflicts);
@@ -356,11 +375,11 @@ static void check_activate(ActivationKind kind, uint32_t m, uint32_t columns) {
     op.in = (const float *)in;
     op.out = activation_on_device(&host, m, &memory);
     cr_assert_eq(cuda_activate(&context, &op), OK, "%s", simt_fault());
-    size_t bytes = (size_t)m * wanted.stride * value_bytes[kind];
+    size_t bytes = (size_t)m * wanted.stride * activation_value_bytes(kind);
     cudaMemcpyAsync(host.values, op.out.values, bytes, cudaMemcpyDeviceToHost, NULL);
     cr_assert_arr_eq((char *)host.values, (char *)wanted.values, bytes, "kind %d, %u columns", kind,
                      columns);
-    if (kind == ACTIVATION_INT8) {
+    if (activation_is_integer(kind)) {
         cudaMemcpyAsync(host.scales, op.out.scales, m * sizeof(float), cudaMemcpyDeviceToHost,
                         NULL);
         cr_assert_arr_eq(host.scales, wanted.scales, m * sizeof(float));
@@ -375,7 +394,8 @@ static void check_activate(ActivationKind kind, uint32_t m, uint32_t columns) {
 
 Test(activate, writes_the_reference_bits) {
     open_context(2, false);
-    const ActivationKind kinds[] = {ACTIVATION_F32, ACTIVATION_BF16, ACTIVATION_INT8};
+    const ActivationKind kinds[] = {ACTIVATION_F32, ACTIVATION_BF16, ACTIVATION_INT8,
+                                    ACTIVATION_INT8X2};
     for (ActivationKind kind : kinds) {
         check_activate(kind, 3, 1);
         check_activate(kind, 3, 127);

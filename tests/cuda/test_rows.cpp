@@ -34,8 +34,7 @@ static void close_emulator(CudaContext *context, std::vector<void *> *memory) {
 }
 
 static size_t values_bytes(const Activation *a, uint32_t rows) {
-    size_t each = a->kind == ACTIVATION_F32 ? 4 : a->kind == ACTIVATION_BF16 ? 2 : 1;
-    return (size_t)rows * a->stride * each;
+    return (size_t)rows * a->stride * activation_value_bytes(a->kind);
 }
 
 // The activation on the device holds the bits of the one on the host.
@@ -44,7 +43,7 @@ static void assert_same_activation(const Activation *device, const Activation *h
     std::vector<unsigned char> got(values_bytes(host, rows));
     device_read(got.data(), device->values, got.size());
     cr_assert_eq(memcmp(got.data(), host->values, got.size()), 0, "%s: values", what);
-    if (host->kind == ACTIVATION_INT8) {
+    if (activation_is_integer(host->kind)) {
         std::vector<float> scales(rows);
         device_read(scales.data(), device->scales, rows * sizeof(float));
         cr_assert_eq(memcmp(scales.data(), host->scales, rows * sizeof(float)), 0, "%s: scales",
@@ -62,7 +61,8 @@ static void assert_near(const float *got, const float *wanted, size_t count, dou
 }
 
 static const uint32_t column_counts[] = {1, 31, 32, 33, 64, 97, 128, 256, 3840};
-static const ActivationKind kinds[] = {ACTIVATION_F32, ACTIVATION_BF16, ACTIVATION_INT8};
+static const ActivationKind kinds[] = {ACTIVATION_F32, ACTIVATION_BF16, ACTIVATION_INT8,
+                                       ACTIVATION_INT8X2};
 
 static void check_norm(CudaContext *cuda, const Backend *twin, const Backend *reference,
                        ActivationKind kind, uint32_t columns, bool gather) {

@@ -157,7 +157,8 @@ Activation activation_open(ActivationKind kind, uint32_t rows, uint32_t columns)
     out.stride = (uint32_t)num_round_up(columns, ACTIVATION_COLUMN_ALIGN);
     out.values = calloc((size_t)rows * out.stride + 1, sizeof(float));
     out.scales = calloc(rows + 1, sizeof(float));
-    out.block_sums = calloc((size_t)rows * (out.stride / 32) + 1, sizeof(int32_t));
+    out.block_sums =
+        calloc((size_t)rows * activation_parts(kind) * (out.stride / 32) + 1, sizeof(int32_t));
     return out;
 }
 

@@ -186,9 +186,11 @@ static std::vector<StepSample> caption(const Demo *demo, const RunOptions *optio
     return samples;
 }
 
-static void check_captions(WeightLevel level, EngineKv kv, uint32_t count, double logprob_bound) {
+static void check_captions(WeightLevel level, EngineActivation activation, EngineKv kv,
+                           uint32_t count, double logprob_bound) {
     Demo demo = open_demo(level);
     RunOptions options = {};
+    options.activation = activation;
     options.kv = kv;
     options.page_seed = 9;
     std::vector<StepSample> on_cpu = caption(&demo, &options, count);
@@ -210,12 +212,12 @@ static void check_captions(WeightLevel level, EngineKv kv, uint32_t count, doubl
 // int8 sums are exact and scales are applied in the cpu's order; what differs is attention's f32
 // order and, through it, single int8 roundings of the next layer.
 Test(engine, captions_of_int4_are_the_cpus) {
-    check_captions(LEVEL_INT4, ENGINE_KV_BF16, 5, 0.02);
+    check_captions(LEVEL_INT4, ENGINE_ACTIVATION_MIXED, ENGINE_KV_BF16, 5, 0.02);
 }
 
 // Roundings to bf16 of activations flip where sums differ in their last bits.
 Test(engine, captions_of_bf16_are_the_cpus) {
-    check_captions(LEVEL_BF16, ENGINE_KV_INT8, 3, 0.02);
+    check_captions(LEVEL_BF16, ENGINE_ACTIVATION_AUTO, ENGINE_KV_INT8, 3, 0.02);
 }
 
 // ---- Recorded steps -----------------------------------------------------------------------------

@@ -10,7 +10,7 @@
 
 static const RooflinePlan w4a8 = {.level = LEVEL_INT4,
                                   .group = 32,
-                                  .activation = ACTIVATION_INT8,
+                                  .activation = ENGINE_ACTIVATION_INT8,
                                   .kv = {KV_INT8, KV_INT8},
                                   .prompt = 330,
                                   .output = 80,
@@ -75,6 +75,22 @@ Test(roofline, agrees_with_the_captioning_bound) {
         cr_assert_eq(r.batch, bounds[i].batch, "%s: %u", bounds[i].card, r.batch);
         near(r.captions_per_second, bounds[i].captions_per_second, 0.07, bounds[i].card);
     }
+}
+
+// kernels.md 2.6: of bf16's prefill products int8 costs 0.25, and 0.78 / 4 + 0.22 / 2 = 0.305 where
+// attention's projections are multiplied twice. Attention itself, in bf16, is in every sum here.
+Test(roofline, int8x2_costs_two_products_where_it_is_asked_for) {
+    Gemma4Config config = twelve_billion();
+    const Card *card = roofline_card("rtx3090");
+    double attention_ms = 330 * roofline_attention_ops(&config, 165) / card->bf16_tflops * 1e-9;
+    RooflinePlan plan = w4a8;
+    double int8_ms = roofline_of(&config, card, &plan, 0).prefill_ms - attention_ms;
+    plan.activation = ENGINE_ACTIVATION_MIXED;
+    near(roofline_of(&config, card, &plan, 0).prefill_ms - attention_ms, int8_ms * 0.305 / 0.25,
+         0.01, "mixed");
+    plan.activation = ENGINE_ACTIVATION_INT8X2;
+    near(roofline_of(&config, card, &plan, 0).prefill_ms - attention_ms, int8_ms * 2, 1e-6,
+         "int8x2");
 }
 
 Test(roofline, says_when_weights_do_not_fit) {

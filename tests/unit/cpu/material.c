@@ -92,10 +92,12 @@ Activation activation_alloc(ActivationKind kind, uint32_t rows, uint32_t columns
     out.stride = (uint32_t)num_round_up(columns, ACTIVATION_COLUMN_ALIGN);
     out.values = lines_alloc((size_t)rows * out.stride * 4);
     out.scales = lines_alloc(rows * sizeof *out.scales);
-    out.block_sums = lines_alloc((size_t)rows * out.stride / 32 * sizeof *out.block_sums);
+    size_t sums_bytes =
+        (size_t)rows * activation_parts(kind) * (out.stride / 32) * sizeof *out.block_sums;
+    out.block_sums = lines_alloc(sums_bytes);
     // Whoever fills it writes everything, padding included.
     memset(out.values, 0xAA, (size_t)rows * out.stride * 4);
-    memset(out.block_sums, 0xAA, (size_t)rows * out.stride / 32 * sizeof *out.block_sums);
+    memset(out.block_sums, 0xAA, sums_bytes);
     return out;
 }
 

@@ -54,35 +54,60 @@ Test(activate, rows_of_zeros_and_of_dust_have_scale_zero) {
     }
 }
 
-Test(activate, an_int8_value_is_within_half_a_step_of_its_row) {
-    Activation out = activation_alloc(ACTIVATION_INT8, 20, 300);
+// absmax 16319, so the factor is 1: high is the nearest multiple of 128, ties go up, low the rest.
+Test(activate, int8x2_rows_are_two_of_int8) {
+    float x[] = {16319.0f, -16319.0f, 63.0f, 64.0f, -64.0f, -65.0f, 130.5f, 0.4f};
+    int8_t high[] = {127, -127, 0, 1, 0, -1, 1, 0}, low[] = {63, -63, 63, -64, -64, 63, 2, 0};
+    Activation out = activation_alloc(ACTIVATION_INT8X2, 1, 8);
+    OpActivate op = {.row_count = 1, .in = x, .in_stride = 8, .out = out};
+    cr_assert_eq(activate_ref(NULL, &op), OK);
+    cr_assert_arr_eq(activation_int8(&out, 0), high, 8);
+    cr_assert_arr_eq(activation_int8(&out, 1), low, 8);
+    for (uint32_t k = 8; k < out.stride; k++) {
+        cr_assert_eq(activation_int8(&out, 0)[k], 0);
+        cr_assert_eq(activation_int8(&out, 1)[k], 0);
+    }
+    cr_assert_eq(out.scales[0], 1.0f);
+    cr_assert_eq(activation_block_sums(&out, 0)[0], 1);
+    cr_assert_eq(activation_block_sums(&out, 1)[0], 63 - 63 + 63 - 64 - 64 + 63 + 2);
+    activation_free(&out);
+}
+
+static void check_half_a_step(ActivationKind kind) {
+    Activation out = activation_alloc(kind, 20, 300);
     float *x = floats_random(20 * 300, 3);
     OpActivate op = {.row_count = 20, .in = x, .in_stride = 300, .out = out};
     cr_assert_eq(activate_ref(NULL, &op), OK);
     for (uint32_t r = 0; r < 20; r++) {
         for (uint32_t k = 0; k < 300; k++) {
-            double back = (double)activation_int8(&out, r)[k] * (double)out.scales[r];
+            double back = (double)activation_integer(&out, r, k) * (double)out.scales[r];
             double step = (double)out.scales[r];
-            cr_assert(fabs(back - (double)x[r * 300 + k]) <= 0.5001 * step);
+            // x times the factor is rounded before it is rounded to a whole, the factor as well:
+            // 16319 x 2^-23 of a step beyond the half.
+            cr_assert(fabs(back - (double)x[r * 300 + k]) <= 0.503 * step);
         }
     }
     free(x);
     activation_free(&out);
 }
 
+Test(activate, an_integer_is_within_half_a_step_of_its_row) {
+    check_half_a_step(ACTIVATION_INT8);
+    check_half_a_step(ACTIVATION_INT8X2);
+}
+
 // ---- Twins
 
 static void assert_same_bits(const Activation *got, const Activation *wanted, uint32_t rows,
                              CpuIsa isa) {
-    static const size_t bytes[] = {4, 2, 1};
-    cr_assert(memcmp(got->values, wanted->values,
-                     (size_t)rows * wanted->stride * bytes[wanted->kind]) == 0,
-              "%s, activation %d, %u columns: values", cpu_isa_name(isa), wanted->kind,
-              wanted->columns);
-    if (wanted->kind == ACTIVATION_INT8) {
+    size_t count = (size_t)rows * wanted->stride;
+    cr_assert(
+        memcmp(got->values, wanted->values, count * activation_value_bytes(wanted->kind)) == 0,
+        "%s, activation %d, %u columns: values", cpu_isa_name(isa), wanted->kind, wanted->columns);
+    if (activation_is_integer(wanted->kind)) {
         cr_assert(memcmp(got->scales, wanted->scales, rows * sizeof(float)) == 0);
         cr_assert(memcmp(got->block_sums, wanted->block_sums,
-                         (size_t)rows * wanted->stride / 32 * sizeof(int32_t)) == 0);
+                         count / 32 * activation_parts(wanted->kind) * sizeof(int32_t)) == 0);
     }
 }
 
@@ -122,10 +147,10 @@ static float value_of(const Activation *in, uint32_t row, uint32_t k) {
     if (in->kind == ACTIVATION_BF16) {
         return bf16_to_f32(activation_bf16(in, row)[k]);
     }
-    return (float)activation_int8(in, row)[k] * in->scales[row];
+    return (float)activation_integer(in, row, k) * in->scales[row];
 }
 
-// f32: a sum of squares in 64 chains and three roundings: 4e-7 relative of x. bf16 and int8: the
+// f32: a sum of squares in 64 chains and three roundings: 4e-7 relative of x. The others: the
 // f32 value may round to the neighbour, one step of bf16 (2^-8 of the value) or of the row.
 static void assert_near(const Activation *got, const Activation *wanted, uint32_t rows,
                         CpuIsa isa) {
@@ -134,7 +159,7 @@ static void assert_near(const Activation *got, const Activation *wanted, uint32_
             double value = (double)value_of(wanted, r, k);
             double allowed = 4e-7 * fabs(value) + 1e-9;
             allowed += wanted->kind == ACTIVATION_BF16 ? fabs(value) / 128 : 0.0;
-            allowed += wanted->kind == ACTIVATION_INT8 ? 1.0001 * (double)wanted->scales[r] : 0.0;
+            allowed += activation_is_integer(wanted->kind) ? 1.0001 * (double)wanted->scales[r] : 0;
             cr_assert(fabs((double)value_of(got, r, k) - value) <= allowed,
                       "%s, activation %d, %u columns: (%u, %u) is %.9g, wanted %.9g",
                       cpu_isa_name(isa), wanted->kind, wanted->columns, r, k,
@@ -149,7 +174,10 @@ static void assert_whole(const Activation *in, uint32_t rows) {
         for (uint32_t k = in->columns; k < in->stride; k++) {
             cr_assert_eq(value_of(in, r, k), 0.0f);
         }
-        for (uint32_t b = 0; in->kind == ACTIVATION_INT8 && b < in->stride / 32; b++) {
+    }
+    uint32_t int8_rows = activation_is_integer(in->kind) ? rows * activation_parts(in->kind) : 0;
+    for (uint32_t r = 0; r < int8_rows; r++) {
+        for (uint32_t b = 0; b < in->stride / 32; b++) {
             int32_t sum = 0;
             for (uint32_t k = 32 * b; k < 32 * b + 32; k++) {
                 sum += activation_int8(in, r)[k];
@@ -226,9 +254,10 @@ Test(residual_norm, every_twin_equals_the_reference_with_and_without_a_next_norm
     Backend reference;
     cr_assert(twin_open(CPU_ISA_REFERENCE, 1, &reference));
     for (size_t i = 0; i < COLUMN_COUNTS; i++) {
-        for (int variant = 0; variant < 4; variant++) {
+        for (int variant = 0; variant <= ACTIVATION_KIND_COUNT; variant++) {
             uint32_t columns = column_counts[i];
-            ActivationKind kind = variant < 3 ? (ActivationKind)variant : ACTIVATION_F32;
+            bool more = variant < ACTIVATION_KIND_COUNT;
+            ActivationKind kind = more ? (ActivationKind)variant : ACTIVATION_F32;
             size_t count = ROWS * columns;
             float *h = floats_random(count, 60 + i), *x = floats_random(count, 80 + i);
             float *post = floats_random(columns, 100 + i), *next = floats_random(columns, 120 + i);
@@ -239,7 +268,7 @@ Test(residual_norm, every_twin_equals_the_reference_with_and_without_a_next_norm
                                  .x = x,
                                  .post_norm = post,
                                  .scalar = 0.37f,
-                                 .next_norm = variant < 3 ? next : NULL,
+                                 .next_norm = more ? next : NULL,
                                  .eps = 1e-6f};
             Activation wanted = activation_alloc(kind, ROWS, columns);
             memcpy(wanted_h, h, count * sizeof *h);
@@ -260,12 +289,13 @@ Test(residual_norm, every_twin_equals_the_reference_with_and_without_a_next_norm
                     // Four roundings of values up to the larger of h and the branch.
                     cr_assert_float_eq(got_h[j], wanted_h[j], 2e-6, "%s", cpu_isa_name(isa));
                 }
-                if (variant < 3) {
+                if (more) {
                     // The next norm sees an h that differs in its last bits.
                     for (uint32_t r = 0; r < ROWS; r++) {
                         for (uint32_t k = 0; k < columns; k++) {
                             double value = (double)value_of(&wanted, r, k);
-                            double step = kind == ACTIVATION_INT8 ? (double)wanted.scales[r] : 0.0;
+                            double step =
+                                activation_is_integer(kind) ? (double)wanted.scales[r] : 0.0;
                             double bf16 = kind == ACTIVATION_BF16 ? fabs(value) / 128 : 0.0;
                             cr_assert(fabs((double)value_of(&got, r, k) - value) <=
                                           1e-5 + 1e-5 * fabs(value) + 1.0001 * step + bf16,

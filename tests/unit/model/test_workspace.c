@@ -28,14 +28,14 @@ static void check(const Weights *weights, const EngineOptions *options) {
     Workspace w = workspace_lay_out(&shape, config, base);
     cr_assert_eq(w.bytes, bytes);
     size_t rows = options->rows_max;
-    size_t activation = (size_t)precision_stride(256) * shape.activation_bytes;
-    size_t patch = precision_value_bytes(shape.vision);
+    size_t activation = (size_t)precision_stride(256) * activation_value_bytes(shape.activation);
+    size_t patch = activation_value_bytes(shape.vision);
     Piece pieces[] = {
         {w.step, w.step_bytes, 7},
         floats(w.h, rows, config->hidden, 7),
         {w.activation.values, rows * activation, 7},
         {w.activation.scales, rows * 4, 7},
-        {w.activation.block_sums, rows * 8 * 4, 7},
+        {w.activation.block_sums, rows * activation_parts(shape.activation) * 8 * 4, 7},
         {w.pixels, rows * config->patch_values, 1},
         {w.patch_normed.values, rows * precision_stride(config->patch_values) * patch, 1},
         floats(w.patch_dense, rows, config->vision_hidden, 1),
@@ -68,8 +68,7 @@ static void check(const Weights *weights, const EngineOptions *options) {
 Test(workspace, living_buffers_never_overlap) {
     Weights *weights = fake_weights();
     for (uint64_t i = 0; i < 50; i++) {
-        EngineOptions options = {.activation =
-                                     i % 2 == 0 ? ENGINE_ACTIVATION_AUTO : ENGINE_ACTIVATION_F32,
+        EngineOptions options = {.activation = (EngineActivation)(i % ENGINE_ACTIVATION_COUNT),
                                  .rows_max = 1 + (uint32_t)(prng_u64(11, 0, i) % 300),
                                  .sequences_max = 1 + (uint32_t)(prng_u64(11, 1, i) % 40),
                                  .logits_rows_max = (uint32_t)(prng_u64(11, 2, i) % 9),
