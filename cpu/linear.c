@@ -131,7 +131,7 @@ static void strip_task(void *argument, uint32_t task, uint32_t worker) {
 void linear_run(CpuContext *context, const OpLinear *op, LinearChoose *choose,
                 LinearFinish *finish) {
     REQUIRE(op->in.columns == op->weight.columns);
-    REQUIRE(op->epilogue == LINEAR_PLAIN || op->bias == NULL);
+    REQUIRE(op->epilogue == LINEAR_PLAIN || (op->bias == NULL && op->softcap == 0.0f));
     if (op->row_count == 0) {
         return;
     }

@@ -153,6 +153,20 @@ LANES_INLINE Lanes gelu_tanh(Lanes x) {
     return lanes_div(x, lanes_add(lanes_set(1.0f), lanes_exp(minus_twice)));
 }
 
+// cap * tanh(y) with y = x / cap and tanh(|y|) = 1 - 2 / (exp(2 |y|) + 1), whose error is below
+// 2e-7 of the cap.
+LANES_INLINE Lanes soft_cap(Lanes x, float cap) {
+    // A NaN passes through the clamp's second operand and stays NaN.
+    Lanes twice = lanes_min(lanes_set(80.0f), lanes_mul(x, lanes_set(2.0f / cap)));
+    twice = lanes_max(lanes_set(-80.0f), twice);
+    Lanes zero = lanes_set(0.0f);
+    Lanes size = lanes_max(lanes_sub(zero, twice), twice);
+    Lanes below = lanes_div(lanes_set(2.0f), lanes_add(lanes_exp(size), lanes_set(1.0f)));
+    Lanes capped = lanes_mul(lanes_set(cap), lanes_sub(lanes_set(1.0f), below));
+    capped = lanes_if_above(zero, twice, lanes_sub(zero, capped), capped);
+    return lanes_add(capped, lanes_mul(twice, zero)); // NaN where x is
+}
+
 // The first `count` lanes to out.
 LANES_INLINE void store_columns(float *out, Lanes x, size_t count) {
     if (count >= LANES) {
@@ -183,6 +197,9 @@ static void linear_finish(const OpLinear *op, uint32_t row, uint32_t panel_first
             float bias[LANES] = {0};
             memcpy(bias, op->bias + column, num_min(count, LANES) * sizeof *bias);
             value = lanes_add(value, lanes_load(bias));
+        }
+        if (op->softcap != 0.0f) {
+            value = soft_cap(value, op->softcap);
         }
         store_columns(out + column, value, count);
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// linear: the truth. out = x W^T (+ bias), or gelu_tanh(gate) * up, from matrix_value alone.
+// linear: the truth. out = x W^T (+ bias), soft capped or not, or gelu_tanh(gate) * up, from
+// matrix_value alone.
 // Float activations: products and sums in double. Integer activations against int8 or int4 weights:
 // exact int32 sums per group (128 columns of 16319 * 128 at most), the group's scale and the sum
 // over groups in double, the row's scale once at the end. Integer activations against f32 or bf16
@@ -75,8 +76,9 @@ static void plain_column(const OpLinear *op, uint32_t column, const WeightRow *w
     decode_row(&op->weight, column, w);
     double bias = op->bias != NULL ? (double)op->bias[column] : 0.0;
     for (uint32_t r = 0; r < op->row_count; r++) {
+        double value = dot(&op->in, r, &op->weight, w) + bias, cap = (double)op->softcap;
         op->out[(size_t)r * op->out_stride + column] =
-            (float)(dot(&op->in, r, &op->weight, w) + bias);
+            (float)(op->softcap == 0.0f ? value : cap * tanh(value / cap));
     }
 }
 
@@ -98,7 +100,7 @@ Status linear_ref(void *context, const OpLinear *op) {
     (void)context;
     const Matrix *weight = &op->weight;
     REQUIRE(op->in.columns == weight->columns);
-    REQUIRE(op->epilogue == LINEAR_PLAIN || op->bias == NULL);
+    REQUIRE(op->epilogue == LINEAR_PLAIN || (op->bias == NULL && op->softcap == 0.0f));
     bool codes = weight->level >= LEVEL_INT8;
     size_t groups = codes ? weight->padded_columns / weight->group : 0;
     WeightRow w = {

@@ -184,12 +184,9 @@ Status forward_logits(const Model *model, const uint32_t *rows, uint32_t first, 
     RUN(linear, (OpLinear){.row_count = count,
                            .in = input_of(model, PROJECTION_HEAD, &weights->embedding),
                            .weight = weights->embedding,
+                           .softcap = config->logit_softcap,
                            .out = w->logits,
                            .out_stride = config->vocab_count,
                            .out_columns = config->vocab_count});
-    RUN(logits, (OpLogits){.row_count = count,
-                           .logits = w->logits,
-                           .vocab_count = config->vocab_count,
-                           .softcap = config->logit_softcap});
     return OK;
 }

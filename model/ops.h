@@ -152,6 +152,7 @@ typedef struct OpLinear {
     Matrix weight;
     LinearEpilogue epilogue;
     const float *bias;    // [out columns] or NULL
+    float softcap;        // cap: out becomes cap * tanh(out / cap); 0 = none. Not with GELU_MUL
     float *out;           // [rows][out_stride]
     uint32_t out_stride;  // at least the out columns
     uint32_t out_columns; // weight.rows, or for GELU_MUL the intermediate size
@@ -199,13 +200,6 @@ typedef struct OpResidualNorm {
     float eps;
     Activation out;
 } OpResidualNorm;
-
-typedef struct OpLogits {
-    uint32_t row_count;
-    float *logits; // [rows][vocab], in place
-    uint32_t vocab_count;
-    float softcap; // 0 = none
-} OpLogits;
 
 typedef struct OpSample {
     uint32_t count;

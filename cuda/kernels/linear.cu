@@ -16,6 +16,7 @@ LinearArgs linear_args(const OpLinear *op) {
     args.out_columns = op->out_columns;
     args.bias = op->bias;
     args.gelu = op->epilogue == LINEAR_GELU_MUL;
+    args.softcap = op->softcap;
     return args;
 }
 

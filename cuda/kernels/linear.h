@@ -33,6 +33,7 @@ typedef struct LinearArgs {
     uint32_t out_stride, out_columns;
     const float *bias; // [out_columns] or NULL
     bool gelu;         // LINEAR_GELU_MUL
+    float softcap;     // 0 = none
 } LinearArgs;
 
 // A kernel that can be chosen.

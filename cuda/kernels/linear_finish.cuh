@@ -1,34 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-// The end of every kernel of linear: a finished sum becomes an output. The same operations in the
-// same order as the cpu's finish (cpu/linear_lanes.h, cpu/lanes.h), so equal sums give equal bits.
+// The end of every kernel of linear: a warp has finished sums of 32 outputs (2 panels) of a token,
+// one a lane, and makes them outputs. The same operations in the same order as the cpu's finish
+// (cpu/linear_lanes.h, cpu/lanes.h), so equal sums give equal bits. A store writes 128 bytes.
 #ifndef CUDA_KERNELS_LINEAR_FINISH_CUH
 #define CUDA_KERNELS_LINEAR_FINISH_CUH
 
+#include "cuda/kernels/exp.cuh"
 #include "cuda/kernels/linear.h"
 
-// exp(x) for x <= 88; 0 below -87.3.
-DEVICE float linear_exp(float x) {
-    float safe = x < 88.0f ? x : 88.0f;
-    safe = safe > -87.3f ? safe : -87.3f;
-    float n = rintf(safe * 1.44269504f);
-    float r = fmaf(n, -0.693359375f, safe);
-    r = fmaf(n, 2.12194440e-4f, r);
-    float y = 1.0f / 5040.0f;
-    y = fmaf(y, r, 1.0f / 720.0f);
-    y = fmaf(y, r, 1.0f / 120.0f);
-    y = fmaf(y, r, 1.0f / 24.0f);
-    y = fmaf(y, r, 1.0f / 6.0f);
-    y = fmaf(y, r, 0.5f);
-    y = fmaf(y, r, 1.0f);
-    y = fmaf(y, r, 1.0f);
-    float power = bits_to_float((uint32_t)(round_to_int(n) + 127) << 23);
-    return x > -87.3f ? y * power : 0.0f;
-}
+// Floats between the tokens of sums in shared memory: what the lanes (g, t) of an mma store lies in
+// 32 banks, 8 t + g, and what the lanes of a finish read as well.
+enum { LINEAR_SUM_PITCH = 36 };
 
 DEVICE float linear_gelu(float x) {
     float cube = x * x * x;
     float inner = fmaf(cube, 0.044715f, x);
-    return divide(x, 1.0f + linear_exp(inner * -1.5957691216057308f));
+    return divide(x, 1.0f + exp_f32(inner * -1.5957691216057308f));
+}
+
+// cap * tanh(y) with y = x / cap and tanh(|y|) = 1 - 2 / (exp(2 |y|) + 1). The quotient leaves the
+// range of divide only where it is too small to change the 1.
+DEVICE float linear_soft_cap(float x, float cap) {
+    float twice = x * (2.0f / cap);
+    twice = twice > 80.0f ? 80.0f : twice; // a NaN stays
+    twice = twice < -80.0f ? -80.0f : twice;
+    float below = divide(2.0f, exp_f32(fabsf(twice)) + 1.0f);
+    float capped = cap * (1.0f - below);
+    return (twice < 0.0f ? 0.0f - capped : capped) + twice * 0.0f;
 }
 
 // The row of `out` that a row of x belongs to.
@@ -36,46 +34,59 @@ DEVICE uint32_t linear_token(const LinearArgs &args, uint32_t row) {
     return args.pairs ? row / 2 : row;
 }
 
-DEVICE float linear_row_scale(const LinearArgs &args, uint32_t token) {
-    return args.kind == ACTIVATION_INT8 ? global_load(args.row_scales + token) : 1.0f;
-}
-
 // The sum of an int8x2 row from those of its parts; 128 high is exact, so it is rounded once.
 DEVICE float linear_join(float high, float low) {
     return high * 128.0f + low;
 }
 
-// The sum of output row `row` of the weights for `token`.
-DEVICE void linear_finish(const LinearArgs &args, uint32_t token, float scale, uint32_t row,
-                          float sum) {
-    if (row < args.out_columns) {
-        float value = sum * scale;
-        if (args.bias != nullptr) {
-            value = value + global_load(args.bias + row);
-        }
-        global_store(args.out + (size_t)token * args.out_stride + row, value);
-    }
+DEVICE float linear_row_scale(const LinearArgs &args, uint32_t token) {
+    return args.kind == ACTIVATION_INT8 ? global_load(args.row_scales + token) : 1.0f;
 }
 
-// The sums of gate row `row` (in an even panel) and of the up row 16 further.
-DEVICE void linear_finish_gelu(const LinearArgs &args, uint32_t token, float scale, uint32_t row,
-                               float gate, float up) {
-    uint32_t column = row / 32 * 16 + row % 16;
-    if (column < args.out_columns) {
-        float value = linear_gelu(gate * scale) * (up * scale);
+// `sum`: of output 16 panel + lane for the token; for a gelu the even panel is gate, the odd up.
+DEVICE void linear_finish(const LinearArgs &args, uint32_t panel, uint32_t token, float scale,
+                          float sum) {
+    uint32_t lane = thread_lane();
+    float value = sum * scale;
+    uint32_t column = panel * 16 + lane;
+    bool mine = true;
+    if (args.gelu) {
+        float up = warp_shuffle_xor(value, 16);
+        value = linear_gelu(value) * up;
+        column = panel * 8 + lane;
+        mine = lane < 16;
+    }
+    mine = mine && column < args.out_columns;
+    if (args.bias != nullptr && mine) {
+        value = value + global_load(args.bias + column);
+    }
+    if (args.softcap != 0.0f) {
+        value = linear_soft_cap(value, args.softcap);
+    }
+    if (mine) {
         global_store(args.out + (size_t)token * args.out_stride + column, value);
     }
 }
 
-// Both sums of two rows 16 apart, whatever the epilogue.
-DEVICE void linear_finish_pair(const LinearArgs &args, uint32_t token, float scale, uint32_t row,
-                               float first, float second) {
-    if (args.gelu) {
-        linear_finish_gelu(args, token, scale, row, first, second);
-    } else {
-        linear_finish(args, token, scale, row, first);
-        linear_finish(args, token, scale, row + 16, second);
+// Rows [row, row + count) of x, 32 at most, whose sums lie in shared memory, written by this warp:
+// row r, lane c at LINEAR_SUM_PITCH r + c.
+DEVICE void linear_finish_rows(const LinearArgs &args, uint32_t panel, uint32_t row, uint32_t count,
+                               const float *sums, float factor) {
+    warp_sync();
+    uint32_t lane = thread_lane(), step = args.pairs ? 2 : 1;
+    bool there = lane < count && row + lane < args.rows;
+    float scales = there ? linear_row_scale(args, linear_token(args, row + lane)) : 0.0f;
+    sums += lane;
+    NO_UNROLL
+    for (uint32_t r = 0; r < count && row + r < args.rows; r += step) {
+        float sum = shared_load(sums + r * LINEAR_SUM_PITCH);
+        if (args.pairs) {
+            sum = linear_join(sum, shared_load(sums + (r + 1) * LINEAR_SUM_PITCH));
+        }
+        linear_finish(args, panel, linear_token(args, row + r), warp_shuffle(scales, (int)r),
+                      sum * factor);
     }
+    warp_sync();
 }
 
 #endif

@@ -4,8 +4,9 @@
 // cpu's float family.
 //
 //   tile     64 outputs x 32 tokens, 32 columns at a time; 256 threads, each 2 x 4 sums
-//   shared   w f32 [32][80]: column k of panel q at 80 k + 32 (q % 2) + 16 (q / 2), so that the
-//            halves of a gate-up pair belong to one thread; x f32 [32][32]; 14,336 bytes
+//   shared   w f32 [32][80]: output c of column k at 80 k + c, so that a warp's two stores of 16
+//   lie in
+//            different banks; x f32 [32][32]; 14,336 bytes
 //   work     8 fmaf for 2 + 4/4 shared reads; weights are decoded once per 32 tokens
 // promise: spills 0, calls 0
 #include "cuda/kernels/linear_finish.cuh"
@@ -31,7 +32,7 @@ DEVICE void plain_load(const LinearArgs &args, uint32_t panel, uint32_t token, u
         uint32_t c = e % 16, column = e / 16 % PLAIN_K, q = e / (16 * PLAIN_K);
         bool there = panel + q < args.weight.panels;
         float value = there ? weight_value(args.weight, (panel + q) * 16 + c, k + column) : 0.0f;
-        shared_store(w + column * PLAIN_PITCH + q % 2 * 32 + q / 2 * 16 + c, value);
+        shared_store(w + column * PLAIN_PITCH + q * 16 + c, value);
     }
     for (uint32_t e = thread_index(); e < PLAIN_TOKENS * PLAIN_K; e += PLAIN_THREADS) {
         uint32_t column = e % PLAIN_K, row = token + e / PLAIN_K;
@@ -39,7 +40,7 @@ DEVICE void plain_load(const LinearArgs &args, uint32_t panel, uint32_t token, u
     }
 }
 
-// sums[i][h] for tokens 4 warp + i and the lane's two outputs.
+// sums[i][h] for tokens 4 warp + i and outputs 32 h + lane.
 DEVICE void plain_multiply(const float *w, const float *x, float sums[4][2]) {
     w += thread_lane();
     x += thread_warp() * 4 * PLAIN_K;
@@ -71,8 +72,6 @@ KERNEL void KERNEL_BOUNDS(PLAIN_THREADS, 2) linear_plain_any(LinearArgs args) {
         block_sync();
         plain_multiply(w, x, sums);
     }
-    uint32_t lane = thread_lane();
-    uint32_t row = panel * 16 + lane / 16 * 32 + lane % 16;
     if (args.pairs) {
         for (int i = 0; i < 4; i += 2) {
             for (int h = 0; h < 2; h++) {
@@ -85,7 +84,9 @@ KERNEL void KERNEL_BOUNDS(PLAIN_THREADS, 2) linear_plain_any(LinearArgs args) {
         if (mine < args.rows && !(args.pairs && i % 2 == 1)) {
             uint32_t to = linear_token(args, mine);
             float scale = linear_row_scale(args, to);
-            linear_finish_pair(args, to, scale, row, sums[i][0], sums[i][1]);
+            for (uint32_t h = 0; h < 2; h++) {
+                linear_finish(args, panel + 2 * h, to, scale, sums[i][h]);
+            }
         }
     }
 }

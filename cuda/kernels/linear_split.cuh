@@ -25,8 +25,7 @@ template <class Form_, int T_> struct LinearSplit {
     static constexpr int STEP = WARPS * WARP_COLUMNS;
     static constexpr int HALVES = WARP_COLUMNS / 32, BLOCKS = WARP_COLUMNS / 64;
     static constexpr int WARP_GROUPS = WARP_COLUMNS / Form::GROUP, SLOTS = WARPS * WARP_GROUPS;
-    static constexpr int TOKEN_PITCH = 36; // floats
-    static constexpr int SUMS = SLOTS * TOKENS * TOKEN_PITCH;
+    static constexpr int SUMS = SLOTS * TOKENS * LINEAR_SUM_PITCH;
     static constexpr int PANEL_SCALES = SLOTS * 16 + 16; // halves; 8 banks between panels
     static constexpr int SCALES = Form::SCALED ? PANELS * PANEL_SCALES : 0;
     static constexpr int SHARED_BYTES = 2 * (SUMS * 4 + SCALES * 2);
@@ -76,8 +75,8 @@ template <class Split> struct SplitLoad {
 template <class Split> DEVICE void split_multiply(const SplitLoad<Split> &in, float *sums) {
     typedef typename Split::Form Form;
     uint32_t lane = thread_lane(), g = lane / 4, t = lane % 4;
-    sums += thread_warp() * Split::WARP_GROUPS * Split::TOKENS * Split::TOKEN_PITCH;
-    sums += 2 * t * Split::TOKEN_PITCH + g;
+    sums += thread_warp() * Split::WARP_GROUPS * Split::TOKENS * LINEAR_SUM_PITCH;
+    sums += 2 * t * LINEAR_SUM_PITCH + g;
     UNROLL
     for (int group = 0; group < Split::WARP_GROUPS; group++) {
         UNROLL
@@ -96,10 +95,10 @@ template <class Split> DEVICE void split_multiply(const SplitLoad<Split> &in, fl
                 for (int step = 0; step < Form::STEPS; step++) {
                     sum.add(w[step], in.x[n][group * Form::STEPS + step]);
                 }
-                float *to = sums + (group * Split::TOKENS + n * 8) * Split::TOKEN_PITCH + 16 * u;
+                float *to = sums + (group * Split::TOKENS + n * 8) * LINEAR_SUM_PITCH + 16 * u;
                 UNROLL
                 for (int i = 0; i < 4; i++) {
-                    shared_store(to + i % 2 * Split::TOKEN_PITCH + i / 2 * 8, sum.value(i));
+                    shared_store(to + i % 2 * LINEAR_SUM_PITCH + i / 2 * 8, sum.value(i));
                 }
             }
         }
@@ -124,7 +123,7 @@ template <class Split>
 DEVICE void split_links(const float *sums, const uint16_t *scales, uint32_t slots,
                         float chain[Split::T]) {
     uint32_t lane = thread_lane();
-    sums += thread_warp() * Split::TOKEN_PITCH + lane;
+    sums += thread_warp() * LINEAR_SUM_PITCH + lane;
     scales += lane / 16 * Split::PANEL_SCALES + lane % 8 * 2 + lane / 8 % 2;
     UNROLL
     for (uint32_t s = 0; s < Split::SLOTS; s++) {
@@ -135,7 +134,7 @@ DEVICE void split_links(const float *sums, const uint16_t *scales, uint32_t slot
             }
             UNROLL
             for (int n = 0; n < Split::T; n++) {
-                float sum = shared_load(sums + (s * Split::TOKENS + n * 8) * Split::TOKEN_PITCH);
+                float sum = shared_load(sums + (s * Split::TOKENS + n * 8) * LINEAR_SUM_PITCH);
                 chain[n] = linear_link<typename Split::Form>(sum, scale, chain[n]);
             }
         }
@@ -144,15 +143,15 @@ DEVICE void split_links(const float *sums, const uint16_t *scales, uint32_t slot
 
 // The parts of an int8x2 row are chains of neighbouring warps: the even one takes both.
 template <class Split> DEVICE void split_join(float *shared, float chain[Split::T]) {
-    float *mine = shared + thread_warp() * Split::TOKEN_PITCH + thread_lane();
+    float *mine = shared + thread_warp() * LINEAR_SUM_PITCH + thread_lane();
     block_sync(); // the last sums have been read
     for (int n = 0; n < Split::T; n++) {
-        shared_store(mine + n * 8 * Split::TOKEN_PITCH, chain[n]);
+        shared_store(mine + n * 8 * LINEAR_SUM_PITCH, chain[n]);
     }
     block_sync();
     if (thread_warp() % 2 == 0) {
         for (int n = 0; n < Split::T; n++) {
-            float low = shared_load(mine + (n * 8 + 1) * Split::TOKEN_PITCH);
+            float low = shared_load(mine + (n * 8 + 1) * LINEAR_SUM_PITCH);
             chain[n] = linear_join(chain[n], low);
         }
     }
@@ -161,23 +160,15 @@ template <class Split> DEVICE void split_join(float *shared, float chain[Split::
 template <class Split>
 DEVICE void split_finish(const LinearArgs &args, uint32_t panel, uint32_t token, float *shared,
                          float chain[Split::T]) {
-    uint32_t lane = thread_lane();
     if (args.pairs) {
         split_join<Split>(shared, chain);
     }
     for (int n = 0; n < Split::T; n++) {
         uint32_t mine = token + thread_warp() + (uint32_t)n * 8;
-        float sum = chain[n] * Split::Form::FINISH;
-        float other = warp_shuffle_xor(sum, 16);
-        if (mine >= args.rows || (args.pairs && mine % 2 == 1)) {
-            continue; // the whole warp
-        }
-        uint32_t to = linear_token(args, mine);
-        float scale = linear_row_scale(args, to);
-        if (!args.gelu) {
-            linear_finish(args, to, scale, panel * 16 + lane, sum);
-        } else if (lane < 16) {
-            linear_finish_gelu(args, to, scale, panel * 16 + lane, sum, other);
+        if (mine < args.rows && !(args.pairs && mine % 2 == 1)) {
+            uint32_t to = linear_token(args, mine);
+            linear_finish(args, panel, to, linear_row_scale(args, to),
+                          chain[n] * Split::Form::FINISH);
         }
     }
 }

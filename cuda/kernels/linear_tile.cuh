@@ -33,6 +33,8 @@ template <class Form_, int CW_, int TW_, int T_, int DEPTH_, int STAGES_> struct
     static constexpr int X_AT = SCALES_AT + PANELS * SCALE_BYTES;
     static constexpr int STAGE_BYTES = X_AT + TOKENS * ROW_BYTES;
     static constexpr int SHARED_BYTES = STAGES * STAGE_BYTES;
+    static constexpr int FINISH_TOKENS = 8 * (T < 4 ? T : 4); // of a warp, at once
+    static_assert(CW * TW * FINISH_TOKENS * LINEAR_SUM_PITCH * 4 <= SHARED_BYTES, "sums fit");
     static_assert(DEPTH % 64 == 0 && DEPTH % Form::GROUP == 0, "whole units and groups");
     static_assert(SHARED_BYTES <= 101376, "what a block may use on every GPU we serve");
 };
@@ -184,32 +186,27 @@ template <class Tile> DEVICE void tile_join(float chain[2][Tile::T][4]) {
     }
 }
 
+// The warp's sums go through its own part of the shared memory that the stages have left, half of
+// its tokens at a time.
 template <class Tile>
-DEVICE void tile_finish(const LinearArgs &args, uint32_t panel, uint32_t token,
-                        float chain[2][Tile::T][4]) {
-    if (args.pairs) {
-        tile_join<Tile>(chain);
-    }
+DEVICE void tile_finish(const LinearArgs &args, uint32_t panel, uint32_t token, float *shared,
+                        const float chain[2][Tile::T][4]) {
     uint32_t lane = thread_lane(), g = lane / 4, t = lane % 4;
-    uint32_t row = (panel + thread_warp() % Tile::CW * 2) * 16 + g;
-    token += thread_warp() / Tile::CW * 8 * Tile::T + 2 * t;
+    float *mine = shared + thread_warp() * Tile::FINISH_TOKENS * LINEAR_SUM_PITCH;
+    panel += thread_warp() % Tile::CW * 2;
+    token += thread_warp() / Tile::CW * 8 * Tile::T;
+    block_sync(); // the last stage has been read
     UNROLL
     for (int n = 0; n < Tile::T; n++) {
+        float *to = mine + (n * 8 % Tile::FINISH_TOKENS + 2 * t) * LINEAR_SUM_PITCH + g;
         UNROLL
-        for (uint32_t j = 0; j < 2; j++) {
-            uint32_t mine = token + (uint32_t)n * 8 + j;
-            if (mine < args.rows) {
-                uint32_t to = linear_token(args, mine);
-                float scale = linear_row_scale(args, to);
-                for (uint32_t h = 0; h < 2; h++) {
-                    linear_finish_pair(args, to, scale, row + 8 * h,
-                                       chain[0][n][2 * h + j] * Tile::Form::FINISH,
-                                       chain[1][n][2 * h + j] * Tile::Form::FINISH);
-                }
-            }
-            if (args.pairs) {
-                break; // the other is the low part
-            }
+        for (int i = 0; i < 8; i++) {
+            shared_store(to + i % 2 * LINEAR_SUM_PITCH + i / 4 * 16 + i / 2 % 2 * 8,
+                         chain[i / 4][n][i % 4]);
+        }
+        if ((n + 1) * 8 % Tile::FINISH_TOKENS == 0) {
+            linear_finish_rows(args, panel, token + (n + 1) * 8 - Tile::FINISH_TOKENS,
+                               Tile::FINISH_TOKENS, mine, Tile::Form::FINISH);
         }
     }
 }
@@ -240,7 +237,7 @@ template <class Tile> DEVICE void linear_tile(const LinearArgs &args) {
         slot = slot + 1 == Tile::STAGES ? 0 : slot + 1;
     }
     cp_async_wait<0>();
-    tile_finish<Tile>(args, panel, token, chain);
+    tile_finish<Tile>(args, panel, token, (float *)shared, chain);
 }
 
 #endif

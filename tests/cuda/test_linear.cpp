@@ -286,6 +286,39 @@ Test(linear, integers_give_the_bits_of_the_cpu_backend) {
     cpu.close(cpu.context);
 }
 
+// One column of weights that are the logits of two rows: a soft cap of every size of logit.
+Test(linear, the_soft_cap_has_the_twins_bits) {
+    enum { COUNT = 2011 };
+    Backend twin;
+    if (!twin_open(CPU_ISA_AVX2, 1, &twin)) {
+        return;
+    }
+    open_context(7, false);
+    LinearShape shape = {LEVEL_F32, ACTIVATION_F32, 0, COUNT, 1, 2, LINEAR_PLAIN, false};
+    LinearCase c = linear_case_open(shape);
+    float *x = (float *)c.weight.codes; // [panel][padded columns][16]
+    for (uint32_t i = 0; i < COUNT; i++) {
+        float *at = x + (size_t)(i / 16) * c.weight.padded_columns * 16 + i % 16;
+        *at = ldexpf(*at, (int)(i % 40) - 25); // 2^-25 .. 2^14
+        *at = i == 7 ? 0.0f : i == 8 ? INFINITY : i == 9 ? -INFINITY : i == 10 ? NAN : *at;
+    }
+    activation_f32(&c.in, 0)[0] = activation_f32(&c.in, 1)[0] = 1.0f;
+    c.op.softcap = 30.0f;
+    LinearOnDevice d = linear_on_device(&c);
+    run(&d, &shape);
+    std::vector<float> got = linear_result(&d), wanted(d.out_count, LINEAR_GUARD);
+    c.op.out = wanted.data();
+    cr_assert_eq(twin.ops->linear(twin.context, &c.op), OK);
+    for (size_t i = 0; i < got.size(); i++) {
+        bool same = std::isnan(wanted[i]) ? std::isnan(got[i]) : got[i] == wanted[i];
+        cr_assert(same, "value %zu is %g, not %g", i, (double)got[i], (double)wanted[i]);
+    }
+    linear_off_device(&d);
+    linear_case_close(&c);
+    close_context();
+    twin.close(twin.context);
+}
+
 static const LinearVariant *variant_named(const char *name) {
     for (uint32_t i = 0; i < linear_variant_count; i++) {
         if (strcmp(linear_variants[i].name, name) == 0) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// embed, norm, residual_norm and logits: the bits of the cpu's twins with fused multiply-add
+// embed, norm and residual_norm: the bits of the cpu's twins with fused multiply-add
 // (the sums have their order), and close to the reference, which is in double.
 #include "cuda/context.h"
 #include "cuda/kernels/row.cuh"
@@ -239,40 +239,4 @@ Test(rows, embed_gives_the_exact_values_of_every_level_and_leaves_image_rows_alo
         matrix_free(&table);
         close_emulator(&cuda, &memory);
     }
-}
-
-Test(rows, logits_have_the_twins_bits_for_every_size_of_logit) {
-    enum { ROWS = 3, VOCAB = 2011 };
-    CudaContext cuda = open_emulator(4);
-    std::vector<void *> memory;
-    float *x = floats_random(ROWS * VOCAB, 8);
-    for (uint32_t i = 0; i < ROWS * VOCAB; i++) {
-        x[i] = ldexpf(x[i], (int)(i % 40) - 25); // 2^-25 .. 2^14
-    }
-    x[7] = 0.0f;
-    x[8] = INFINITY;
-    x[9] = -INFINITY;
-    x[10] = NAN;
-    float *logits = (float *)device_copy(x, sizeof(float) * ROWS * VOCAB, 0, &memory);
-    OpLogits op = {ROWS, logits, VOCAB, 0.0f};
-    std::vector<float> got(ROWS * VOCAB);
-    cr_assert_eq(cuda_logits(&cuda, &op), OK);
-    device_read(got.data(), logits, got.size() * sizeof(float));
-    cr_assert_eq(memcmp(got.data(), x, got.size() * sizeof(float)), 0, "a cap of 0 is no cap");
-    op.softcap = 30.0f;
-    cr_assert_eq(cuda_logits(&cuda, &op), OK, "%s", simt_fault());
-    device_read(got.data(), logits, got.size() * sizeof(float));
-    Backend twin;
-    if (!twin_open(CPU_ISA_AVX2, 1, &twin)) {
-        return;
-    }
-    OpLogits on_host = {ROWS, x, VOCAB, 30.0f};
-    cr_assert_eq(twin.ops->logits(twin.context, &on_host), OK);
-    for (size_t i = 0; i < got.size(); i++) {
-        cr_assert(i == 10 ? std::isnan(got[i]) : got[i] == x[i], "logit %zu is %g, not %g", i,
-                  (double)got[i], (double)x[i]);
-    }
-    twin.close(twin.context);
-    free(x);
-    close_emulator(&cuda, &memory);
 }

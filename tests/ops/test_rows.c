@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The small row ops, embed and logits: every instruction set against the reference.
+// The small row op, embed: every instruction set against the reference.
 #include "ops/isa.h"
 #include "ops/paged.h"
 
@@ -34,41 +34,4 @@ Test(embed, scales_rows_and_leaves_image_rows_alone) {
         backend.close(backend.context);
     }
     free(codes);
-}
-
-Test(logits, the_soft_cap_of_every_size_of_logit) {
-    enum { COUNT = 40011 }; // not a multiple of anything
-    float *x = random_floats(COUNT, 1.0f, 8);
-    for (uint32_t i = 0; i < COUNT; i++) {
-        x[i] = ldexpf(x[i], (int)(i % 40) - 25); // 2^-25 .. 2^14
-    }
-    x[7] = 0.0f;
-    x[8] = INFINITY;
-    x[9] = -INFINITY;
-    x[10] = NAN;
-    float *copy = malloc(COUNT * sizeof *copy);
-    for (CpuIsa isa = CPU_ISA_REFERENCE; isa <= CPU_ISA_AVX512; isa = (CpuIsa)(isa + 1)) {
-        if (!cpu_isa_available(isa)) {
-            continue;
-        }
-        Backend backend = isa_open(isa, 2);
-        memcpy(copy, x, COUNT * sizeof *copy);
-        cr_assert_eq(backend.ops->logits(backend.context, &(OpLogits){3, copy, COUNT / 3, 30.0f}),
-                     OK);
-        for (uint32_t i = 0; i < COUNT; i++) {
-            if (i == 10) {
-                cr_assert(isnan(copy[i]), "a NaN must stay visible");
-                continue;
-            }
-            float wanted = (float)(30.0 * tanh((double)x[i] / 30.0));
-            assert_close(&copy[i], &wanted, 1, TOLERANCE_LOGITS, cpu_isa_name(isa));
-        }
-        memcpy(copy, x, COUNT * sizeof *copy);
-        cr_assert_eq(backend.ops->logits(backend.context, &(OpLogits){3, copy, COUNT / 3, 0.0f}),
-                     OK);
-        cr_assert_eq(memcmp(copy, x, COUNT * sizeof *copy), 0, "a cap of 0 is no cap");
-        backend.close(backend.context);
-    }
-    free(x);
-    free(copy);
 }

@@ -29,8 +29,6 @@ static const Tolerance TOLERANCE_CACHE[] = {
     {1e-6, 1.0 / 128.0},
     {4.5 / 127.0, 0.0},
 };
-// 30 * (1 - 2 / (exp + 1)): the cancellation near 0 leaves 30 * 2^-23.
-static const Tolerance TOLERANCE_LOGITS = {8e-6, 1e-6};
 // Sum over up to 262,144 f32 exponentials of two units each, then a logarithm.
 static const Tolerance TOLERANCE_LOGPROB = {5e-6, 1e-6};
 // Two products with f32 sums over at most 6912 columns and three norms in f32.

@@ -364,13 +364,15 @@ Test(engine, a_fault_on_the_device_fails_every_step_until_a_new_start) {
             batch_builder_rows(run.builder, 0, 1);
         }
         float host = 1.0f; // a kernel that writes where no device memory is
-        OpLogits stray = {1, &host, 1, 30.0f};
-        backend.ops->logits(backend.context, &stray);
+        Activation out = {ACTIVATION_F32, 1, 1, &host, NULL, NULL};
+        OpActivate stray = {1, &host, 1, out};
+        backend.ops->activate(backend.context, &stray);
         cr_assert_neq(*simt_fault(), '\0');
         for (int i = 0; i < 2; i++) {
             cr_assert_eq(model_run_step(&run, NULL, &result, &error), E_DEVICE);
             cr_assert_eq(result.sample_count, 0);
-            cr_assert(strstr(error.text, "logits_cap") != NULL, "names the kernel: %s", error.text);
+            cr_assert(strstr(error.text, "activate_rows") != NULL, "names the kernel: %s",
+                      error.text);
         }
         model_run_close(&run);
         close_cuda(&backend);

@@ -81,7 +81,7 @@ Test(roofline, agrees_with_the_captioning_bound) {
 // attention's projections are multiplied twice. Attention itself, in bf16, is in every sum here.
 Test(roofline, int8x2_costs_two_products_where_it_is_asked_for) {
     Gemma4Config config = twelve_billion();
-    const Card *card = roofline_card("rtx3090");
+    const Card *card = card_of("rtx3090");
     double attention_ms = 330 * roofline_attention_ops(&config, 165) / card->bf16_tflops * 1e-9;
     RooflinePlan plan = w4a8;
     double int8_ms = roofline_of(&config, card, &plan, 0).prefill_ms - attention_ms;

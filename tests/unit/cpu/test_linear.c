@@ -267,6 +267,43 @@ Test(linear, the_largest_codes_do_not_saturate) {
     }
 }
 
+// Two rows of x = 1, and one column of weights that are the logits. 30 * (1 - 2 / (exp + 1)): the
+// cancellation near 0 leaves 30 * 2^-23.
+Test(linear, the_soft_cap_of_every_size_of_logit) {
+    enum { COUNT = 2011 };
+    LinearFixture f = fixture_open((LinearCase){
+        .level = LEVEL_F32, .kind = ACTIVATION_F32, .rows = COUNT, .columns = 1, .m = 2});
+    activation_f32(&f.in, 0)[0] = activation_f32(&f.in, 1)[0] = 1.0f;
+    float *x = (float *)f.weight.codes; // [panel][padded columns][16]
+    for (uint32_t i = 0; i < COUNT; i++) {
+        float *at = x + (size_t)(i / 16) * f.weight.padded_columns * 16 + i % 16;
+        *at = ldexpf(*at, (int)(i % 40) - 25); // 2^-25 .. 2^14
+        *at = i == 7 ? 0.0f : i == 8 ? INFINITY : i == 9 ? -INFINITY : i == 10 ? NAN : *at;
+    }
+    for (CpuIsa isa = CPU_ISA_REFERENCE; isa <= CPU_ISA_AVX512; isa++) {
+        Backend backend;
+        if (!twin_open(isa, 2, &backend)) {
+            continue;
+        }
+        f.op.softcap = 30.0f;
+        cr_assert_eq(backend.ops->linear(backend.context, &f.op), OK);
+        for (uint32_t i = 0; i < 2 * COUNT; i++) {
+            double value = (double)matrix_value(&f.weight, i % COUNT, 0);
+            double got = (double)f.got[i / COUNT * f.op.out_stride + i % COUNT];
+            double wanted = 30.0 * tanh(value / 30.0);
+            bool right =
+                isnan(value) ? isnan(got) : fabs(got - wanted) <= 8e-6 + 1e-6 * fabs(wanted);
+            cr_assert(right, "%s: %g becomes %.9g, not %.9g", cpu_isa_name(isa), value, got,
+                      wanted);
+        }
+        f.op.softcap = 0.0f;
+        cr_assert_eq(backend.ops->linear(backend.context, &f.op), OK);
+        cr_assert_eq(f.got[8], INFINITY, "a cap of 0 is no cap");
+        backend.close(backend.context);
+    }
+    fixture_close(&f);
+}
+
 // A row of an activation as an activation of its own.
 static Activation row_of(const Activation *in, uint32_t row) {
     size_t row_bytes = in->stride * activation_value_bytes(in->kind);

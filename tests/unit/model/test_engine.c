@@ -70,7 +70,7 @@ Test(engine, a_step_is_the_model_card) {
         memcpy(expected + count, layer, sizeof layer);
         count += sizeof layer / sizeof layer[0];
     }
-    FakeOp head[] = {FAKE_norm, FAKE_linear, FAKE_logits, FAKE_sample};
+    FakeOp head[] = {FAKE_norm, FAKE_linear, FAKE_sample};
     memcpy(expected + count, head, sizeof head);
     count += sizeof head / sizeof head[0];
     cr_assert_eq(s->fake.call_count, count);
@@ -117,7 +117,8 @@ Test(engine, all_logits_cover_every_row) {
     batch->all_logits = calloc(5 * 512, sizeof(float));
     s->result = (StepResult){.samples = s->samples};
     cr_assert_eq(engine_step(s->engine, batch, &s->result, &s->error), OK);
-    cr_assert_eq(fake_backend_count(&s->fake, FAKE_logits), 3 + 1); // 2 + 2 + 1 rows, one sample
+    // The head: 2 + 2 + 1 rows, then the one to sample.
+    cr_assert_eq(fake_backend_count(&s->fake, FAKE_linear), 3 * 4 + 3 + 1);
     free(batch->all_logits);
     teardown(s);
 }

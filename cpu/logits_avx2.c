@@ -1,7 +1,0 @@
-// SPDX-License-Identifier: Apache-2.0
-// logits, AVX2 and FMA: the algorithm of logits_lanes.h.
-#include "cpu/logits_lanes.h"
-
-Status logits_avx2(void *context, const OpLogits *op) {
-    return logits_run(context, op);
-}
