@@ -9,7 +9,7 @@
 // promise: spills 0, calls 0
 // promise linear_w4a8_g32_128x: loop per imma <= 14, imma 32
 // promise linear_w4a8_g64_128x: loop per imma <= 10.5, imma 32
-// promise linear_w4a8_g128_128x: loop per imma <= 6.8, imma 64
+// promise linear_w4a8_g128_128x: loop per imma <= 7, imma 64
 // promise linear_w8a8_g32_128x128: loop per imma <= 14
 // promise linear_w8a8_g64_128x128: loop per imma <= 9.6
 // promise linear_w8a8_g128_128x128: loop per imma <= 6.5
