@@ -67,16 +67,6 @@ bool method_find(Bytes name, Method *out) {
 
 // ---- api_info -----------------------------------------------------------------------------------
 
-static void put_pair(Buffer *out, const char *key, const char *text) {
-    msg_put_key(out, key);
-    msg_put_key(out, text);
-}
-
-static void put_since(Buffer *out, uint32_t since) {
-    msg_put_key(out, "since");
-    msg_put_uint(out, since);
-}
-
 static void put_params(Buffer *out, int method) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < param_row_count; i++) {
@@ -88,20 +78,20 @@ static void put_params(Buffer *out, int method) {
         const ParamRow *row = &param_rows[i];
         if ((int)row->method == method) {
             msg_put_map(out, 5);
-            put_pair(out, "name", row->name);
-            put_pair(out, "type", row->type);
-            put_pair(out, "rule", row->rule);
-            put_pair(out, "preset", row->preset);
-            put_pair(out, "text", row->text);
+            msg_pair_word(out, "name", row->name);
+            msg_pair_word(out, "type", row->type);
+            msg_pair_word(out, "rule", row->rule);
+            msg_pair_word(out, "preset", row->preset);
+            msg_pair_word(out, "text", row->text);
         }
     }
 }
 
 static void put_field(Buffer *out, const char *name, const char *type, const char *text) {
     msg_put_map(out, 3);
-    put_pair(out, "name", name);
-    put_pair(out, "type", type);
-    put_pair(out, "text", text);
+    msg_pair_word(out, "name", name);
+    msg_pair_word(out, "type", type);
+    msg_pair_word(out, "text", text);
 }
 
 static void put_results(Buffer *out, int method) {
@@ -138,28 +128,25 @@ static void put_errors(Buffer *out) {
     for (uint32_t i = 0; i < ERROR_ROW_COUNT; i++) {
         Status code = error_rows[i].code;
         msg_put_map(out, 5);
-        put_pair(out, "name", error_rows[i].name);
-        msg_put_key(out, "code");
-        msg_put_int(out, code);
-        put_pair(out, "class", class_names[status_class(code)]);
-        msg_put_key(out, "retryable");
-        msg_put_bool(out, status_retryable(code));
-        put_pair(out, "text", status_text(code));
+        msg_pair_word(out, "name", error_rows[i].name);
+        msg_pair_int(out, "code", code);
+        msg_pair_word(out, "class", class_names[status_class(code)]);
+        msg_pair_bool(out, "retryable", status_retryable(code));
+        msg_pair_word(out, "text", status_text(code));
     }
 }
 
 void methods_put_api_info(Buffer *out) {
     msg_put_map(out, 4);
-    msg_put_key(out, "version");
-    msg_put_uint(out, PROTOCOL_VERSION);
+    msg_pair_uint(out, "version", PROTOCOL_VERSION);
     msg_put_key(out, "methods");
     msg_put_array(out, METHOD_COUNT);
     for (int i = 0; i < METHOD_COUNT; i++) {
         msg_put_map(out, 6);
-        put_pair(out, "name", method_rows[i].name);
-        put_since(out, method_rows[i].since);
-        put_pair(out, "auth", auth_names[method_rows[i].auth]);
-        put_pair(out, "text", method_rows[i].text);
+        msg_pair_word(out, "name", method_rows[i].name);
+        msg_pair_uint(out, "since", method_rows[i].since);
+        msg_pair_word(out, "auth", auth_names[method_rows[i].auth]);
+        msg_pair_word(out, "text", method_rows[i].text);
         put_params(out, i);
         put_results(out, i);
     }
@@ -167,9 +154,9 @@ void methods_put_api_info(Buffer *out) {
     msg_put_array(out, EVENT_COUNT);
     for (int i = 0; i < EVENT_COUNT; i++) {
         msg_put_map(out, 4);
-        put_pair(out, "name", event_rows[i].name);
-        put_since(out, event_rows[i].since);
-        put_pair(out, "text", event_rows[i].text);
+        msg_pair_word(out, "name", event_rows[i].name);
+        msg_pair_uint(out, "since", event_rows[i].since);
+        msg_pair_word(out, "text", event_rows[i].text);
         put_fields(out, i);
     }
     put_errors(out);

@@ -438,6 +438,25 @@ void msg_put_nil(Buffer *out) {
     msgpack_pack_nil(&packer);
 }
 
+#define PAIR(name, type)                                                                           \
+    void msg_pair_##name(Buffer *out, const char *key, type value) {                               \
+        msg_put_key(out, key);                                                                     \
+        msg_put_##name(out, value);                                                                \
+    }
+PAIR(text, Bytes)
+PAIR(text_repaired, Bytes)
+PAIR(binary, Bytes)
+PAIR(uint, uint64_t)
+PAIR(int, int64_t)
+PAIR(real, double)
+PAIR(bool, bool)
+#undef PAIR
+
+void msg_pair_word(Buffer *out, const char *key, const char *word) {
+    msg_put_key(out, key);
+    msg_put_key(out, word);
+}
+
 void msg_put_request(Buffer *out, uint32_t id, const char *method) {
     msg_put_array(out, 4);
     msg_put_uint(out, 0);
@@ -460,15 +479,12 @@ void msg_put_result(Buffer *out, uint32_t id) {
 
 void msg_put_fault(Buffer *out, Status status, const char *detail, uint32_t retry_after_ms) {
     msg_put_map(out, retry_after_ms > 0 ? 4 : 3);
-    msg_put_key(out, "code");
-    msg_put_int(out, status);
-    msg_put_key(out, "name");
-    msg_put_key(out, status_name(status));
-    msg_put_key(out, "message");
-    msg_put_text_repaired(out, bytes_of_text(detail != NULL ? detail : status_text(status)));
+    msg_pair_int(out, "code", status);
+    msg_pair_word(out, "name", status_name(status));
+    msg_pair_text_repaired(out, "message",
+                           bytes_of_text(detail != NULL ? detail : status_text(status)));
     if (retry_after_ms > 0) {
-        msg_put_key(out, "retry_after_ms");
-        msg_put_uint(out, retry_after_ms);
+        msg_pair_uint(out, "retry_after_ms", retry_after_ms);
     }
 }
 

@@ -98,6 +98,16 @@ void msg_put_real(Buffer *out, double value);
 void msg_put_bool(Buffer *out, bool value);
 void msg_put_nil(Buffer *out);
 
+// A pair of a map.
+void msg_pair_text(Buffer *out, const char *key, Bytes text);
+void msg_pair_text_repaired(Buffer *out, const char *key, Bytes text);
+void msg_pair_word(Buffer *out, const char *key, const char *word);
+void msg_pair_binary(Buffer *out, const char *key, Bytes bytes);
+void msg_pair_uint(Buffer *out, const char *key, uint64_t value);
+void msg_pair_int(Buffer *out, const char *key, int64_t value);
+void msg_pair_real(Buffer *out, const char *key, double value);
+void msg_pair_bool(Buffer *out, const char *key, bool value);
+
 // The heads of messages; what follows is one value (params, or the result).
 void msg_put_request(Buffer *out, uint32_t id, const char *method);
 void msg_put_notification(Buffer *out, const char *method);

@@ -4,28 +4,13 @@
 #include "base/check.h"
 #include "rpc/msg.h"
 
-static void put_text_pair(Buffer *out, const char *key, Bytes text) {
-    msg_put_key(out, key);
-    msg_put_text_repaired(out, text);
-}
-
-static void put_uint_pair(Buffer *out, const char *key, uint64_t value) {
-    msg_put_key(out, key);
-    msg_put_uint(out, value);
-}
-
-static void put_real_pair(Buffer *out, const char *key, double value) {
-    msg_put_key(out, key);
-    msg_put_real(out, value);
-}
-
 static void put_sampling(Buffer *out, const CallSampling *sampling) {
     msg_put_map(out, 5);
-    put_real_pair(out, "temperature", sampling->temperature);
-    put_uint_pair(out, "top_k", (uint64_t)sampling->top_k);
-    put_real_pair(out, "top_p", sampling->top_p);
-    put_real_pair(out, "min_p", sampling->min_p);
-    put_real_pair(out, "repetition_penalty", sampling->repetition_penalty);
+    msg_pair_real(out, "temperature", sampling->temperature);
+    msg_pair_uint(out, "top_k", (uint64_t)sampling->top_k);
+    msg_pair_real(out, "top_p", sampling->top_p);
+    msg_pair_real(out, "min_p", sampling->min_p);
+    msg_pair_real(out, "repetition_penalty", sampling->repetition_penalty);
 }
 
 void result_put_models(Buffer *out, const ModelResult *models, uint32_t count) {
@@ -36,16 +21,15 @@ void result_put_models(Buffer *out, const ModelResult *models, uint32_t count) {
         const ModelResult *model = &models[i];
         REQUIRE(model->sampling.top_k >= 0);
         msg_put_map(out, 10);
-        put_text_pair(out, "name", model->name);
-        put_text_pair(out, "identity", model->identity);
-        put_text_pair(out, "weights", model->weights);
-        put_text_pair(out, "activations", model->activations);
-        put_text_pair(out, "kv", model->kv);
-        put_uint_pair(out, "context", model->context);
-        put_uint_pair(out, "images", model->images);
-        msg_put_key(out, "vision");
-        msg_put_bool(out, model->vision);
-        put_uint_pair(out, "budget", model->budget);
+        msg_pair_text_repaired(out, "name", model->name);
+        msg_pair_text_repaired(out, "identity", model->identity);
+        msg_pair_text_repaired(out, "weights", model->weights);
+        msg_pair_text_repaired(out, "activations", model->activations);
+        msg_pair_text_repaired(out, "kv", model->kv);
+        msg_pair_uint(out, "context", model->context);
+        msg_pair_uint(out, "images", model->images);
+        msg_pair_bool(out, "vision", model->vision);
+        msg_pair_uint(out, "budget", model->budget);
         msg_put_key(out, "sampling");
         put_sampling(out, &model->sampling);
     }
@@ -53,8 +37,8 @@ void result_put_models(Buffer *out, const ModelResult *models, uint32_t count) {
 
 // ---- stats: the rows of stats.def ---------------------------------------------------------------
 
-#define PUT_COUNT put_uint_pair
-#define PUT_REAL  put_real_pair
+#define PUT_COUNT msg_pair_uint
+#define PUT_REAL  msg_pair_real
 
 static void put_server_stats(Buffer *out, const ServerStats *stats) {
     enum {
@@ -74,7 +58,7 @@ static void put_user_stats(Buffer *out, const UserRow *user) {
 #include "rpc/stats.def"
     };
     msg_put_map(out, PAIRS);
-    put_text_pair(out, "name", user->name);
+    msg_pair_text_repaired(out, "name", user->name);
 #define USER_STAT(name, type, text) PUT_##type(out, #name, user->name);
 #include "rpc/stats.def"
 }
@@ -101,16 +85,14 @@ const char *health_name(Health health) {
 
 void result_put_health(Buffer *out, Health health) {
     msg_put_map(out, 1);
-    msg_put_key(out, "status");
-    msg_put_key(out, health_name(health));
+    msg_pair_word(out, "status", health_name(health));
 }
 
 void result_put_blob(Buffer *out, Hash128 blob) {
     char text[33];
     hash128_text(blob, text);
     msg_put_map(out, 1);
-    msg_put_key(out, "blob");
-    msg_put_key(out, text);
+    msg_pair_word(out, "blob", text);
 }
 
 void result_put_ids(Buffer *out, const int32_t *ids, size_t count) {
@@ -132,10 +114,9 @@ const char *done_reason_name(DoneReason reason) {
 }
 
 static void put_choice(Buffer *out, const ChoiceEvent *choice) {
-    msg_put_key(out, "id");
-    msg_put_int(out, choice->id);
-    put_text_pair(out, "text", choice->text);
-    put_real_pair(out, "logprob", choice->logprob);
+    msg_pair_int(out, "id", choice->id);
+    msg_pair_text_repaired(out, "text", choice->text);
+    msg_pair_real(out, "logprob", choice->logprob);
 }
 
 void event_put_logprob(Buffer *out, const LogprobEvent *event) {
@@ -152,14 +133,14 @@ void event_put_logprob(Buffer *out, const LogprobEvent *event) {
 void event_put_usage(Buffer *out, const DoneEvent *event) {
     msg_put_key(out, "usage");
     msg_put_map(out, 4);
-    put_uint_pair(out, "prompt_tokens", event->prompt_tokens);
-    put_uint_pair(out, "image_tokens", event->image_tokens);
-    put_uint_pair(out, "cached_tokens", event->cached_tokens[0]);
-    put_uint_pair(out, "output_tokens", event->output_tokens);
+    msg_pair_uint(out, "prompt_tokens", event->prompt_tokens);
+    msg_pair_uint(out, "image_tokens", event->image_tokens);
+    msg_pair_uint(out, "cached_tokens", event->cached_tokens[0]);
+    msg_pair_uint(out, "output_tokens", event->output_tokens);
     msg_put_key(out, "timings");
     msg_put_map(out, 4);
-    put_real_pair(out, "prepare_ms", event->prepare_ms);
-    put_real_pair(out, "queue_ms", event->queue_ms);
-    put_real_pair(out, "first_token_ms", event->first_token_ms);
-    put_real_pair(out, "total_ms", event->total_ms);
+    msg_pair_real(out, "prepare_ms", event->prepare_ms);
+    msg_pair_real(out, "queue_ms", event->queue_ms);
+    msg_pair_real(out, "first_token_ms", event->first_token_ms);
+    msg_pair_real(out, "total_ms", event->total_ms);
 }

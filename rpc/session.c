@@ -152,34 +152,24 @@ void session_error(Session *session, uint64_t ticket, Status status, const char 
 
 // ---- Calls that the session answers -------------------------------------------------------------
 
-static void put_text_pair(Buffer *out, const char *key, const char *text) {
-    msg_put_key(out, key);
-    msg_put_key(out, text);
-}
-
-static void put_uint_pair(Buffer *out, const char *key, uint64_t value) {
-    msg_put_key(out, key);
-    msg_put_uint(out, value);
-}
-
 static void hello_put(Buffer *out, const Session *session) {
     static const char *const features[] = {"images", "blobs", "thinking", "logprobs"};
     const SessionLimits *limits = session->limits;
     uint32_t count = sizeof features / sizeof features[0];
     msg_put_map(out, 9);
-    put_uint_pair(out, "version", PROTOCOL_VERSION);
-    put_text_pair(out, "server", limits->server);
-    put_text_pair(out, "user", session->user.name);
+    msg_pair_uint(out, "version", PROTOCOL_VERSION);
+    msg_pair_word(out, "server", limits->server);
+    msg_pair_word(out, "user", session->user.name);
     msg_put_key(out, "features");
     msg_put_array(out, count);
     for (uint32_t i = 0; i < count; i++) {
         msg_put_key(out, features[i]);
     }
-    put_uint_pair(out, "message_bytes", limits->frame.message_bytes_max);
-    put_uint_pair(out, "in_flight", limits->in_flight_max);
-    put_uint_pair(out, "credit", limits->credit_first);
-    put_uint_pair(out, "stream_bytes", limits->stream_bytes_max);
-    put_uint_pair(out, "idle_ms", limits->idle_ms);
+    msg_pair_uint(out, "message_bytes", limits->frame.message_bytes_max);
+    msg_pair_uint(out, "in_flight", limits->in_flight_max);
+    msg_pair_uint(out, "credit", limits->credit_first);
+    msg_pair_uint(out, "stream_bytes", limits->stream_bytes_max);
+    msg_pair_uint(out, "idle_ms", limits->idle_ms);
 }
 
 // A wrong hello is answered and ends the session: nobody guesses tokens on one connection.

@@ -109,11 +109,6 @@ static bool hold_is_empty(const Hold *hold) {
     return hold->id_count == 0 && hold->text.length == 0 && hold->thoughts.length == 0;
 }
 
-static void put_bytes_pair(Buffer *out, const char *key, const Buffer *text) {
-    msg_put_key(out, key);
-    msg_put_text_repaired(out, (Bytes){text->data, text->length});
-}
-
 static void put_array_pair(Buffer *out, const char *key, const Buffer *values, uint32_t count) {
     msg_put_key(out, key);
     msg_put_array(out, count);
@@ -126,9 +121,10 @@ static uint32_t hold_pairs(const Hold *hold) {
 }
 
 static void hold_put(Buffer *out, const Hold *hold) {
-    put_bytes_pair(out, "text", &hold->text);
+    msg_pair_text_repaired(out, "text", (Bytes){hold->text.data, hold->text.length});
     if (hold->thoughts.length > 0) {
-        put_bytes_pair(out, "thoughts", &hold->thoughts);
+        msg_pair_text_repaired(out, "thoughts",
+                               (Bytes){hold->thoughts.data, hold->thoughts.length});
     }
     put_array_pair(out, "ids", &hold->ids, hold->id_count);
     if (hold->logprob_count > 0) {
@@ -158,12 +154,9 @@ static void stream_put_token(Session *session, Flight *flight, uint32_t index) {
     Buffer *out = &session->queued;
     msg_put_notification(out, event_rows[EVENT_TOKEN].name);
     msg_put_map(out, 3 + hold_pairs(hold));
-    msg_put_key(out, "id");
-    msg_put_uint(out, flight_ticket(session, flight));
-    msg_put_key(out, "index");
-    msg_put_uint(out, index);
-    msg_put_key(out, "seq");
-    msg_put_uint(out, hold->seq++);
+    msg_pair_uint(out, "id", flight_ticket(session, flight));
+    msg_pair_uint(out, "index", index);
+    msg_pair_uint(out, "seq", hold->seq++);
     hold_put(out, hold);
     flight->credit--;
     hold_clear(session, flight, hold);
@@ -188,12 +181,9 @@ static void done_put_samples(Buffer *out, const Flight *flight, const DoneEvent 
             reason = DONE_ERROR;
         }
         msg_put_map(out, 3 + (flight->streams ? 0 : hold_pairs(hold)));
-        msg_put_key(out, "reason");
-        msg_put_key(out, done_reason_name(reason));
-        msg_put_key(out, "tokens");
-        msg_put_uint(out, hold->token_count);
-        msg_put_key(out, "cached_tokens");
-        msg_put_uint(out, event->cached_tokens[i]);
+        msg_pair_word(out, "reason", done_reason_name(reason));
+        msg_pair_uint(out, "tokens", hold->token_count);
+        msg_pair_uint(out, "cached_tokens", event->cached_tokens[i]);
         if (!flight->streams) {
             hold_put(out, hold);
         }
@@ -220,8 +210,7 @@ static void stream_put_done(Session *session, Flight *flight) {
     bool error = done_status(flight, &done->event) != OK;
     msg_put_notification(out, event_rows[EVENT_DONE].name);
     msg_put_map(out, error ? 5 : 4);
-    msg_put_key(out, "id");
-    msg_put_uint(out, flight_ticket(session, flight));
+    msg_pair_uint(out, "id", flight_ticket(session, flight));
     done_put_samples(out, flight, &done->event);
     event_put_usage(out, &done->event);
     if (error) {
@@ -305,8 +294,7 @@ void session_accept(Session *session, const Call *call, uint64_t tag) {
     flight->credit = session->limits->credit_first;
     msg_put_result(&session->queued, flight->id);
     msg_put_map(&session->queued, 1);
-    msg_put_key(&session->queued, "stream");
-    msg_put_uint(&session->queued, call->ticket);
+    msg_pair_uint(&session->queued, "stream", call->ticket);
     session_check(session);
 }
 

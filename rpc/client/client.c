@@ -91,36 +91,21 @@ static uint32_t begin_call(Client *client, Method method) {
     return id;
 }
 
-static void put_text_pair(Buffer *out, const char *key, Bytes text) {
-    msg_put_key(out, key);
-    msg_put_text(out, text);
-}
-
-static void put_uint_pair(Buffer *out, const char *key, uint64_t value) {
-    msg_put_key(out, key);
-    msg_put_uint(out, value);
-}
-
-static void put_real_pair(Buffer *out, const char *key, double value) {
-    msg_put_key(out, key);
-    msg_put_real(out, value);
-}
-
 uint32_t client_hello(Client *client, Bytes token, const char *program) {
     uint32_t id = begin_call(client, METHOD_HELLO);
     Buffer *out = &client->output;
     msg_put_map(out, token.length > 0 ? 3 : 2);
-    put_uint_pair(out, "version", PROTOCOL_VERSION);
-    put_text_pair(out, "client", bytes_of_text(program));
+    msg_pair_uint(out, "version", PROTOCOL_VERSION);
+    msg_pair_word(out, "client", program);
     if (token.length > 0) {
-        put_text_pair(out, "token", token);
+        msg_pair_text(out, "token", token);
     }
     return id;
 }
 
 static void put_part(Buffer *out, const char *type, const char *key) {
     msg_put_map(out, 2);
-    put_text_pair(out, "type", bytes_of_text(type));
+    msg_pair_word(out, "type", type);
     msg_put_key(out, key);
 }
 
@@ -129,11 +114,11 @@ static void put_messages(Buffer *out, const ClientAsk *ask) {
     msg_put_array(out, ask->system.length > 0 ? 2 : 1);
     if (ask->system.length > 0) {
         msg_put_map(out, 2);
-        put_text_pair(out, "role", bytes_of_text("system"));
-        put_text_pair(out, "content", ask->system);
+        msg_pair_word(out, "role", "system");
+        msg_pair_text(out, "content", ask->system);
     }
     msg_put_map(out, 2);
-    put_text_pair(out, "role", bytes_of_text("user"));
+    msg_pair_word(out, "role", "user");
     msg_put_key(out, "content");
     msg_put_array(out, ask->image_count + 1);
     for (uint32_t i = 0; i < ask->image_count; i++) {
@@ -149,25 +134,24 @@ static void put_sampling(Buffer *out, const CallSampling *s) {
     msg_put_map(out, (uint32_t)(s->temperature >= 0) + (s->top_k >= 0) + (s->top_p >= 0) +
                          (s->min_p >= 0) + (s->repetition_penalty >= 0));
     if (s->temperature >= 0) {
-        put_real_pair(out, "temperature", s->temperature);
+        msg_pair_real(out, "temperature", s->temperature);
     }
     if (s->top_k >= 0) {
-        put_uint_pair(out, "top_k", (uint64_t)s->top_k);
+        msg_pair_uint(out, "top_k", (uint64_t)s->top_k);
     }
     if (s->top_p >= 0) {
-        put_real_pair(out, "top_p", s->top_p);
+        msg_pair_real(out, "top_p", s->top_p);
     }
     if (s->min_p >= 0) {
-        put_real_pair(out, "min_p", s->min_p);
+        msg_pair_real(out, "min_p", s->min_p);
     }
     if (s->repetition_penalty >= 0) {
-        put_real_pair(out, "repetition_penalty", s->repetition_penalty);
+        msg_pair_real(out, "repetition_penalty", s->repetition_penalty);
     }
 }
 
 static void put_flag(Buffer *out, const char *key, bool value) {
-    msg_put_key(out, key);
-    msg_put_bool(out, value);
+    msg_pair_bool(out, key, value);
 }
 
 uint32_t client_generate(Client *client, const ClientAsk *ask) {
@@ -176,19 +160,19 @@ uint32_t client_generate(Client *client, const ClientAsk *ask) {
     msg_put_map(out, ask->budget > 0 ? 10 : 9);
     put_messages(out, ask);
     put_sampling(out, &ask->sampling);
-    put_uint_pair(out, "seed", ask->seed);
-    put_uint_pair(out, "max_tokens", ask->max_tokens);
+    msg_pair_uint(out, "seed", ask->seed);
+    msg_pair_uint(out, "max_tokens", ask->max_tokens);
     msg_put_key(out, "stop");
     msg_put_array(out, ask->stop_count);
     for (uint32_t i = 0; i < ask->stop_count; i++) {
         msg_put_text(out, ask->stops[i]);
     }
-    put_text_pair(out, "class", bytes_of_text(ask->batch ? "batch" : "interactive"));
+    msg_pair_word(out, "class", ask->batch ? "batch" : "interactive");
     put_flag(out, "stream", ask->stream);
     put_flag(out, "thinking", ask->thinking);
-    put_uint_pair(out, "logprobs", ask->logprobs);
+    msg_pair_uint(out, "logprobs", ask->logprobs);
     if (ask->budget > 0) {
-        put_uint_pair(out, "budget", ask->budget);
+        msg_pair_uint(out, "budget", ask->budget);
     }
     return id;
 }
@@ -196,14 +180,13 @@ uint32_t client_generate(Client *client, const ClientAsk *ask) {
 void client_cancel(Client *client, uint64_t stream) {
     msg_put_notification(&client->output, method_rows[METHOD_CANCEL].name);
     msg_put_map(&client->output, 1);
-    put_uint_pair(&client->output, "id", stream);
+    msg_pair_uint(&client->output, "id", stream);
 }
 
 uint32_t client_put_blob(Client *client, Bytes data) {
     uint32_t id = begin_call(client, METHOD_PUT_BLOB);
     msg_put_map(&client->output, 1);
-    msg_put_key(&client->output, "data");
-    msg_put_binary(&client->output, data);
+    msg_pair_binary(&client->output, "data", data);
     return id;
 }
 
@@ -306,8 +289,8 @@ static void read_token(Client *client, const msgpack_object *params, MsgMap *map
         client->readings[i].events = 0;
         msg_put_notification(&client->output, method_rows[METHOD_CREDIT].name);
         msg_put_map(&client->output, 2);
-        put_uint_pair(&client->output, "id", event->stream);
-        put_uint_pair(&client->output, "n", client->credit_chunk);
+        msg_pair_uint(&client->output, "id", event->stream);
+        msg_pair_uint(&client->output, "n", client->credit_chunk);
     }
 }
 

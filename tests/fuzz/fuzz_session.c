@@ -156,8 +156,7 @@ static void world_hello(World *world) {
     Buffer out = {0};
     msg_put_request(&out, 1, "hello");
     msg_put_map(&out, 1);
-    msg_put_key(&out, "version");
-    msg_put_uint(&out, 1);
+    msg_pair_uint(&out, "version", 1);
     session_receive(world->session, (Bytes){out.data, out.length}, 0);
     buffer_free(&out);
 }

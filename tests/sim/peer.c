@@ -19,13 +19,11 @@ void peer_close(Peer *peer) {
 // ---- Writing ------------------------------------------------------------------------------------
 
 static void put_text_pair(Buffer *out, const char *key, const char *text) {
-    msg_put_key(out, key);
-    msg_put_key(out, text);
+    msg_pair_word(out, key, text);
 }
 
 static void put_uint_pair(Buffer *out, const char *key, uint64_t value) {
-    msg_put_key(out, key);
-    msg_put_uint(out, value);
+    msg_pair_uint(out, key, value);
 }
 
 void peer_hello(Peer *peer, const char *token) {
@@ -52,8 +50,7 @@ static void put_messages(Buffer *out, const PeerAsk *ask) {
     msg_put_array(out, 2);
     msg_put_map(out, 2);
     put_text_pair(out, "type", "image");
-    msg_put_key(out, "data");
-    msg_put_binary(out, ask->image);
+    msg_pair_binary(out, "data", ask->image);
     msg_put_map(out, 2);
     put_text_pair(out, "type", "text");
     put_text_pair(out, "text", ask->text);
@@ -83,8 +80,7 @@ bool peer_generate(Peer *peer, const PeerAsk *ask) {
     put_uint_pair(out, "seed", ask->seed);
     put_uint_pair(out, "budget", 70);
     put_text_pair(out, "class", ask->batch ? "batch" : "interactive");
-    msg_put_key(out, "stream");
-    msg_put_bool(out, ask->streams);
+    msg_pair_bool(out, "stream", ask->streams);
     if (ask->deadline_ms > 0) {
         put_uint_pair(out, "deadline_ms", ask->deadline_ms);
     }

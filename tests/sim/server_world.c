@@ -405,8 +405,7 @@ static void client_noise(ServerWorld *w, Client *c) {
     default: // parameters that are none
         msg_put_request(&c->peer.out, c->peer.next_call++, "generate");
         msg_put_map(&c->peer.out, 1);
-        msg_put_key(&c->peer.out, "n");
-        msg_put_int(&c->peer.out, -5);
+        msg_pair_int(&c->peer.out, "n", -5);
         c->peer.plain_open++;
         return;
     }

@@ -120,26 +120,26 @@ void case_hello(SessionCase *c) {
     Buffer out = {0};
     msg_put_request(&out, 1, "hello");
     msg_put_map(&out, 2);
-    msg_put_key(&out, "version");
-    msg_put_uint(&out, 1);
-    msg_put_key(&out, "token");
-    msg_put_key(&out, "alice's token");
+    msg_pair_uint(&out, "version", 1);
+    msg_pair_word(&out, "token", "alice's token");
     case_receive(c, &out);
     const Msg *msg = case_expect(c, MSG_RESPONSE, NULL);
     cr_assert_eq(msg->error->type, MSGPACK_OBJECT_NIL);
+}
+
+void case_put_hi(Buffer *out) {
+    msg_put_key(out, "messages");
+    msg_put_array(out, 1);
+    msg_put_map(out, 2);
+    msg_pair_word(out, "role", "user");
+    msg_pair_word(out, "content", "hi");
 }
 
 Buffer case_generate(uint32_t id, uint32_t extra_count, void (*extra)(Buffer *out)) {
     Buffer out = {0};
     msg_put_request(&out, id, "generate");
     msg_put_map(&out, 1 + extra_count);
-    msg_put_key(&out, "messages");
-    msg_put_array(&out, 1);
-    msg_put_map(&out, 2);
-    msg_put_key(&out, "role");
-    msg_put_key(&out, "user");
-    msg_put_key(&out, "content");
-    msg_put_key(&out, "hi");
+    case_put_hi(&out);
     if (extra != NULL) {
         extra(&out);
     }
@@ -147,8 +147,7 @@ Buffer case_generate(uint32_t id, uint32_t extra_count, void (*extra)(Buffer *ou
 }
 
 static void extra_stream(Buffer *out) {
-    msg_put_key(out, "stream");
-    msg_put_bool(out, true);
+    msg_pair_bool(out, "stream", true);
 }
 
 uint64_t case_stream(SessionCase *c) {

@@ -39,6 +39,8 @@ const Msg *case_expect(SessionCase *c, MsgKind kind, const char *method_or_null)
 void case_expect_error(SessionCase *c, uint32_t id, Status status, const char *says);
 const msgpack_object *case_field(const msgpack_object *map, const char *key); // NULL: absent
 
+void case_put_hi(Buffer *out); // the pair messages: one of the user, "hi"
+
 // A generate request with one user message "hi"; `extra` appends pairs to its params.
 Buffer case_generate(uint32_t id, uint32_t extra_count, void (*extra)(Buffer *out));
 // hello, accept_calls and one generate with stream true: the ticket of its stream.

@@ -3,6 +3,7 @@
 #include "rpc/calls.h"
 
 #include "rpc/msg.h"
+#include "session_case.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -31,41 +32,20 @@ static void expect_refusal(const char *method, uint32_t count, Pairs pairs, cons
     call_free(call);
 }
 
-static void put_hi(Buffer *out) {
-    msg_put_key(out, "messages");
-    msg_put_array(out, 1);
-    msg_put_map(out, 2);
-    msg_put_key(out, "role");
-    msg_put_key(out, "user");
-    msg_put_key(out, "content");
-    msg_put_key(out, "hi");
-}
-
 // A message whose content is one part, which `part` writes as a map of `count` pairs.
 static void put_part_of(Buffer *out, uint32_t count) {
     msg_put_key(out, "messages");
     msg_put_array(out, 1);
     msg_put_map(out, 2);
-    msg_put_key(out, "role");
-    msg_put_key(out, "user");
+    msg_pair_word(out, "role", "user");
     msg_put_key(out, "content");
     msg_put_array(out, 1);
     msg_put_map(out, count);
 }
 
-static void put_int(Buffer *out, const char *key, int64_t value) {
-    msg_put_key(out, key);
-    msg_put_int(out, value);
-}
-
-static void put_text(Buffer *out, const char *key, const char *value) {
-    msg_put_key(out, key);
-    msg_put_key(out, value);
-}
-
 Test(calls, defaults_are_those_of_the_table) {
     Call *call = NULL;
-    cr_assert_eq(open_with("generate", 1, put_hi, &call, NULL), OK);
+    cr_assert_eq(open_with("generate", 1, case_put_hi, &call, NULL), OK);
     const GenerateCall *g = &call->generate;
     cr_assert_eq(g->max_tokens, 256);
     cr_assert_eq(g->samples, 1);
@@ -80,25 +60,25 @@ Test(calls, defaults_are_those_of_the_table) {
 
 #define PUT(name, ...)                                                                             \
     static void name(Buffer *out) {                                                                \
-        put_hi(out);                                                                               \
+        case_put_hi(out);                                                                          \
         __VA_ARGS__;                                                                               \
     }
-PUT(n_0, put_int(out, "n", 0))
-PUT(n_17, put_int(out, "n", 17))
-PUT(n_huge, put_int(out, "n", INT64_MAX))
-PUT(tokens_negative, put_int(out, "max_tokens", -1))
-PUT(tokens_text, put_text(out, "max_tokens", "5"))
-PUT(seed_negative, put_int(out, "seed", -1))
-PUT(budget_odd, put_int(out, "budget", 100))
-PUT(class_odd, put_text(out, "class", "root"))
-PUT(deadline_0, put_int(out, "deadline_ms", 0))
-PUT(logprobs_21, put_int(out, "logprobs", 21))
-PUT(misspelt, put_int(out, "max_token", 1))
+PUT(n_0, msg_pair_int(out, "n", 0))
+PUT(n_17, msg_pair_int(out, "n", 17))
+PUT(n_huge, msg_pair_int(out, "n", INT64_MAX))
+PUT(tokens_negative, msg_pair_int(out, "max_tokens", -1))
+PUT(tokens_text, msg_pair_word(out, "max_tokens", "5"))
+PUT(seed_negative, msg_pair_int(out, "seed", -1))
+PUT(budget_odd, msg_pair_int(out, "budget", 100))
+PUT(class_odd, msg_pair_word(out, "class", "root"))
+PUT(deadline_0, msg_pair_int(out, "deadline_ms", 0))
+PUT(logprobs_21, msg_pair_int(out, "logprobs", 21))
+PUT(misspelt, msg_pair_int(out, "max_token", 1))
 PUT(stop_empty, msg_put_key(out, "stop"); msg_put_array(out, 1); msg_put_key(out, ""))
 PUT(temperature_nan, msg_put_key(out, "sampling"); msg_put_map(out, 1);
     msg_put_key(out, "temperature"); msg_put_real(out, (double)NAN))
 PUT(sampling_misspelt, msg_put_key(out, "sampling"); msg_put_map(out, 1);
-    put_int(out, "temprature", 1))
+    msg_pair_int(out, "temprature", 1))
 
 Test(calls, every_number_has_its_range_and_every_name_its_spelling) {
     expect_refusal("generate", 2, n_0, "params.n must be an integer from 1 to 16");
@@ -125,40 +105,38 @@ static void role_odd(Buffer *out) {
     msg_put_key(out, "messages");
     msg_put_array(out, 1);
     msg_put_map(out, 2);
-    put_text(out, "role", "root");
-    put_text(out, "content", "hi");
+    msg_pair_word(out, "role", "root");
+    msg_pair_word(out, "content", "hi");
 }
 static void part_audio(Buffer *out) {
     put_part_of(out, 1);
-    put_text(out, "type", "audio");
+    msg_pair_word(out, "type", "audio");
 }
 static void part_url(Buffer *out) {
     put_part_of(out, 2);
-    put_text(out, "type", "image");
-    put_text(out, "url", "http://localhost/");
+    msg_pair_word(out, "type", "image");
+    msg_pair_word(out, "url", "http://localhost/");
 }
 static void part_empty_picture(Buffer *out) {
     put_part_of(out, 2);
-    put_text(out, "type", "image");
-    msg_put_key(out, "data");
-    msg_put_binary(out, (Bytes){0});
+    msg_pair_word(out, "type", "image");
+    msg_pair_binary(out, "data", (Bytes){0});
 }
 static void part_both(Buffer *out) {
     put_part_of(out, 3);
-    put_text(out, "type", "image");
-    put_text(out, "blob", "00112233445566778899aabbccddeeff");
-    msg_put_key(out, "data");
-    msg_put_binary(out, bytes_of_text("x"));
+    msg_pair_word(out, "type", "image");
+    msg_pair_word(out, "blob", "00112233445566778899aabbccddeeff");
+    msg_pair_binary(out, "data", bytes_of_text("x"));
 }
 static void part_blob_path(Buffer *out) {
     put_part_of(out, 2);
-    put_text(out, "type", "image");
-    put_text(out, "blob", "../../../../etc/passwd0123456789");
+    msg_pair_word(out, "type", "image");
+    msg_pair_word(out, "blob", "../../../../etc/passwd0123456789");
 }
 static void part_text_broken(Buffer *out) {
     put_part_of(out, 2);
-    put_text(out, "type", "text");
-    put_text(out, "text", "\xc3");
+    msg_pair_word(out, "type", "text");
+    msg_pair_word(out, "text", "\xc3");
 }
 
 Test(calls, messages_and_parts_are_checked_with_their_place) {
@@ -176,20 +154,20 @@ static void many_pictures(Buffer *out) {
     msg_put_key(out, "messages");
     msg_put_array(out, 1);
     msg_put_map(out, 2);
-    put_text(out, "role", "user");
+    msg_pair_word(out, "role", "user");
     msg_put_key(out, "content");
     msg_put_array(out, CALL_IMAGES_MAX + 1);
     for (int i = 0; i <= CALL_IMAGES_MAX; i++) {
         msg_put_map(out, 2);
-        put_text(out, "type", "image");
-        put_text(out, "blob", "00112233445566778899aabbccddeeff");
+        msg_pair_word(out, "type", "image");
+        msg_pair_word(out, "blob", "00112233445566778899aabbccddeeff");
     }
 }
 
 static void blob_good(Buffer *out) {
     put_part_of(out, 2);
-    put_text(out, "type", "image");
-    put_text(out, "blob", "00112233445566778899aabbccddeeff");
+    msg_pair_word(out, "type", "image");
+    msg_pair_word(out, "blob", "00112233445566778899aabbccddeeff");
 }
 
 Test(calls, pictures_are_counted_and_blobs_are_read) {
@@ -204,17 +182,17 @@ Test(calls, pictures_are_counted_and_blobs_are_read) {
 }
 
 static void id_only(Buffer *out) {
-    put_int(out, "id", 5);
+    msg_pair_int(out, "id", 5);
 }
 static void blob_text(Buffer *out) {
-    put_text(out, "data", "text");
+    msg_pair_word(out, "data", "text");
 }
 static void token_long(Buffer *out) {
     char token[CALL_TOKEN_BYTES_MAX + 2];
     memset(token, 'x', sizeof token - 1);
     token[sizeof token - 1] = '\0';
-    put_int(out, "version", 1);
-    put_text(out, "token", token);
+    msg_pair_int(out, "version", 1);
+    msg_pair_word(out, "token", token);
 }
 
 Test(calls, the_other_methods_are_checked_too) {

@@ -17,10 +17,8 @@ Test(msg, a_request_is_read_back) {
     Buffer out = {0};
     msg_put_request(&out, 7, "generate");
     msg_put_map(&out, 2);
-    msg_put_key(&out, "max_tokens");
-    msg_put_uint(&out, 300);
-    msg_put_key(&out, "image");
-    msg_put_binary(&out, BYTES("\x00\xff"));
+    msg_pair_uint(&out, "max_tokens", 300);
+    msg_pair_binary(&out, "image", BYTES("\x00\xff"));
     // msgpack.packb([0, 7, "generate", {"max_tokens": 300, "image": b"\x00\xff"}])
     cr_assert(bytes_equal(
         view(&out),
@@ -139,10 +137,8 @@ Test(msg, the_first_fault_sticks) {
     Buffer out = {0};
     msg_put_notification(&out, "m");
     msg_put_map(&out, 2);
-    msg_put_key(&out, "a");
-    msg_put_key(&out, "text");
-    msg_put_key(&out, "b");
-    msg_put_key(&out, "text");
+    msg_pair_word(&out, "a", "text");
+    msg_pair_word(&out, "b", "text");
     Msg msg;
     cr_assert_eq(msg_open(view(&out), &msg, NULL), OK);
     Error error = {0};

@@ -17,11 +17,9 @@ static Buffer stream_call(const char *method, uint64_t stream, uint64_t n) {
     Buffer out = {0};
     msg_put_notification(&out, method);
     msg_put_map(&out, n > 0 ? 2 : 1);
-    msg_put_key(&out, "id");
-    msg_put_uint(&out, stream);
+    msg_pair_uint(&out, "id", stream);
     if (n > 0) {
-        msg_put_key(&out, "n");
-        msg_put_uint(&out, n);
+        msg_pair_uint(&out, "n", n);
     }
     return out;
 }
@@ -76,10 +74,8 @@ Test(session, a_wrong_token_is_answered_and_ends_the_session) {
     Buffer out = {0};
     msg_put_request(&out, 1, "hello");
     msg_put_map(&out, 2);
-    msg_put_key(&out, "version");
-    msg_put_uint(&out, 1);
-    msg_put_key(&out, "token");
-    msg_put_key(&out, "guess");
+    msg_pair_uint(&out, "version", 1);
+    msg_pair_word(&out, "token", "guess");
     case_receive(&c, &out);
     case_expect_error(&c, 1, E_AUTH, "not known");
     cr_assert_eq(session_state(c.session), SESSION_ENDING);
@@ -96,8 +92,7 @@ Test(session, another_version_is_refused_by_number) {
     Buffer out = {0};
     msg_put_request(&out, 1, "hello");
     msg_put_map(&out, 1);
-    msg_put_key(&out, "version");
-    msg_put_uint(&out, 9);
+    msg_pair_uint(&out, "version", 9);
     case_receive(&c, &out);
     case_expect_error(&c, 1, E_HELLO, "version 9");
     case_close(&c);
@@ -145,15 +140,12 @@ static void extra_picture(Buffer *out) {
     msg_put_key(out, "messages");
     msg_put_array(out, 1);
     msg_put_map(out, 2);
-    msg_put_key(out, "role");
-    msg_put_key(out, "user");
+    msg_pair_word(out, "role", "user");
     msg_put_key(out, "content");
     msg_put_array(out, 1);
     msg_put_map(out, 2);
-    msg_put_key(out, "type");
-    msg_put_key(out, "image");
-    msg_put_key(out, "data");
-    msg_put_binary(out, (Bytes){picture, sizeof picture});
+    msg_pair_word(out, "type", "image");
+    msg_pair_binary(out, "data", (Bytes){picture, sizeof picture});
 }
 
 Test(session, a_call_knows_when_its_first_and_its_last_byte_came) {
@@ -324,8 +316,7 @@ Test(session, done_waits_for_the_text_before_it) {
 }
 
 static void extra_two(Buffer *out) {
-    msg_put_key(out, "n");
-    msg_put_uint(out, 2);
+    msg_pair_uint(out, "n", 2);
 }
 
 Test(session, without_stream_the_whole_answer_is_in_done) {

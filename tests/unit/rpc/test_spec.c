@@ -62,10 +62,8 @@ static void play_open(Play *play, const char *head) {
         Buffer hello = {0};
         msg_put_request(&hello, 1, "hello");
         msg_put_map(&hello, 2);
-        msg_put_key(&hello, "version");
-        msg_put_uint(&hello, 1);
-        msg_put_key(&hello, "token");
-        msg_put_key(&hello, "example-token");
+        msg_pair_uint(&hello, "version", 1);
+        msg_pair_word(&hello, "token", "example-token");
         case_receive(&play->c, &hello);
         case_drain(&play->c);
         play->checked = play->c.seen.length;
