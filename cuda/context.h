@@ -13,12 +13,8 @@
 #include "cuda/launch.h"
 
 extern "C" {
-#include "model/ops.h"
+#include "cuda/plan.h"
 }
-
-// Working memory within one op: partial sums of split reductions, tickets. Tickets lie in the last
-// CUDA_TICKET_BYTES, are zero between ops, and a kernel that counts one up leaves it at zero.
-enum { CUDA_SCRATCH_BYTES = 32 * 1024 * 1024, CUDA_TICKET_BYTES = 64 * 1024 };
 
 // Pinned host memory through which weights go to the card and the few numbers of a draw go there
 // and back. Whoever uses it waits for the stream before he gives it up.

@@ -184,7 +184,10 @@ static Status runtime_fit(Runtime *runtime, uint64_t limit, const uint32_t least
     return OK;
 }
 
-Status runtime_size(Runtime *runtime, const Sizes *wanted, Error *error) {
+// Sizes and engine options as wanted, with pages for every token of `batch` requests; `least` is
+// what one of them needs.
+static Status runtime_lay_out(Runtime *runtime, const Sizes *wanted,
+                              uint32_t least[PAGE_KIND_COUNT], Error *error) {
     const RuntimeOptions *options = &runtime->options;
     const Gemma4Config *config = &runtime->weights->config;
     Sizes *sizes = &runtime->sizes;
@@ -218,7 +221,6 @@ Status runtime_size(Runtime *runtime, const Sizes *wanted, Error *error) {
         .sequences_max = sizes->batch,
         .logits_rows_max = sizes->logits_all ? sizes->rows : 0,
     };
-    uint32_t least[PAGE_KIND_COUNT];
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         least[kind] = runtime_pages(runtime, (PageKind)kind, sizes->context);
         uint64_t pages;
@@ -229,19 +231,54 @@ Status runtime_size(Runtime *runtime, const Sizes *wanted, Error *error) {
         }
         runtime->engine_options.pages[kind] = (uint32_t)pages;
     }
-    uint64_t limit = options->memory_bytes;
-    if (limit == 0) {
-        // Of the machine's memory weights on the heap are no longer free, but are part of the plan;
-        // a mapped file is not taken yet. A card takes its copy later.
-        bool on_heap = options->device == DEVICE_CPU &&
-                       (runtime->weights->folder != NULL ||
-                        strncmp(options->model, "synthetic:", strlen("synthetic:")) == 0);
-        MemoryPlan plan =
-            engine_plan(runtime->weights, &runtime->backend, &runtime->engine_options);
-        uint64_t free_bytes = runtime->backend.device->memory_bytes(runtime->backend.context);
-        limit = free_bytes == 0 ? 0 : free_bytes / 10 * 9 + (on_heap ? plan.weights : 0);
+    return OK;
+}
+
+// Most bytes that the plan may sum up to; 0: unknown.
+static uint64_t runtime_limit(const Runtime *runtime) {
+    const RuntimeOptions *options = &runtime->options;
+    if (options->memory_bytes != 0) {
+        return options->memory_bytes;
     }
-    return runtime_fit(runtime, limit, least, error);
+    // Of the machine's memory weights on the heap are no longer free, but are part of the plan;
+    // a mapped file is not taken yet. A card takes its copy later.
+    bool on_heap = options->device == DEVICE_CPU && !options->weights.shape_only &&
+                   (runtime->weights->folder != NULL ||
+                    strncmp(options->model, "synthetic:", strlen("synthetic:")) == 0);
+    WeightsBytes bytes = weights_bytes(runtime->weights);
+    uint64_t weights = bytes.decoder + bytes.embedding + bytes.vision + bytes.audio + bytes.norms;
+    uint64_t free_bytes = runtime->backend.device->memory_bytes(runtime->backend.context);
+    return free_bytes == 0 ? 0 : free_bytes / 10 * 9 + (on_heap ? weights : 0);
+}
+
+Status runtime_size(Runtime *runtime, const Sizes *wanted, Error *error) {
+    uint32_t least[PAGE_KIND_COUNT];
+    TRY(runtime_lay_out(runtime, wanted, least, error));
+    return runtime_fit(runtime, runtime_limit(runtime), least, error);
+}
+
+static bool runtime_fits(const Runtime *runtime, const Sizes *wanted, uint32_t batch,
+                         uint64_t limit) {
+    Runtime probe = *runtime;
+    Sizes sizes = *wanted;
+    uint32_t least[PAGE_KIND_COUNT];
+    sizes.batch = batch;
+    return runtime_lay_out(&probe, &sizes, least, NULL) == OK &&
+           engine_plan(probe.weights, &probe.backend, &probe.engine_options).total <= limit;
+}
+
+uint32_t runtime_batch_max(const Runtime *runtime, const Sizes *wanted, uint32_t most) {
+    uint64_t limit = runtime_limit(runtime);
+    uint32_t fits = 0, beyond = most + 1;
+    while (limit != 0 && fits + 1 < beyond) {
+        uint32_t middle = fits + (beyond - fits) / 2;
+        if (runtime_fits(runtime, wanted, middle, limit)) {
+            fits = middle;
+        } else {
+            beyond = middle;
+        }
+    }
+    return fits;
 }
 
 // A recording that cannot be written is cut short, and says so once; it never stops the server.

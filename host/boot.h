@@ -73,6 +73,10 @@ Status runtime_open(const RuntimeOptions *options, Runtime *out, Error *error);
 // memory does not allow them. E_MEMORY when not even one request fits; the text has the sums.
 Status runtime_size(Runtime *runtime, const Sizes *sizes, Error *error);
 
+// How many requests like those of `sizes` fit the memory whole at once, at most `most`; 0: not one,
+// or the memory is unknown. Needs weights and backend.
+uint32_t runtime_batch_max(const Runtime *runtime, const Sizes *sizes, uint32_t most);
+
 Status runtime_start(Runtime *runtime, const Sizes *sizes, Error *error);
 void runtime_close(Runtime *runtime); // a zero Runtime is fine
 

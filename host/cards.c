@@ -19,3 +19,20 @@ const Card *card_of(const char *id) {
     }
     return NULL;
 }
+
+static uint64_t card_memory_bytes(void *context) {
+    const Card *card = context;
+    return (uint64_t)((card->memory_gib - card->kept_gib) * 0x1p30) - CUDA_SCRATCH_BYTES;
+}
+
+Backend card_backend(const Card *card) {
+    static const DeviceTable devices[] = {
+#define CARD(id, text, driver, sm, ...)                                                            \
+    {.name = "cuda sm_" #sm " " driver,                                                            \
+     .kv_page_bytes = cuda_page_bytes,                                                             \
+     .memory_bytes = card_memory_bytes},
+#include "host/cards.def"
+#undef CARD
+    };
+    return (Backend){.device = &devices[card - cards], .context = (void *)card};
+}

@@ -3,7 +3,7 @@
 #ifndef HOST_CARDS_H
 #define HOST_CARDS_H
 
-#include <stdint.h>
+#include "cuda/plan.h"
 
 typedef struct Card {
     const char *id, *name;
@@ -18,5 +18,9 @@ typedef struct Card {
 extern const Card cards[];
 extern const uint32_t card_count;
 const Card *card_of(const char *id); // NULL: there is none
+
+// The CUDA backend on this card as far as memory is planned with it (engine_plan): its pages and
+// what it has free before an engine is opened. Nothing can be computed or taken; close is NULL.
+Backend card_backend(const Card *card);
 
 #endif

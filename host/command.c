@@ -87,7 +87,9 @@ const Command commands[] = {
                     "tessera info gemma-4-12b.tessera --verify --json\n"
                     "  a packed file, its checksums compared\n"
                     "tessera info synthetic:gemma-4-12b --weights int4 --batch 16 --context 1024\n"
-                    "  what a batch would need\n",
+                    "  what a batch would need\n"
+                    "tessera info synthetic:gemma-4-12b --gpu rtx4090 --kv int8 --context 410\n"
+                    "  the memory plan of a card that is not here, and the largest batch on it\n",
         .run = command_info,
     },
     {

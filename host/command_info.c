@@ -2,11 +2,22 @@
 // tessera info: what a model is, how many bytes it takes, what memory a batch will need.
 #include "host/command.h"
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/json_write.h"
 #include "host/boot.h"
+#include "host/cards.h"
 
-enum { INFO_CONTEXT_DEFAULT = 1024 };
+#include <string.h>
+
+enum { INFO_CONTEXT_DEFAULT = 1024, INFO_BATCH_MOST = 4096 };
+
+// What is shown, beside the runtime.
+typedef struct InfoFacts {
+    double seconds;     // to open
+    const Card *card;   // the card that is planned for, NULL: this machine
+    uint32_t batch_max; // requests at once that fit whole; 0: unknown, or not one
+} InfoFacts;
 
 typedef struct InfoKind {
     const char *name;
@@ -61,7 +72,7 @@ static void info_write_layer(JsonWriter *json, const LayerShape *layer) {
     json_write_bool(json, "value_is_key", layer->value_is_key);
 }
 
-static void info_json(const Runtime *runtime, double seconds, Buffer *out) {
+static void info_json(const Runtime *runtime, const InfoFacts *facts, Buffer *out) {
     const Weights *w = runtime->weights;
     const Gemma4Config *c = &w->config;
     JsonWriter json = {.out = out};
@@ -72,7 +83,10 @@ static void info_json(const Runtime *runtime, double seconds, Buffer *out) {
     json_write_text(&json, "identity", bytes_of_text(w->identity));
     json_write_text(&json, "weights", bytes_of_text(level));
     json_write_text(&json, "device", bytes_of_text(runtime->backend.device->name));
-    json_write_real(&json, "open_seconds", seconds, 4);
+    json_write_real(&json, "open_seconds", facts->seconds, 4);
+    if (facts->card != NULL) {
+        json_write_text(&json, "predicted_for", bytes_of_text(facts->card->id));
+    }
     json_write_open(&json, "architecture", '{');
     json_write_unsigned(&json, "layers", c->layer_count);
     json_write_unsigned(&json, "hidden", c->hidden);
@@ -112,6 +126,7 @@ static void info_json(const Runtime *runtime, double seconds, Buffer *out) {
     json_write_unsigned(&json, "kv_full_bytes", plan->kv[PAGE_FULL]);
     json_write_unsigned(&json, "workspace_bytes", plan->workspace);
     json_write_unsigned(&json, "total_bytes", plan->total);
+    json_write_unsigned(&json, "batch_max", facts->batch_max);
     json_write_close(&json, '}');
     json_write_close(&json, '}');
     buffer_append_byte(out, '\n');
@@ -142,13 +157,30 @@ static void info_layers(const Gemma4Config *c, Buffer *out) {
     }
 }
 
-static void info_text(const Runtime *runtime, double seconds, Buffer *out) {
+// How many requests of these sizes fit, here or on a card.
+static void info_fit(const Runtime *runtime, const InfoFacts *facts, Buffer *out) {
+    const Card *card = facts->card;
+    if (card != NULL) {
+        buffer_printf(out,
+                      "prediction for %s from the card table, nothing was measured: %.0f GiB, of "
+                      "them %.1f for driver and display\n",
+                      card->name, card->memory_gib, card->kept_gib);
+    }
+    if (facts->batch_max > 0) {
+        buffer_printf(out, "  at most %u at once have room for all their tokens%s\n",
+                      facts->batch_max,
+                      runtime->options.memory_bytes != 0 ? " in --memory"
+                                                         : " in nine tenths of what is free");
+    }
+}
+
+static void info_text(const Runtime *runtime, const InfoFacts *facts, Buffer *out) {
     const Weights *w = runtime->weights;
     const Gemma4Config *c = &w->config;
     char level[16];
     runtime_level_text(runtime, level);
     buffer_printf(out, "%s: gemma4_unified, %s weights, opened in %.2f s\n", runtime->options.model,
-                  level, seconds);
+                  level, facts->seconds);
     buffer_printf(out, "  identity %s, device %s\n", w->identity, runtime->backend.device->name);
     buffer_printf(
         out,
@@ -181,6 +213,37 @@ static void info_text(const Runtime *runtime, double seconds, Buffer *out) {
                   info_mib(plan->weights), info_mib(plan->kv[PAGE_SLIDING]));
     buffer_printf(out, "  cache, full layers %35.1f\n  workspace %44.1f\n  all %50.1f\n",
                   info_mib(plan->kv[PAGE_FULL]), info_mib(plan->workspace), info_mib(plan->total));
+    info_fit(runtime, facts, out);
+}
+
+// Reads the options; with --gpu the device is that card, which need not be here.
+static Status info_options(const Options *options, RuntimeOptions *open, const Card **card,
+                           Error *error) {
+    Options named = *options;
+    named.values[OPT_MODEL].text = options->operands[0];
+    const char *id = options->values[OPT_GPU].text;
+    *card = id != NULL ? card_of(id) : NULL;
+    if (*card != NULL) {
+        if (options->values[OPT_DEVICE].given) {
+            return error_set(error, E_ARGUMENT, "--gpu names the device; leave out --device");
+        }
+        named.values[OPT_DEVICE].text = "cpu"; // what is here does not matter
+    }
+    TRY(runtime_options_read(&named, open, error));
+    open->device = *card != NULL ? DEVICE_CUDA : open->device;
+    open->weights.shape_only = true;
+    return OK;
+}
+
+// The model, and the backend or what stands for it.
+static Status info_open(const RuntimeOptions *open, const Card *card, Runtime *runtime,
+                        Error *error) {
+    if (card == NULL) {
+        return runtime_open(open, runtime, error);
+    }
+    TRY(runtime_open_weights(open, runtime, error));
+    runtime->backend = card_backend(card);
+    return OK;
 }
 
 static Exit info_run(Runtime *runtime, const Options *options, Error *error) {
@@ -190,9 +253,8 @@ static Exit info_run(Runtime *runtime, const Options *options, Error *error) {
         return EXIT_USAGE;
     }
     RuntimeOptions open;
-    Options named = *options;
-    named.values[OPT_MODEL].text = options->operands[0];
-    Status status = runtime_options_read(&named, &open, error);
+    InfoFacts facts = {0};
+    Status status = info_options(options, &open, &facts.card, error);
     if (status != OK) {
         return command_start_exit(status);
     }
@@ -200,19 +262,20 @@ static Exit info_run(Runtime *runtime, const Options *options, Error *error) {
         return EXIT_ITEMS;
     }
     uint64_t begin_ns = clock_ns();
-    if (runtime_open(&open, runtime, error) != OK) {
+    if (info_open(&open, facts.card, runtime, error) != OK) {
         return EXIT_START;
     }
-    double seconds = (double)(clock_ns() - begin_ns) * 1e-9;
+    facts.seconds = (double)(clock_ns() - begin_ns) * 1e-9;
     const Sizes sizes = {
         .batch = open.batch,
         .images = 1,
         .context = open.context != 0 ? open.context : INFO_CONTEXT_DEFAULT,
     };
+    facts.batch_max = runtime_batch_max(runtime, &sizes, INFO_BATCH_MOST);
     status = runtime_size(runtime, &sizes, error);
     Buffer out = {0};
     if (status == OK || status == E_MEMORY) {
-        v[OPT_JSON].given ? info_json(runtime, seconds, &out) : info_text(runtime, seconds, &out);
+        v[OPT_JSON].given ? info_json(runtime, &facts, &out) : info_text(runtime, &facts, &out);
         if (v[OPT_VERIFY].given && !v[OPT_JSON].given) {
             buffer_append_text(&out, "checksums: all sections are whole\n");
         }

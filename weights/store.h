@@ -24,9 +24,9 @@ typedef struct WeightsStore {
 // An empty Weights with its store, or NULL.
 Weights *weights_new(void);
 
-// Builds the manifest for the store's levels and takes zeroed memory for it. E_MEMORY (the text
-// names the bytes needed and those available).
-Status weights_take_block(Weights *weights, Error *error);
+// Builds the manifest for the store's levels and takes zeroed memory for it, or with `shape_only`
+// zeros to read that need none. E_MEMORY (the text names the bytes needed and those available).
+Status weights_take_block(Weights *weights, bool shape_only, Error *error);
 
 // Writable address of a piece in the block.
 uint8_t *weights_piece_bytes(const WeightsStore *store, const Piece *piece);

@@ -227,8 +227,8 @@ Status synthetic_open(const char *name, const WeightsOptions *options, Weights *
     if (store->levels.decoder >= LEVEL_INT8) {
         store->levels.group = options->group == 0 ? 32 : options->group;
     }
-    TRY(weights_take_block(weights, error));
-    for (uint32_t i = 0; i < store->manifest.count; i++) {
+    TRY(weights_take_block(weights, options->shape_only, error));
+    for (uint32_t i = 0; i < store->manifest.count && !options->shape_only; i++) {
         const Piece *piece = &store->manifest.pieces[i];
         uint64_t seed = synthetic_hash(i + 1);
         if (piece->kind == PIECE_MATRIX) {

@@ -62,13 +62,15 @@ static uint64_t memory_available(void) {
     return kib * 1024;
 }
 
-Status weights_take_block(Weights *weights, Error *error) {
+Status weights_take_block(Weights *weights, bool shape_only, Error *error) {
     WeightsStore *store = weights->store;
     TRY(manifest_build(&weights->config, store->levels, &store->manifest, error));
     uint64_t bytes = store->manifest.total_bytes;
     uint64_t available = memory_available();
     void *block = MAP_FAILED;
-    if (bytes <= available) {
+    if (shape_only) { // one page of zeros, wherever it is read
+        block = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    } else if (bytes <= available) {
         block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     }
     if (block == MAP_FAILED) {
@@ -220,7 +222,7 @@ static Status folder_open(const char *folder, const WeightsOptions *options, Wei
     store->source = embedding != NULL ? embedding->type : ELEMENT_BF16;
     config_set_source(&weights->config, store->source);
     store->levels = folder_levels(options, store->source);
-    Status status = weights_take_block(weights, error);
+    Status status = weights_take_block(weights, false, error);
     if (status == OK) {
         status = folder_convert(weights, &tensors, options->threads, error);
     }

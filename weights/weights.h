@@ -67,6 +67,8 @@ typedef struct WeightsOptions {
         level;      // asked level; LEVEL_COUNT = as stored (bf16 and f16 load as bf16, f32 as f32)
     uint32_t group; // 32, 64, 128; 0 = 32
     uint32_t threads; // for quantizing on load; 0 = one per processor
+    bool shape_only;  // synthetic: true shapes and sizes, no numbers and no memory for them; the
+                      // other sources are opened as without
 } WeightsOptions;
 
 // Opens any of the three sources. E_NOT_FOUND, E_CONFIG, E_CHECKPOINT, E_TENSOR (the text lists

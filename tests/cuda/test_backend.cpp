@@ -25,6 +25,21 @@ static void close_backend(Backend *backend) {
     cr_assert_eq(simt_memory_used(), 0, "all device memory is given back");
 }
 
+// Memory for a card that is not there is planned by cuda/plan.h.
+Test(backend, the_page_that_is_planned_is_the_page_that_is_laid_out) {
+    Backend backend = open_backend(0);
+    const LayerShape shapes[] = {{LAYER_SLIDING, 16, 8, 256, false},
+                                 {LAYER_FULL, 16, 1, 512, true},
+                                 {LAYER_FULL, 4, 2, 48, false}};
+    for (const LayerShape &shape : shapes) {
+        for (int kind = 0; kind < KV_KIND_COUNT; kind++) {
+            cr_assert_eq(cuda_page_bytes((KvKind)kind, &shape),
+                         backend.device->kv_page_bytes((KvKind)kind, &shape));
+        }
+    }
+    close_backend(&backend);
+}
+
 // More panels than a half of the staging memory holds, so both halves are used again.
 Test(backend, weights_arrive_in_the_kernels_order) {
     Backend backend = open_backend(0);

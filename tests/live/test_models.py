@@ -152,6 +152,30 @@ class Models(LiveTest):
         self.assertIn("6 layers, hidden 256", text)
         self.assertIn("2 full layers", text)
 
+    def test_info_plans_for_a_card_that_is_not_here(self):
+        asked = ("info", "synthetic:gemma-4-12b", "--gpu", "rtx4090", "--context", "410", "--batch", "8")
+        found = json.loads(run(*asked, "--json").stdout)
+        self.assertEqual(found["predicted_for"], "rtx4090")
+        memory = found["memory"]
+        most = memory["batch_max"]
+        self.assertGreater(most, 8)
+        # One more than the largest batch does not fit; the caches of two kinds are per request.
+        fits = json.loads(run(*asked[:-1], str(most), "--json").stdout)["memory"]["total_bytes"]
+        more = json.loads(run(*asked[:-1], str(most + 1), "--json").stdout)["memory"]["total_bytes"]
+        room = 0.9 * ((24 - 1.8) * 2**30 - 32 * 2**20)
+        self.assertLessEqual(fits, room)
+        self.assertLessEqual(more, room)  # the cache is lowered and a warning says so
+        self.assertIn("cache_lowered", run(*asked[:-1], str(most + 1)).stderr)
+        self.assertNotIn("cache_lowered", run(*asked[:-1], str(most)).stderr)
+        text = run(*asked).stdout
+        self.assertIn("prediction for GeForce RTX 4090", text)
+        self.assertIn(f"at most {most} at once", text)
+        refused = run(*asked, "--weights", "bf16")
+        self.assertEqual(refused.returncode, 3)
+        self.assertIn("MiB are needed", refused.stderr)
+        self.assertEqual(run(*asked, "--device", "cpu").returncode, 2)
+        self.assertEqual(run("info", MODEL, "--gpu", "rtx1080").returncode, 2)
+
 
 if __name__ == "__main__":
     live.main()

@@ -60,6 +60,24 @@ Test(synthetic, is_int4_in_groups_of_32_unless_asked_otherwise) {
     weights_close(weights);
 }
 
+// The last model is of 48 GB, more than the machine of a test has.
+Test(synthetic, shape_only_has_the_sizes_and_takes_no_memory) {
+    const WeightsOptions whole = {.level = LEVEL_INT8, .threads = 2},
+                         shape = {.level = LEVEL_INT8, .shape_only = true};
+    Weights *a, *b;
+    cr_assert_eq(weights_open("synthetic:tiny", &whole, &a, NULL), OK);
+    cr_assert_eq(weights_open("synthetic:tiny", &shape, &b, NULL), OK);
+    WeightsBytes wanted = weights_bytes(a), found = weights_bytes(b);
+    cr_expect_eq(memcmp(&wanted, &found, sizeof found), 0);
+    cr_expect_eq(a->layers[1].gate_up.rows, b->layers[1].gate_up.rows);
+    weights_close(a);
+    weights_close(b);
+    const WeightsOptions truth = {.level = LEVEL_F32, .shape_only = true};
+    cr_assert_eq(weights_open("synthetic:gemma-4-12b", &truth, &b, NULL), OK);
+    cr_expect_gt(weights_bytes(b).decoder, UINT64_C(40) << 30);
+    weights_close(b);
+}
+
 Test(synthetic, makes_the_same_bytes_with_any_number_of_threads) {
     const WeightsOptions one = {.level = LEVEL_INT8, .threads = 1};
     const WeightsOptions many = {.level = LEVEL_INT8, .threads = 7};

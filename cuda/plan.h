@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the CUDA backend takes of a card's memory beside the weights, in plain C, so that memory can
+// be planned for a card that is not there.
+#ifndef CUDA_PLAN_H
+#define CUDA_PLAN_H
+
+#include "model/ops.h"
+
+// Working memory within one op: partial sums of split reductions, tickets. Tickets lie in the last
+// CUDA_TICKET_BYTES, are zero between ops, and a kernel that counts one up leaves it at zero.
+enum { CUDA_SCRATCH_BYTES = 32 * 1024 * 1024, CUDA_TICKET_BYTES = 64 * 1024 };
+
+// Bytes of a page of a layer, as cuda/kv_layout.cuh lays it out (a test compares them).
+static inline size_t cuda_page_bytes(KvKind kind, const LayerShape *shape) {
+    size_t number = kind == KV_F32 ? sizeof(float) : kind == KV_BF16 ? sizeof(uint16_t) : 1;
+    size_t scale = kind == KV_INT8 ? sizeof(float) : 0;
+    return (size_t)2 * KV_PAGE_TOKENS * shape->kv_head_count * (shape->head_dim * number + scale);
+}
+
+#endif
