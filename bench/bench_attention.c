@@ -22,8 +22,8 @@ typedef struct Case {
     uint32_t cached, rows; // before the step, in it
 } Case;
 
-static const LayerShape SLIDING = {LAYER_SLIDING, 16, 8, 256, false};
-static const LayerShape FULL = {LAYER_FULL, 16, 1, 512, true};
+static const LayerShape SLIDING = {LAYER_SLIDING, 16, 8, 256, false, 128};
+static const LayerShape FULL = {LAYER_FULL, 16, 1, 512, true, 64};
 
 enum { WINDOW = 1024, ROWS_MAX = 2048, COLUMNS_MAX = 16 * 512 };
 static const size_t CACHE_BYTES = (size_t)512 << 20;

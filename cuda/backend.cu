@@ -86,7 +86,7 @@ static uint64_t device_memory_bytes(void *context) {
 }
 
 static size_t device_kv_page_bytes(KvKind kind, const LayerShape *shape) {
-    return kv_layout_page_bytes(kind, shape->kv_head_count, shape->head_dim);
+    return kv_layout_page_bytes(kv_form(kind, shape));
 }
 
 // ---- Weights ------------------------------------------------------------------------------------

@@ -2,16 +2,24 @@
 // The inside of a KV page of the CUDA backend: KV_PAGE_TOKENS positions of one layer. First the
 // keys of every kv head, then the values of every kv head, then for int8 the scales, f32.
 //
-//   key   (head, token, d)  [kv heads][head_dim / K][16 tokens][K]      K numbers are 64 bytes
+//   key   (head, token, i)  [kv heads][key_dim / K][16 tokens][K]       K numbers are 64 bytes
 //   value (head, token, d)  [kv heads][head_dim / V][16 tokens][V]      V = 64
 //   scale (side, head, token)  [keys, values][kv heads][16 tokens]
 //
-// When head_dim is no multiple of 64, and for f32, K = V = head_dim: plain rows of a token. Values
-// of int8 are kept with 128 added, so that widening needs no sign.
+// When head_dim is no multiple of 64, and for f32, K = key_dim and V = head_dim: plain rows of a
+// token. Values of int8 are kept with 128 added, so that widening needs no sign.
+//
+// Joined pages. Where the value is the key (value_is_key), both are the same normed numbers x:
+// value = x, key = rope(k_norm * x), and RoPE turns a quarter of them, d and head_dim / 2 + d for d
+// below head_dim / 8. So only those are kept as a key, key_dim = head_dim / 4 numbers; of the
+// others q . k is (q * k_norm) . x, and rope_append leaves q * k_norm in place of q there: the key
+// of a joined page is its value with the turned numbers put in place of the first ones. K is one of
+// the two runs of turned numbers, head_dim / 8. Pages of bf16 and f32 are joined; int8 keeps keys
+// and values apart (docs/kernels-attention-cuda.md).
 //
 // A token's numbers lie in natural order, so a block of K or V is one write of whole sectors; and
 // yet a warp reads B fragments of mma straight into registers, 16 bytes a lane, 512 contiguous
-// bytes a warp (attention_tile.cuh has the formulas): the order of d inside a dot product is free
+// bytes a warp (attention_apart.cuh has the formulas): the order of d inside a dot product is free
 // if the query has the same one, and the order of the output columns is free anyway.
 //
 //   keys of one head, bf16, tokens 0..7 of block b: lane l = 4 token + t reads the 16 bytes at 16 l
@@ -38,53 +46,86 @@ enum {
 
 typedef enum KvSide { KV_KEYS, KV_VALUES } KvSide;
 
+// What the inside of a page follows from.
+typedef struct KvForm {
+    KvKind kind;
+    uint32_t kv_heads, head_dim;
+    uint32_t key_dim; // numbers of a key that the page has beside the value: head_dim, or fewer
+} KvForm;
+
+static inline KvForm kv_form(KvKind kind, const LayerShape *shape) {
+    bool joins =
+        shape->value_is_key && kind != KV_INT8 && shape->rotated_pairs * 8 == shape->head_dim;
+    return {kind, shape->kv_head_count, shape->head_dim,
+            joins ? shape->head_dim / 4 : shape->head_dim};
+}
+
+HOST_DEVICE bool kv_is_joined(const KvForm &form) {
+    return form.key_dim < form.head_dim;
+}
+
 HOST_DEVICE uint32_t kv_number_bytes(KvKind kind) {
     return kind == KV_F32 ? 4 : kind == KV_BF16 ? 2 : 1;
 }
 
 // Whether a layer's pages have the order that mma reads.
-HOST_DEVICE bool kv_is_tiled(KvKind kind, uint32_t head_dim) {
-    return kind != KV_F32 && head_dim % KV_VALUE_COLUMNS == 0;
+HOST_DEVICE bool kv_is_tiled(const KvForm &form) {
+    return form.kind != KV_F32 && form.head_dim % KV_VALUE_COLUMNS == 0;
 }
 
-// Numbers of a token that lie together.
-HOST_DEVICE uint32_t kv_block(KvKind kind, KvSide side, uint32_t head_dim) {
-    if (!kv_is_tiled(kind, head_dim)) {
-        return head_dim;
+// Whether the page has number d of the key; if not, it is number d of the value.
+HOST_DEVICE bool kv_key_kept(const KvForm &form, uint32_t d) {
+    uint32_t half = form.head_dim / 2;
+    return (d < half ? d : d - half) < form.key_dim / 2;
+}
+
+// Numbers of a token and side.
+HOST_DEVICE uint32_t kv_side_dim(const KvForm &form, KvSide side) {
+    return side == KV_KEYS ? form.key_dim : form.head_dim;
+}
+
+// Those of them that lie together.
+HOST_DEVICE uint32_t kv_block(const KvForm &form, KvSide side) {
+    if (!kv_is_tiled(form)) {
+        return kv_side_dim(form, side);
     }
-    return side == KV_KEYS ? KV_BLOCK_BYTES / kv_number_bytes(kind) : (uint32_t)KV_VALUE_COLUMNS;
+    if (side == KV_VALUES) {
+        return KV_VALUE_COLUMNS;
+    }
+    return kv_is_joined(form) ? form.key_dim / 2 : KV_BLOCK_BYTES / kv_number_bytes(form.kind);
 }
 
 // Bytes of keys, or of values, of all heads.
-HOST_DEVICE size_t kv_side_bytes(KvKind kind, uint32_t kv_heads, uint32_t head_dim) {
-    return (size_t)KV_PAGE_TOKENS * kv_heads * head_dim * kv_number_bytes(kind);
+HOST_DEVICE size_t kv_side_bytes(const KvForm &form, KvSide side) {
+    return (size_t)KV_PAGE_TOKENS * form.kv_heads * kv_side_dim(form, side) *
+           kv_number_bytes(form.kind);
 }
 
-HOST_DEVICE size_t kv_scale_offset(KvKind kind, KvSide side, uint32_t kv_heads, uint32_t head_dim,
-                                   uint32_t head, uint32_t token) {
-    size_t scale = ((size_t)side * kv_heads + head) * KV_PAGE_TOKENS + token;
-    return 2 * kv_side_bytes(kind, kv_heads, head_dim) + scale * sizeof(float);
+HOST_DEVICE size_t kv_scale_offset(const KvForm &form, KvSide side, uint32_t head, uint32_t token) {
+    size_t scale = ((size_t)side * form.kv_heads + head) * KV_PAGE_TOKENS + token;
+    return kv_side_bytes(form, KV_KEYS) + kv_side_bytes(form, KV_VALUES) + scale * sizeof(float);
 }
 
-// In bytes from the start of the page.
-HOST_DEVICE size_t kv_number_offset(KvKind kind, KvSide side, uint32_t kv_heads, uint32_t head_dim,
-                                    uint32_t head, uint32_t token, uint32_t d) {
-    uint32_t block = kv_block(kind, side, head_dim);
-    size_t row = ((size_t)head * (head_dim / block) + d / block) * KV_PAGE_TOKENS + token;
-    return side * kv_side_bytes(kind, kv_heads, head_dim) +
-           (row * block + d % block) * kv_number_bytes(kind);
+// Of number d of a head, in bytes from the start of the page; for a key one that is kept.
+HOST_DEVICE size_t kv_number_offset(const KvForm &form, KvSide side, uint32_t head, uint32_t token,
+                                    uint32_t d) {
+    uint32_t dim = kv_side_dim(form, side), block = kv_block(form, side);
+    uint32_t i = d < form.head_dim / 2 ? d : d - (form.head_dim - dim) / 2;
+    size_t row = ((size_t)head * (dim / block) + i / block) * KV_PAGE_TOKENS + token;
+    return (side == KV_VALUES ? kv_side_bytes(form, KV_KEYS) : 0) +
+           (row * block + i % block) * kv_number_bytes(form.kind);
 }
 
-HOST_DEVICE size_t kv_layout_page_bytes(KvKind kind, uint32_t kv_heads, uint32_t head_dim) {
-    return kv_scale_offset(kind, KV_KEYS, kv_heads, head_dim, 0, 0) +
-           (kind == KV_INT8 ? 2 * sizeof(float) * KV_PAGE_TOKENS * kv_heads : 0);
+HOST_DEVICE size_t kv_layout_page_bytes(const KvForm &form) {
+    return kv_scale_offset(form, KV_KEYS, 0, 0) +
+           (form.kind == KV_INT8 ? 2 * sizeof(float) * KV_PAGE_TOKENS * form.kv_heads : 0);
 }
 
 // A layer's cache and the step's rows as kernels are given them.
 typedef struct KvView {
-    KvKind kind;
+    KvForm form;
     bool full; // a full layer
-    uint32_t head_count, kv_head_count, head_dim;
+    uint32_t head_count;
     uint32_t window; // sliding layers
     size_t page_bytes;
     unsigned char *pages;
@@ -96,11 +137,9 @@ typedef struct KvView {
 static inline KvView kv_view(const KvLayer *cache, const PagedRows *rows, uint32_t window) {
     const LayerShape *shape = &cache->shape;
     KvView view = {};
-    view.kind = cache->kind;
+    view.form = kv_form(cache->kind, shape);
     view.full = shape->kind == LAYER_FULL;
     view.head_count = shape->head_count;
-    view.kv_head_count = shape->kv_head_count;
-    view.head_dim = shape->head_dim;
     view.window = window;
     view.page_bytes = cache->page_bytes;
     view.pages = (unsigned char *)cache->pages;

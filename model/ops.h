@@ -62,6 +62,9 @@ typedef struct Activation {
 // the head, rounded to nearest even, as activations. Before that rope_append turns q and k of the
 // layer by the same Hadamard matrix (kv_rotation), which spreads a large channel over all of them
 // and leaves q . k as it was.
+// Where the value is the key, a backend may keep of the key only what RoPE turns, since the rest is
+// k_norm times the value; its rope_append then multiplies q by k_norm there, which leaves q . k as
+// it was too. cuda/ does so (cuda/kv_layout.cuh).
 typedef enum KvKind { KV_F32, KV_BF16, KV_INT8, KV_KIND_COUNT } KvKind;
 
 // Order of the Hadamard matrix: a head is turned in consecutive blocks of this many values, the
@@ -74,7 +77,7 @@ static inline uint32_t kv_rotation(uint32_t head_dim) {
 typedef struct KvLayer {
     KvKind kind;
     LayerShape shape;
-    size_t page_bytes; // device->kv_page_bytes(kind, shape): K and V of KV_PAGE_TOKENS tokens
+    size_t page_bytes; // device->kv_page_bytes(kind, shape): what KV_PAGE_TOKENS tokens take
     void *pages;       // [page_count][page_bytes]
 } KvLayer;
 
@@ -160,7 +163,8 @@ typedef struct OpLinear {
 
 // qkv rows [rows][qkv_stride]: q heads, k heads, v heads. q becomes rope(rms(q) * q_norm) in place;
 // k = rope(rms(k) * k_norm) and v = rms(v) (v = rms(raw k) when value_is_key) go to the cache. With
-// a cache of int8 both q and k are turned by the Hadamard matrix of KvKind after RoPE.
+// a cache of int8 both q and k are turned by the Hadamard matrix of KvKind after RoPE. What is left
+// in q is for this backend's attention only.
 typedef struct OpRopeAppend {
     float *qkv;
     uint32_t qkv_stride;

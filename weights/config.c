@@ -215,6 +215,10 @@ static void config_read_rope(const ConfigReader *text, Gemma4Config *config) {
             config_refuse(&one, "rope_type", "it must be \"default\" or \"proportional\"");
         }
     }
+    for (uint32_t i = 0; i < config->layer_count; i++) {
+        LayerShape *layer = &config->layers[i];
+        layer->rotated_pairs = gemma4_rotated_pairs(&config->rope[layer->kind], layer->head_dim);
+    }
 }
 
 static void config_read_text(const ConfigReader *text, Gemma4Config *config) {

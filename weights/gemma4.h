@@ -25,8 +25,9 @@ typedef struct LayerShape {
     LayerKind kind;
     uint32_t head_count; // query heads; head i reads kv head i / (head_count / kv_head_count)
     uint32_t kv_head_count;
-    uint32_t head_dim; // even
-    bool value_is_key; // no v projection: v = rms(raw k projection)
+    uint32_t head_dim;      // even
+    bool value_is_key;      // no v projection: v = rms(raw k projection)
+    uint32_t rotated_pairs; // RoPE turns pairs (j, j + head_dim / 2) of j below it, and no others
 } LayerShape;
 
 // Angles: position * theta^(-2j / head_dim) / factor for j < rotated_pairs, 0 for the other pairs.

@@ -13,9 +13,9 @@ static const GpuLinearShape shapes_12b[] = {
 static const uint32_t rows_12b[] = {1, 8, 32, 64, 128, 512, 2048};
 
 #define SLIDING                                                                                    \
-    { LAYER_SLIDING, 16, 8, 256, false }
+    { LAYER_SLIDING, 16, 8, 256, false, 128 }
 #define FULL                                                                                       \
-    { LAYER_FULL, 16, 1, 512, true }
+    { LAYER_FULL, 16, 1, 512, true, 64 }
 
 static const GpuAttentionCase attention_12b[] = {
     {"decode sliding", SLIDING, 409, 1, 1},   {"decode sliding", SLIDING, 409, 1, 8},
@@ -69,9 +69,9 @@ static const GpuLinearShape shapes_tiny[] = {
 static const uint32_t rows_tiny[] = {1, 20};
 
 static const GpuAttentionCase attention_tiny[] = {
-    {"decode sliding", {LAYER_SLIDING, 4, 2, 64, false}, 70, 1, 2},
-    {"decode full", {LAYER_FULL, 4, 1, 64, true}, 40, 1, 1},
-    {"prefill sliding", {LAYER_SLIDING, 4, 2, 64, false}, 0, 18, 1},
+    {"decode sliding", {LAYER_SLIDING, 4, 2, 64, false, 32}, 70, 1, 2},
+    {"decode full", {LAYER_FULL, 4, 1, 64, true, 8}, 40, 1, 1},
+    {"prefill sliding", {LAYER_SLIDING, 4, 2, 64, false, 32}, 0, 18, 1},
 };
 
 static const uint32_t batches_tiny[] = {1, 0};

@@ -8,5 +8,7 @@ Status cuda_attention(void *context, const OpAttention *op) {
     if (op->rows.row_count == 0 || cuda->failed != OK) {
         return cuda->failed;
     }
-    return attention_tile_fits(op) ? attention_tile(cuda, op) : attention_plain(cuda, op);
+    return attention_apart_fits(op)    ? attention_apart(cuda, op)
+           : attention_joined_fits(op) ? attention_joined(cuda, op)
+                                       : attention_plain(cuda, op);
 }

@@ -5,7 +5,7 @@
 // column for the output.
 //
 // Tile: 128 positions; 128 threads; shared memory for q, the probabilities and their sums (3 KB at
-// head_dim 512); 40 registers. Bytes: a group of heads reads its keys and values once per head, not
+// head_dim 512); 68 registers. Bytes: a group of heads reads its keys and values once per head, not
 // once; 4 operations a number.
 // promise: spills 0, calls 0
 #include "cuda/kernels/attention.h"
@@ -21,27 +21,25 @@ typedef struct AttentionArgs {
 } AttentionArgs;
 
 // One cached number, widened; int8 without its scale.
-DEVICE float cached(const KvView &cache, const unsigned char *page, KvSide side, uint32_t head,
+DEVICE float cached(const KvForm &form, const unsigned char *page, KvSide side, uint32_t head,
                     uint32_t token, uint32_t d) {
-    const unsigned char *at = page + kv_number_offset(cache.kind, side, cache.kv_head_count,
-                                                      cache.head_dim, head, token, d);
-    if (cache.kind == KV_F32) {
+    side = kv_key_kept(form, d) ? side : KV_VALUES; // of joined pages
+    const unsigned char *at = page + kv_number_offset(form, side, head, token, d);
+    if (form.kind == KV_F32) {
         return global_load((const float *)at);
     }
-    if (cache.kind == KV_BF16) {
+    if (form.kind == KV_BF16) {
         return bf16_to_float(global_load((const uint16_t *)at));
     }
     int code = global_load(at);
     return (float)(side == KV_VALUES ? code - KV_VALUE_OFFSET : (int)(int8_t)code);
 }
 
-DEVICE float cached_scale(const KvView &cache, const unsigned char *page, KvSide side,
-                          uint32_t head, uint32_t token) {
-    return cache.kind != KV_INT8
+DEVICE float cached_scale(const KvForm &form, const unsigned char *page, KvSide side, uint32_t head,
+                          uint32_t token) {
+    return form.kind != KV_INT8
                ? 1.0f
-               : global_load(
-                     (const float *)(page + kv_scale_offset(KV_INT8, side, cache.kv_head_count,
-                                                            cache.head_dim, head, token)));
+               : global_load((const float *)(page + kv_scale_offset(form, side, head, token)));
 }
 
 // A value of every thread to all of them, in a fixed order: through the first sums of the block.
@@ -62,8 +60,9 @@ template <typename Fold> DEVICE float block_fold(float *sums, float value, Fold 
 KERNEL void KERNEL_BOUNDS(CHUNK, 4) attention_plain_kernel(const AttentionArgs args) {
     const KvView &cache = args.cache;
     uint32_t row = block_x(), head = block_y(), thread = thread_index();
-    uint32_t head_dim = cache.head_dim;
-    uint32_t kv_head = head / (cache.head_count / cache.kv_head_count);
+    const KvForm &form = cache.form;
+    uint32_t head_dim = form.head_dim;
+    uint32_t kv_head = head / (cache.head_count / form.kv_heads);
     float *q = (float *)shared_base(), *probabilities = q + head_dim, *sums = probabilities + CHUNK;
     const float *from = args.q + (size_t)row * args.q_stride + (size_t)head * head_dim;
     for (uint32_t d = thread; d < head_dim; d += CHUNK) {
@@ -83,11 +82,11 @@ KERNEL void KERNEL_BOUNDS(CHUNK, 4) attention_plain_kernel(const AttentionArgs a
             uint32_t token = position % KV_PAGE_TOKENS;
             score = 0.0f;
             for (uint32_t d = 0; d < head_dim; d++) {
-                score = fmaf(shared_load(q + d), cached(cache, page, KV_KEYS, kv_head, token, d),
-                             score);
+                score =
+                    fmaf(shared_load(q + d), cached(form, page, KV_KEYS, kv_head, token, d), score);
             }
-            score *= cached_scale(cache, page, KV_KEYS, kv_head, token);
-            scale = cached_scale(cache, page, KV_VALUES, kv_head, token);
+            score *= cached_scale(form, page, KV_KEYS, kv_head, token);
+            scale = cached_scale(form, page, KV_VALUES, kv_head, token);
         }
         float before = highest;
         highest =
@@ -105,7 +104,7 @@ KERNEL void KERNEL_BOUNDS(CHUNK, 4) attention_plain_kernel(const AttentionArgs a
             out[c] *= factor;
             for (uint32_t t = t_first; t < t_end && d < head_dim; t++) {
                 const unsigned char *page = kv_page(cache, table, first + t);
-                float value = cached(cache, page, KV_VALUES, kv_head, t % KV_PAGE_TOKENS, d);
+                float value = cached(form, page, KV_VALUES, kv_head, t % KV_PAGE_TOKENS, d);
                 out[c] = fmaf(shared_load(probabilities + t), value, out[c]);
             }
         }

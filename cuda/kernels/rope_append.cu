@@ -2,10 +2,11 @@
 // rope_append: a warp is one head of one row, q, k or v. It norms the head, turns it (q and k),
 // multiplies it by the Hadamard matrix where the cache is int8 (q and k), and writes it: q back in
 // place, k and v into the page (kv_layout.cuh), where a token's block of 64 or 128 bytes is one
-// piece. v of a layer whose value is the key reads the raw k, which nobody overwrites.
+// piece. v of a layer whose value is the key reads the raw k, which nobody overwrites. On joined
+// pages k writes its turned numbers only, and q takes k_norm into the others.
 //
 // Tile: 8 heads of a row a block; lane l has numbers l, l + 32, ... of the head. 256 threads, one
-// head each of shared memory (16 KB at head_dim 512) for the partner of a pair, 40 registers at
+// head each of shared memory (16 KB at head_dim 512) for the partner of a pair, 88 registers at
 // head_dim 512. Bytes: each number read once and written once; about 20 operations a number, and 2
 // per level of the Hadamard transform, the first five of them shuffles.
 // promise: spills 0, calls 0
@@ -35,20 +36,21 @@ typedef struct Head {
 DEVICE Head head_of(const RopeAppendArgs &args, uint32_t row, uint32_t index) {
     const KvView &cache = args.cache;
     float *qkv = args.qkv + (size_t)row * args.qkv_stride;
+    uint32_t head_dim = cache.form.head_dim, kv_heads = cache.form.kv_heads;
     if (index < cache.head_count) {
-        return {row, index, true, KV_KEYS, qkv + (size_t)index * cache.head_dim};
+        return {row, index, true, KV_KEYS, qkv + (size_t)index * head_dim};
     }
     uint32_t cached = index - cache.head_count;
-    KvSide side = cached < cache.kv_head_count ? KV_KEYS : KV_VALUES;
-    uint32_t head = cached % cache.kv_head_count;
+    KvSide side = cached < kv_heads ? KV_KEYS : KV_VALUES;
+    uint32_t head = cached % kv_heads;
     uint32_t from = side == KV_VALUES && args.value_is_key ? cache.head_count + head : index;
-    return {row, head, false, side, qkv + (size_t)from * cache.head_dim};
+    return {row, head, false, side, qkv + (size_t)from * head_dim};
 }
 
 // Pair j is (j, j + head_dim / 2).
 template <int PER_LANE>
 DEVICE void rope(const RopeAppendArgs &args, uint32_t row, float *exchange, float x[PER_LANE]) {
-    uint32_t head_dim = args.cache.head_dim, half = head_dim / 2, lane = thread_lane();
+    uint32_t head_dim = args.cache.form.head_dim, half = head_dim / 2, lane = thread_lane();
     UNROLL
     for (int i = 0; i < PER_LANE; i++) {
         uint32_t d = lane + 32 * i;
@@ -103,13 +105,14 @@ template <int PER_LANE> DEVICE void hadamard(uint32_t order, float x[PER_LANE]) 
 
 template <int PER_LANE>
 DEVICE void store_cached(const KvView &cache, const Head &head, const float x[PER_LANE]) {
-    uint32_t lane = thread_lane(), kv_heads = cache.kv_head_count, head_dim = cache.head_dim;
+    const KvForm &form = cache.form;
+    uint32_t lane = thread_lane();
     uint32_t position = global_load(cache.positions + head.row);
     uint32_t token = position % KV_PAGE_TOKENS;
     const uint32_t *table = kv_sequence_table(cache, global_load(cache.row_sequence + head.row));
     unsigned char *page = kv_page(cache, table, position);
     float factor = 0.0f;
-    if (cache.kind == KV_INT8) {
+    if (form.kind == KV_INT8) {
         float absmax = 0.0f;
         UNROLL
         for (int i = 0; i < PER_LANE; i++) {
@@ -119,21 +122,20 @@ DEVICE void store_cached(const KvView &cache, const Head &head, const float x[PE
         bool zero = absmax < KV_ABSMAX_MIN;
         factor = zero ? 0.0f : 127.0f / absmax;
         if (lane == 0) {
-            size_t at = kv_scale_offset(KV_INT8, head.side, kv_heads, head_dim, head.head, token);
+            size_t at = kv_scale_offset(form, head.side, head.head, token);
             global_store((float *)(page + at), zero ? 0.0f : absmax / 127.0f);
         }
     }
     UNROLL
     for (int i = 0; i < PER_LANE; i++) {
         uint32_t d = lane + 32 * i;
-        if (d >= head_dim) {
+        if (d >= form.head_dim || (head.side == KV_KEYS && !kv_key_kept(form, d))) {
             continue;
         }
-        unsigned char *to =
-            page + kv_number_offset(cache.kind, head.side, kv_heads, head_dim, head.head, token, d);
-        if (cache.kind == KV_F32) {
+        unsigned char *to = page + kv_number_offset(form, head.side, head.head, token, d);
+        if (form.kind == KV_F32) {
             global_store((float *)to, x[i]);
-        } else if (cache.kind == KV_BF16) {
+        } else if (form.kind == KV_BF16) {
             global_store((uint16_t *)to, bf16_from_float(x[i]));
         } else {
             int code = round_to_int(x[i] * factor);
@@ -143,7 +145,7 @@ DEVICE void store_cached(const KvView &cache, const Head &head, const float x[PE
 }
 
 template <int PER_LANE> DEVICE void rope_append_head(const RopeAppendArgs &args, const Head &head) {
-    uint32_t lane = thread_lane(), head_dim = args.cache.head_dim;
+    uint32_t lane = thread_lane(), head_dim = args.cache.form.head_dim;
     float *exchange = (float *)shared_base() + (size_t)thread_warp() * head_dim;
     bool turns = head.is_query || head.side == KV_KEYS;
     float x[PER_LANE], sum = 0.0f;
@@ -177,7 +179,8 @@ template <int PER_LANE> DEVICE void rope_append_head(const RopeAppendArgs &args,
     for (int i = 0; i < PER_LANE; i++) {
         uint32_t d = lane + 32 * i;
         if (d < head_dim) {
-            global_store(head.from + d, x[i]);
+            bool kept = kv_key_kept(args.cache.form, d);
+            global_store(head.from + d, kept ? x[i] : x[i] * global_load(args.k_norm + d));
         }
     }
 }
@@ -185,7 +188,7 @@ template <int PER_LANE> DEVICE void rope_append_head(const RopeAppendArgs &args,
 template <int PER_LANE>
 KERNEL_TEMPLATE void KERNEL_BOUNDS(THREADS, 2) rope_append_kernel(const RopeAppendArgs args) {
     uint32_t index = block_y() * WARPS + thread_warp();
-    if (index < args.cache.head_count + 2 * args.cache.kv_head_count) {
+    if (index < args.cache.head_count + 2 * args.cache.form.kv_heads) {
         rope_append_head<PER_LANE>(args, head_of(args, block_x(), index));
     }
 }

@@ -31,8 +31,7 @@ PagedOnDevice paged_on_device(const Paged *paged, int fill) {
     size_t rows = paged->rows.row_count;
     PagedOnDevice d = {};
     d.cache = paged->cache;
-    d.cache.page_bytes =
-        kv_layout_page_bytes(paged->cache.kind, shape->kv_head_count, shape->head_dim);
+    d.cache.page_bytes = kv_layout_page_bytes(kv_form(paged->cache.kind, shape));
     d.page_bytes_all = paged->page_count * d.cache.page_bytes;
     d.cache.pages = device_copy(NULL, d.page_bytes_all, fill, &d.memory);
     d.rows = paged->rows;
@@ -70,18 +69,20 @@ PagedRows paged_part_on_device(PagedOnDevice *d, const Paged *paged, uint32_t se
 // The head x[head_dim] of a token into a page, rounded as activations are.
 static void store_head(const KvLayer *cache, unsigned char *page, KvSide side, uint32_t head,
                        uint32_t token, const float *x) {
-    uint32_t heads = cache->shape.kv_head_count, head_dim = cache->shape.head_dim;
+    KvForm form = kv_form(cache->kind, &cache->shape);
     float absmax = 0.0f;
-    for (uint32_t d = 0; d < head_dim; d++) {
+    for (uint32_t d = 0; d < form.head_dim; d++) {
         absmax = fmaxf(absmax, fabsf(x[d]));
     }
     if (cache->kind == KV_INT8) {
         float scale = absmax / 127.0f;
-        memcpy(page + kv_scale_offset(KV_INT8, side, heads, head_dim, head, token), &scale, 4);
+        memcpy(page + kv_scale_offset(form, side, head, token), &scale, 4);
     }
-    for (uint32_t d = 0; d < head_dim; d++) {
-        unsigned char *to =
-            page + kv_number_offset(cache->kind, side, heads, head_dim, head, token, d);
+    for (uint32_t d = 0; d < form.head_dim; d++) {
+        if (side == KV_KEYS && !kv_key_kept(form, d)) {
+            continue;
+        }
+        unsigned char *to = page + kv_number_offset(form, side, head, token, d);
         if (cache->kind == KV_F32) {
             memcpy(to, &x[d], 4);
         } else if (cache->kind == KV_BF16) {
@@ -120,9 +121,9 @@ void paged_fill_on_device(const PagedOnDevice *d, const Paged *paged, uint64_t s
 }
 
 std::vector<float> paged_numbers_on_device(const PagedOnDevice *d, const Paged *paged) {
-    const LayerShape *shape = &paged->shape;
     KvKind kind = d->cache.kind;
-    uint32_t heads = shape->kv_head_count, head_dim = shape->head_dim;
+    KvForm form = kv_form(kind, &paged->shape);
+    uint32_t heads = form.kv_heads;
     std::vector<unsigned char> pages(d->page_bytes_all);
     device_read(pages.data(), d->cache.pages, pages.size());
     std::vector<float> out;
@@ -134,11 +135,11 @@ std::vector<float> paged_numbers_on_device(const PagedOnDevice *d, const Paged *
             pages.data() + i / (2 * KV_PAGE_TOKENS * heads) * d->cache.page_bytes;
         float scale = 1.0f;
         if (kind == KV_INT8) {
-            memcpy(&scale, page + kv_scale_offset(kind, side, heads, head_dim, head, token), 4);
+            memcpy(&scale, page + kv_scale_offset(form, side, head, token), 4);
         }
-        for (uint32_t j = 0; j < head_dim; j++) {
-            const unsigned char *at =
-                page + kv_number_offset(kind, side, heads, head_dim, head, token, j);
+        for (uint32_t j = 0; j < form.head_dim; j++) {
+            KvSide from = kv_key_kept(form, j) ? side : KV_VALUES;
+            const unsigned char *at = page + kv_number_offset(form, from, head, token, j);
             float value = 0.0f;
             uint16_t bits = 0;
             memcpy(&bits, at, kind == KV_BF16 ? 2 : 0);

@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 KERNELS = pathlib.Path(__file__).resolve().parents[2] / "cuda" / "kernels"
-DEFINITION = re.compile(r"\bKERNEL(?:_TEMPLATE)? void (?:KERNEL_BOUNDS\([^)]*\) )?(\w+)\(")
+DEFINITION = re.compile(r"\bKERNEL(?:_TEMPLATE)? void (?:KERNEL_BOUNDS\([^)]*\)\s+)?(\w+)\(")
 VARIANT = re.compile(r"^(?:TILE|SPLIT)_\w+\((\w+),", re.MULTILINE)
 
 

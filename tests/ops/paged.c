@@ -85,8 +85,9 @@ void paged_head(const LayerShape *shape, uint64_t seed, uint64_t tag, uint32_t p
     for (uint32_t d = 0; d < shape->head_dim; d++) {
         uint64_t counter = (uint64_t)position * 65536 + head * shape->head_dim + d;
         uint64_t bits = prng_u64(seed, tag, counter);
-        k[d] = (float)(uint32_t)bits * 0x1p-31f - 1.0f;
+        bool turned = d % (shape->head_dim / 2) < shape->rotated_pairs;
         v[d] = (float)(uint32_t)(bits >> 32) * 0x1p-31f - 1.0f;
+        k[d] = shape->value_is_key && !turned ? v[d] : (float)(uint32_t)bits * 0x1p-31f - 1.0f;
     }
 }
 

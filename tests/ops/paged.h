@@ -35,7 +35,8 @@ void paged_close(Paged *paged);
 // the same ones whatever the table.
 void paged_fill(Paged *paged, uint64_t seed);
 
-// What paged_fill gives one head of one position: k[head_dim], v[head_dim], in [-1, 1].
+// What paged_fill gives one head of one position: k[head_dim], v[head_dim], in [-1, 1]. Where the
+// value is the key, they are the same numbers but for those that RoPE turns (k_norm is with q).
 void paged_head(const LayerShape *shape, uint64_t seed, uint64_t tag, uint32_t position,
                 uint32_t head, float *k, float *v);
 

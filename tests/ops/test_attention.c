@@ -91,7 +91,7 @@ Test(attention, every_instruction_set_equals_the_reference_and_rows_do_not_see_t
 
 // The rows leave as the definition of activations says (cpu/activation.h), for every kind.
 Test(attention, rows_leave_as_activations_of_every_kind) {
-    LayerShape shape = {LAYER_FULL, 4, 2, 64, false};
+    LayerShape shape = {LAYER_FULL, 4, 2, 64, false, 8};
     Paged paged;
     paged_open(&paged, &shape, KV_BF16, 0, &(PagedSequence){20, 5, 0, 0}, 1, 1);
     paged_fill(&paged, 2);
@@ -124,7 +124,7 @@ Test(attention, rows_leave_as_activations_of_every_kind) {
 
 // The bytes around what a sequence wrote are `stale`.
 static void run_in_used_pages(const Backend *backend, KvKind kind, int stale, float *out) {
-    LayerShape shape = {LAYER_FULL, 4, 2, 64, false};
+    LayerShape shape = {LAYER_FULL, 4, 2, 64, false, 8};
     Paged paged;
     paged_open(&paged, &shape, kind, 0, &(PagedSequence){20, 1, 0, 0}, 1, 1);
     memset(paged.pages, stale, paged.page_count * paged.cache.page_bytes);
@@ -152,7 +152,7 @@ Test(attention, stale_values_behind_the_last_token_are_never_touched) {
 
 // Scores of some hundreds, as a scale of 1.0 allows, neither overflow nor lose the largest key.
 Test(attention, large_scores_are_safe) {
-    LayerShape shape = {LAYER_FULL, 4, 2, 64, false};
+    LayerShape shape = {LAYER_FULL, 4, 2, 64, false, 8};
     Backend reference = isa_open(CPU_ISA_REFERENCE, 1);
     Paged paged;
     paged_open(&paged, &shape, KV_F32, 0, &(PagedSequence){200, 3, 0, 0}, 1, 1);

@@ -34,7 +34,7 @@ Test(golden, attention_sees_what_the_masks_of_transformers_allow) {
     Backend backend = isa_open(CPU_ISA_REFERENCE, 1);
     static const LayerKind kinds[] = {LAYER_FULL, LAYER_SLIDING};
     for (int i = 0; i < 2; i++) {
-        LayerShape shape = {kinds[i], heads, kv_heads, head_dim, false};
+        LayerShape shape = {kinds[i], heads, kv_heads, head_dim, false, head_dim / 2};
         Paged paged;
         paged_open(&paged, &shape, KV_F32, window, &(PagedSequence){0, rows, 0, 0}, 1, 9);
         memcpy(paged.sliding_end, sliding_end, rows * sizeof *sliding_end);
@@ -81,7 +81,9 @@ Test(golden, rope_turns_the_pairs_transformers_turns) {
         assert_close(got_sine, sine, (size_t)rows * pairs, TOLERANCE_ROPE_GOLDEN, "sin");
 
         // One q head and one kv head; the positions of the step are only 0.., the angles are not.
-        LayerShape shape = {(LayerKind)kind, 1, 1, head_dim, kind == LAYER_FULL};
+        bool full = kind == LAYER_FULL;
+        LayerShape shape = {(LayerKind)kind, 1,    1,
+                            head_dim,        full, full ? head_dim / 8 : head_dim / 2};
         Paged paged;
         paged_open(&paged, &shape, KV_F32, 1024, &(PagedSequence){0, rows, 0, 0}, 1, 9);
         float *qkv = calloc((size_t)rows * 3 * head_dim, sizeof *qkv);

@@ -123,7 +123,7 @@ Test(rope_append, the_rotation_is_a_hadamard_matrix_in_blocks) {
 
 Test(copy_pages, copies_every_layer_of_the_kind_and_nothing_else) {
     enum { LAYERS = 3, PAGES = 6 };
-    LayerShape shape = {LAYER_FULL, 4, 2, 64, true};
+    LayerShape shape = {LAYER_FULL, 4, 2, 64, true, 8};
     KvLayer layers[LAYERS];
     size_t bytes = kv_page_bytes(KV_BF16, &shape);
     for (uint32_t l = 0; l < LAYERS; l++) {

@@ -41,6 +41,8 @@ Test(config, reads_both_forms_of_one_model_alike) {
     cr_expect_eq(a.layers[2].head_dim, 10);
     cr_expect_eq(a.layers[2].kv_head_count, 1);
     cr_expect(a.layers[2].value_is_key);
+    cr_expect_eq(a.layers[0].rotated_pairs, 3);
+    cr_expect_eq(a.layers[2].rotated_pairs, 1);
     cr_expect_eq(gemma4_qkv_rows(&a.layers[0]), 4 * 6 + 2 * 2 * 6);
     cr_expect_eq(gemma4_qkv_rows(&a.layers[2]), 4 * 10 + 10);
 }

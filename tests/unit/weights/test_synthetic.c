@@ -104,8 +104,8 @@ Test(synthetic, counts_the_parameters_of_the_released_model) {
                            .audio_frame = 640};
     for (uint32_t i = 0; i < 48; i++) {
         bool full = (i + 1) % 6 == 0;
-        config.layers[i] = full ? (LayerShape){LAYER_FULL, 16, 1, 512, true}
-                                : (LayerShape){LAYER_SLIDING, 16, 8, 256, false};
+        config.layers[i] = full ? (LayerShape){LAYER_FULL, 16, 1, 512, true, 64}
+                                : (LayerShape){LAYER_SLIDING, 16, 8, 256, false, 128};
     }
     Manifest manifest;
     ManifestLevels levels = {LEVEL_BF16, 0, LEVEL_BF16};
