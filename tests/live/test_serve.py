@@ -510,7 +510,7 @@ class Load(Serve):
 
         def user(number):
             with server.client() as client:
-                for turn in range(4):
+                for turn in range(3):
                     file = pictures()[(number + turn) % 8]
                     if turn == 2:
                         client.call("cancel", id=client.generate("Write.", stream=True, **LONG))
