@@ -252,7 +252,7 @@ static uint64_t runtime_limit(const Runtime *runtime) {
 }
 
 Status runtime_size(Runtime *runtime, const Sizes *wanted, Error *error) {
-    uint32_t least[PAGE_KIND_COUNT];
+    uint32_t least[PAGE_KIND_COUNT] = {0};
     TRY(runtime_lay_out(runtime, wanted, least, error));
     return runtime_fit(runtime, runtime_limit(runtime), least, error);
 }

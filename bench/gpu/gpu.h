@@ -50,7 +50,7 @@ typedef struct GpuPlan {
     uint32_t batch_count, batch_max;
     uint32_t step_batches[2]; // at which whole steps are held against their kernels; 0: none
     uint32_t step_output;     // tokens of the answers there
-    uint64_t delay_rounds;    // keeps the GPU busy while a step is queued, some milliseconds
+    uint64_t delay_rounds;    // of mma by which the GPU is kept busy, about a millisecond
 } GpuPlan;
 
 extern const GpuPlan gpu_plan_12b;  // the shapes of the 12B

@@ -29,7 +29,7 @@ static const Setting settings[] = {
     {LEVEL_INT4, ENGINE_ACTIVATION_BF16, ENGINE_KV_BF16},
     {LEVEL_BF16, ENGINE_ACTIVATION_BF16, ENGINE_KV_BF16},
 };
-enum { SETTINGS = sizeof settings / sizeof *settings };
+enum { SETTINGS = sizeof settings / sizeof *settings, STEP_DELAYS = 8 };
 
 // One setting with its parts open.
 typedef struct CaptionsRun {
@@ -179,16 +179,25 @@ static Status measure_setting(CaptionsRun *run, const Weights *weights, Error *e
                                .output = plan->output,
                                .step_rows = plan->step_rows};
     TRY(cuda_open(&(CudaOptions){.kernels = run->kernels}, &run->cuda, error));
-    Status status =
-        gpu_profile_open(&run->cuda, plan->delay_rounds, &run->profile, &run->wrapped, error);
+    Status status = gpu_profile_open(&run->cuda, STEP_DELAYS * plan->delay_rounds, &run->profile,
+                                     &run->wrapped, error);
     if (status == OK) {
         uint32_t most = captions_batch_max(weights, &run->cuda, &options);
         most = most < plan->batch_max ? most : plan->batch_max;
         if (most == 0) {
             skip(run->cuda.device->name, run->setting, 0, "does not fit into the memory");
         } else {
-            status = captions_open(weights, &run->wrapped, &options, most, &run->captions, error);
-            status = status == OK ? measure_open(run, error) : status;
+            Error refused = {0};
+            status =
+                captions_open(weights, &run->wrapped, &options, most, &run->captions, &refused);
+            if (status == E_MEMORY) { // the plan was wrong: worth a row, and the others go on
+                skip(run->cuda.device->name, run->setting, most, refused.text);
+                status = OK;
+            } else if (status != OK) {
+                error_set(error, status, "%s", refused.text);
+            } else {
+                status = measure_open(run, error);
+            }
             captions_close(&run->captions);
         }
     }

@@ -149,6 +149,7 @@ Status gpu_status(const GpuBench *bench, const char *kernel, cudaError_t status)
 static Status time_round(GpuBench *bench, GpuWork work, void *state, uint32_t *turn,
                          uint32_t launches, double *milliseconds, Error *error) {
     cudaStream_t stream = bench->context->stream;
+    CU(gpu_launch_delay(bench->context, (uint32_t *)bench->output, bench->plan->delay_rounds));
     CU(cudaEventRecord(bench->begin, stream));
     Status status = OK;
     for (uint32_t i = 0; i < launches && status == OK; i++) {

@@ -29,7 +29,8 @@ struct GpuBench {
 // One launch of what is measured; `turn` counts up, so that it may take another copy each time.
 typedef Status (*GpuWork)(void *state, uint32_t turn);
 
-// Milliseconds of one launch: the median over rounds, after two launches to warm up.
+// Milliseconds of one launch: the median over rounds, after two launches to warm up. The GPU is
+// kept busy until the launches of a round are queued, so that none waits for the host.
 Status gpu_time(GpuBench *bench, GpuWork work, void *state, double *milliseconds, Error *error);
 
 // A kernel of the bench itself, as the ops report theirs.
@@ -39,7 +40,7 @@ Status gpu_status(const GpuBench *bench, const char *kernel, cudaError_t status)
 size_t gpu_copies(const GpuBench *bench, size_t bytes);
 unsigned char *gpu_copy(const GpuBench *bench, size_t bytes, size_t turn);
 
-// Endless mma on one multiprocessor for a while, as something that keeps the stream busy.
+// So many rounds of mma on one multiprocessor, to keep the stream busy. `sink` has room for 4 KiB.
 cudaError_t gpu_launch_delay(const CudaContext *context, uint32_t *sink, uint64_t rounds);
 
 #endif

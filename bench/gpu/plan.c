@@ -57,7 +57,7 @@ const GpuPlan gpu_plan_12b = {
     .batch_max = 256,
     .step_batches = {1, 32},
     .step_output = 16,
-    .delay_rounds = 60000,
+    .delay_rounds = 8000,
 };
 
 static const GpuLinearShape shapes_tiny[] = {

@@ -142,7 +142,7 @@ Test(ktable, measuring_names_a_kernel_that_fits) {
     std::vector<float> by_rule = linear_result(&d);
 
     static KernelTable table;
-    cr_assert_eq(ktable_tune(&context, &d.op, 1, 1, &table, &error), OK, "%s", error.text);
+    cr_assert_eq(ktable_tune(&context, &d.op, 1, 2, &table, &error), OK, "%s", error.text);
     cr_assert_eq(table.count, 1);
     LinearArgs args = linear_args(&d.op);
     KernelKey key = ktable_key(&args, context.compute);
