@@ -55,11 +55,9 @@ double roofline_kv_bytes(const Gemma4Config *config, const KvKind kv[LAYER_KIND_
     double sum = 0;
     for (uint32_t l = 0; l < config->layer_count; l++) {
         const LayerShape *shape = &config->layers[l];
-        KvKind kind = kv[shape->kind];
-        double number = kind == KV_F32 ? 4 : kind == KV_BF16 ? 2 : 1;
-        double head = shape->head_dim * number + (kind == KV_INT8 ? sizeof(float) : 0);
         double positions = shape->kind == LAYER_SLIDING ? fmin(tokens, config->window) : tokens;
-        sum += 2.0 * shape->kv_head_count * head * positions;
+        double page_bytes = (double)cuda_page_bytes(kv[shape->kind], shape);
+        sum += page_bytes / KV_PAGE_TOKENS * positions;
     }
     return sum;
 }

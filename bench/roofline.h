@@ -40,8 +40,8 @@ double roofline_row_ops(const Gemma4Config *config);
 double roofline_head_ops(const Gemma4Config *config);
 double roofline_attention_ops(const Gemma4Config *config, double seen);
 
-// Bytes of keys and values of `tokens` positions, as resident (sliding layers stop at the window),
-// scales included.
+// Bytes of keys and values of `tokens` positions, as resident on a GPU (sliding layers stop at the
+// window, keys are joined with values where they can be), scales included.
 double roofline_kv_bytes(const Gemma4Config *config, const KvKind kv[LAYER_KIND_COUNT],
                          double tokens);
 

@@ -33,7 +33,7 @@
 #include "cuda/prim/prim.cuh"
 
 extern "C" {
-#include "model/ops.h"
+#include "cuda/plan.h"
 }
 
 enum {
@@ -54,10 +54,7 @@ typedef struct KvForm {
 } KvForm;
 
 static inline KvForm kv_form(KvKind kind, const LayerShape *shape) {
-    bool joins =
-        shape->value_is_key && kind != KV_INT8 && shape->rotated_pairs * 8 == shape->head_dim;
-    return {kind, shape->kv_head_count, shape->head_dim,
-            joins ? shape->head_dim / 4 : shape->head_dim};
+    return {kind, shape->kv_head_count, shape->head_dim, cuda_key_dim(kind, shape)};
 }
 
 HOST_DEVICE bool kv_is_joined(const KvForm &form) {

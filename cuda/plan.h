@@ -10,11 +10,20 @@
 // CUDA_TICKET_BYTES, are zero between ops, and a kernel that counts one up leaves it at zero.
 enum { CUDA_SCRATCH_BYTES = 32 * 1024 * 1024, CUDA_TICKET_BYTES = 64 * 1024 };
 
+// Numbers of a key that a page has beside the value: all, or where the value is the key and RoPE
+// turns a quarter of it, that quarter (joined pages, cuda/kv_layout.cuh). int8 has all.
+static inline uint32_t cuda_key_dim(KvKind kind, const LayerShape *shape) {
+    bool joined =
+        shape->value_is_key && kind != KV_INT8 && shape->rotated_pairs * 8 == shape->head_dim;
+    return joined ? shape->head_dim / 4 : shape->head_dim;
+}
+
 // Bytes of a page of a layer, as cuda/kv_layout.cuh lays it out (a test compares them).
 static inline size_t cuda_page_bytes(KvKind kind, const LayerShape *shape) {
     size_t number = kind == KV_F32 ? sizeof(float) : kind == KV_BF16 ? sizeof(uint16_t) : 1;
-    size_t scale = kind == KV_INT8 ? sizeof(float) : 0;
-    return (size_t)2 * KV_PAGE_TOKENS * shape->kv_head_count * (shape->head_dim * number + scale);
+    size_t scales = kind == KV_INT8 ? 2 * sizeof(float) : 0;
+    size_t numbers = (size_t)cuda_key_dim(kind, shape) + shape->head_dim;
+    return (size_t)KV_PAGE_TOKENS * shape->kv_head_count * (numbers * number + scales);
 }
 
 #endif

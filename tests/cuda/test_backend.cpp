@@ -28,9 +28,9 @@ static void close_backend(Backend *backend) {
 // Memory for a card that is not there is planned by cuda/plan.h.
 Test(backend, the_page_that_is_planned_is_the_page_that_is_laid_out) {
     Backend backend = open_backend(0);
-    const LayerShape shapes[] = {{LAYER_SLIDING, 16, 8, 256, false},
-                                 {LAYER_FULL, 16, 1, 512, true},
-                                 {LAYER_FULL, 4, 2, 48, false}};
+    const LayerShape shapes[] = {{LAYER_SLIDING, 16, 8, 256, false, 128},
+                                 {LAYER_FULL, 16, 1, 512, true, 64},
+                                 {LAYER_FULL, 4, 2, 48, false, 6}};
     for (const LayerShape &shape : shapes) {
         for (int kind = 0; kind < KV_KIND_COUNT; kind++) {
             cr_assert_eq(cuda_page_bytes((KvKind)kind, &shape),

@@ -27,5 +27,9 @@ Test(cards, a_card_is_planned_for_with_the_pages_of_cuda) {
     // Keys and values of 16 tokens: 2 bytes a number, or 1 and a scale of 4 bytes a head.
     cr_assert_eq(backend.device->kv_page_bytes(KV_BF16, &sliding), 2 * 16 * 8 * 256 * 2);
     cr_assert_eq(backend.device->kv_page_bytes(KV_INT8, &sliding), 2 * 16 * 8 * (256 + 4));
+    // Where the value is the key, a quarter of the key beside the value; in int8 all of it.
+    const LayerShape full = {LAYER_FULL, 16, 1, 512, true, 64};
+    cr_assert_eq(backend.device->kv_page_bytes(KV_BF16, &full), 16 * (512 + 128) * 2);
+    cr_assert_eq(backend.device->kv_page_bytes(KV_INT8, &full), 2 * 16 * (512 + 4));
     cr_assert_null(card_of("rtx1080"));
 }
