@@ -10,7 +10,7 @@
 //
 //   head_dim  pages  rows  shared KB  registers (sm_86)
 //      256    bf16    16      21          138
-//      256    bf16    32      42          198
+//      256    bf16    32      42          196
 //      256    int8    16      13          136
 //      512    bf16    16      37          173
 //      512    bf16    32      74          254
