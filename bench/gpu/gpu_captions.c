@@ -127,33 +127,52 @@ static Status measure_batches(CaptionsRun *run, Error *error) {
     return OK;
 }
 
-// Decode steps of `batch` rows: replayed, eager, and the sum of their kernels.
+// A timed step op by op.
+static void print_step(const CaptionsRun *run, const char *what, uint32_t rows,
+                       const GpuStepTimes *times, double replayed_ms, double eager_ms) {
+    Row row = begin_row(what, run->cuda.device->name, run->setting);
+    row_number(&row, "rows", rows);
+    row_number(&row, "kernels_ms", times->kernels_ms);
+    row_number(&row, "replayed_ms", replayed_ms);
+    row_number(&row, "eager_ms", eager_ms);
+    row_number(&row, "beyond_kernels_replayed", 1.0 - times->kernels_ms / replayed_ms);
+    row_number(&row, "beyond_kernels_eager", 1.0 - times->kernels_ms / eager_ms);
+    fprintf(stderr, "%s of %u rows: kernels %.2f ms", what, rows, times->kernels_ms);
+    if (isfinite(replayed_ms)) {
+        fprintf(stderr, ", replayed %.2f ms, eager %.2f ms", replayed_ms, eager_ms);
+    }
+    fputc(':', stderr);
+    for (int op = 0; op < GPU_OP_COUNT; op++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s_ms", gpu_op_name(op));
+        if (times->op_ms[op] > 0.0) {
+            row_number(&row, name, times->op_ms[op]);
+            fprintf(stderr, " %s %.2f", gpu_op_name(op), times->op_ms[op]);
+        }
+    }
+    fputc('\n', stderr);
+    row_end(&row);
+}
+
+// Decode steps of `batch` rows, replayed and eager, beside the sum of their kernels; and the
+// kernels of the step that computed one prompt whole, if there was one.
 static Status measure_steps(CaptionsRun *run, uint32_t batch, Error *error) {
     Captions brief = run->captions;
     brief.options.output = run->plan->step_output;
     CaptionsWave waves[PROFILE_TIMED + 1];
-    double kernels_ms = (double)NAN;
+    GpuStepTimes times;
     for (int mode = PROFILE_REPLAYED; mode <= PROFILE_TIMED; mode++) {
         gpu_profile_set(run->profile, (ProfileMode)mode);
         TRY(captions_wave(&brief, batch, &waves[mode], error));
     }
-    kernels_ms = gpu_profile_kernels_ms(run->profile, batch);
+    if (gpu_profile_step(run->profile, batch, &times)) {
+        print_step(run, "decode step", batch, &times, waves[PROFILE_REPLAYED].decode_step_ms,
+                   waves[PROFILE_EAGER].decode_step_ms);
+    }
+    if (gpu_profile_step(run->profile, brief.options.prompt, &times)) {
+        print_step(run, "prefill step", brief.options.prompt, &times, (double)NAN, (double)NAN);
+    }
     gpu_profile_set(run->profile, PROFILE_REPLAYED);
-    double replayed_ms = waves[PROFILE_REPLAYED].decode_step_ms;
-    double eager_ms = waves[PROFILE_EAGER].decode_step_ms;
-    Row row = begin_row("step", run->cuda.device->name, run->setting);
-    row_number(&row, "batch", batch);
-    row_number(&row, "kernels_ms", kernels_ms);
-    row_number(&row, "replayed_ms", replayed_ms);
-    row_number(&row, "eager_ms", eager_ms);
-    row_number(&row, "beyond_kernels_replayed", 1.0 - kernels_ms / replayed_ms);
-    row_number(&row, "beyond_kernels_eager", 1.0 - kernels_ms / eager_ms);
-    row_end(&row);
-    fprintf(stderr,
-            "batch %3u  a decode step: kernels %.2f ms, replayed %.2f ms (%.1f %% beyond them), "
-            "eager %.2f ms (%.1f %%)\n",
-            batch, kernels_ms, replayed_ms, 100.0 * (1.0 - kernels_ms / replayed_ms), eager_ms,
-            100.0 * (1.0 - kernels_ms / eager_ms));
     return OK;
 }
 
@@ -179,8 +198,9 @@ static Status measure_setting(CaptionsRun *run, const Weights *weights, Error *e
                                .output = plan->output,
                                .step_rows = plan->step_rows};
     TRY(cuda_open(&(CudaOptions){.kernels = run->kernels}, &run->cuda, error));
-    Status status = gpu_profile_open(&run->cuda, STEP_DELAYS * plan->delay_rounds, &run->profile,
-                                     &run->wrapped, error);
+    Status status =
+        gpu_profile_open(&run->cuda, weights->config.vocab_count, STEP_DELAYS * plan->delay_rounds,
+                         &run->profile, &run->wrapped, error);
     if (status == OK) {
         uint32_t most = captions_batch_max(weights, &run->cuda, &options);
         most = most < plan->batch_max ? most : plan->batch_max;

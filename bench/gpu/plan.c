@@ -100,7 +100,7 @@ const GpuPlan gpu_plan_tiny = {
     .batches = batches_tiny,
     .batch_count = COUNT(batches_tiny),
     .batch_max = 2,
-    .step_batches = {2, 0},
+    .step_batches = {1, 0},
     .step_output = 2,
     .delay_rounds = 1,
 };

@@ -12,14 +12,26 @@ struct GpuProfile {
     Backend inner;
     CudaContext *context;
     DeviceTable device;
+    uint32_t vocab_count;
     uint64_t delay_rounds;
     ProfileMode mode;
     double empty_ms; // of a pair with nothing between
     cudaEvent_t begin[PAIRS_MAX], end[PAIRS_MAX];
+    GpuOp op[PAIRS_MAX];             // whose pair it is
     uint32_t pair_count, first_rows; // of the step that is being queued
-    double steps_ms[STEPS_MAX];
+    GpuStepTimes steps[STEPS_MAX];
     uint32_t steps_rows[STEPS_MAX], step_count;
 };
+
+const char *gpu_op_name(GpuOp op) {
+    static const char *const names[GPU_OP_COUNT] = {
+#define OP(name, arguments, text) #name,
+#include "model/ops.def"
+#undef OP
+        "lm_head",
+    };
+    return names[op];
+}
 
 static GpuProfile *profile_of(void *context) {
     return (GpuProfile *)context;
@@ -40,11 +52,12 @@ static Status delay(GpuProfile *profile) {
 }
 
 // Whether this op gets a pair of events; then its first one is recorded.
-static Status op_begin(GpuProfile *profile, bool *timed) {
+static Status op_begin(GpuProfile *profile, GpuOp op, bool *timed) {
     *timed = profile->mode == PROFILE_TIMED && profile->pair_count < PAIRS_MAX;
     if (!*timed) {
         return OK;
     }
+    profile->op[profile->pair_count] = op;
     if (profile->pair_count == 0) {
         TRY(delay(profile));
     }
@@ -64,7 +77,7 @@ static Status op_end(GpuProfile *profile, bool timed) {
     static Status profile_##name(void *context, const arguments *op) {                             \
         GpuProfile *profile = profile_of(context);                                                 \
         bool timed = false;                                                                        \
-        TRY(op_begin(profile, &timed));                                                            \
+        TRY(op_begin(profile, GPU_OP_##name, &timed));                                             \
         TRY(profile->inner.ops->name(profile->inner.context, op));                                 \
         return op_end(profile, timed);                                                             \
     }
@@ -73,8 +86,13 @@ static Status op_end(GpuProfile *profile, bool timed) {
 
 static Status profile_any_linear(void *context, const OpLinear *op) {
     GpuProfile *profile = profile_of(context);
+    uint32_t pair = profile->pair_count;
     profile->first_rows = profile->first_rows == 0 ? op->row_count : profile->first_rows;
-    return profile_linear(context, op);
+    Status status = profile_linear(context, op);
+    if (op->out_columns == profile->vocab_count && profile->pair_count > pair) {
+        profile->op[pair] = GPU_OP_lm_head;
+    }
+    return status;
 }
 
 static const OpTable profile_ops = {
@@ -117,14 +135,16 @@ static uint64_t device_memory_bytes(void *context) {
 }
 
 static Status keep_step(GpuProfile *profile, Error *error) {
-    double sum = 0.0;
+    GpuStepTimes times = {};
     for (uint32_t i = 0; i < profile->pair_count; i++) {
         float milliseconds = 0.0f;
         CU(cudaEventElapsedTime(&milliseconds, profile->begin[i], profile->end[i]));
-        sum += fmax(0.0, (double)milliseconds - profile->empty_ms);
+        double taken = fmax(0.0, (double)milliseconds - profile->empty_ms);
+        times.kernels_ms += taken;
+        times.op_ms[profile->op[i]] += taken;
     }
     if (profile->pair_count > 0 && profile->step_count < STEPS_MAX) {
-        profile->steps_ms[profile->step_count] = sum;
+        profile->steps[profile->step_count] = times;
         profile->steps_rows[profile->step_count++] = profile->first_rows;
     }
     return OK;
@@ -219,8 +239,8 @@ static void fill_device(GpuProfile *profile) {
     device->graphs = &profile_graphs;
 }
 
-Status gpu_profile_open(const Backend *cuda, uint64_t delay_rounds, GpuProfile **out,
-                        Backend *wrapped, Error *error) {
+Status gpu_profile_open(const Backend *cuda, uint32_t vocab_count, uint64_t delay_rounds,
+                        GpuProfile **out, Backend *wrapped, Error *error) {
     static OpTable ops;
     ops = profile_ops;
     ops.linear = profile_any_linear;
@@ -231,6 +251,7 @@ Status gpu_profile_open(const Backend *cuda, uint64_t delay_rounds, GpuProfile *
     }
     profile->inner = *cuda;
     profile->context = (CudaContext *)cuda->context;
+    profile->vocab_count = vocab_count;
     profile->delay_rounds = delay_rounds;
     fill_device(profile);
     Status status = take(profile, error);
@@ -260,14 +281,22 @@ void gpu_profile_set(GpuProfile *profile, ProfileMode mode) {
     profile->step_count = profile->pair_count = profile->first_rows = 0;
 }
 
-double gpu_profile_kernels_ms(GpuProfile *profile, uint32_t rows) {
-    double times[STEPS_MAX];
+static int compare_steps(const void *a, const void *b) {
+    return compare_doubles(&((const GpuStepTimes *)a)->kernels_ms,
+                           &((const GpuStepTimes *)b)->kernels_ms);
+}
+
+bool gpu_profile_step(const GpuProfile *profile, uint32_t rows, GpuStepTimes *out) {
+    static GpuStepTimes found[STEPS_MAX];
     uint32_t count = 0;
     for (uint32_t i = 0; i < profile->step_count; i++) {
         if (profile->steps_rows[i] == rows) {
-            times[count++] = profile->steps_ms[i];
+            found[count++] = profile->steps[i];
         }
     }
-    qsort(times, count, sizeof *times, compare_doubles);
-    return count > 0 ? times[count / 2] : NAN;
+    qsort(found, count, sizeof *found, compare_steps);
+    if (count > 0) {
+        *out = found[count / 2];
+    }
+    return count > 0;
 }

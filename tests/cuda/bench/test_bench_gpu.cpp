@@ -143,6 +143,20 @@ Test(bench_gpu, tuned_choices_are_kept_for_the_card_and_used_from_then_on) {
     rmdir(folder);
 }
 
+// Every op that a step runs has its time, and they are the sum.
+static void check_step_ops(const json_t *row, bool with_picture) {
+    const char *ops[] = {"embed",     "rope_table", "norm",        "linear",        "lm_head",
+                         "attention", "activate",   "rope_append", "residual_norm", "sample"};
+    double sum = with_picture ? number_of(row, "patch_embed_ms") : 0.0;
+    for (const char *op : ops) {
+        double ms = number_of(row, (std::string(op) + "_ms").c_str());
+        cr_assert_gt(ms, 0);
+        sum += ms;
+    }
+    cr_assert_float_eq(sum / number_of(row, "kernels_ms"), 1, 1e-3);
+    cr_assert_eq(json_object_get(row, "patch_embed_ms") != NULL, with_picture);
+}
+
 Test(bench_gpu, captioning_is_measured_at_every_setting_and_batch) {
     std::vector<json_t *> rows = run_bench({"--plan", "tiny", "--part", "captions"}, 0);
     const char *settings[] = {"W4A8 kv int8", "W4A8 kv bf16", "W4A16 kv bf16", "bf16 kv bf16"};
@@ -163,14 +177,17 @@ Test(bench_gpu, captioning_is_measured_at_every_setting_and_batch) {
         double planned = number_of(row, "planned_mib"), taken = number_of(row, "taken_mib");
         cr_assert_float_eq(taken / planned, 1, 0.1);
     }
-    std::vector<json_t *> steps = rows_of(rows, "step");
-    cr_assert_eq(steps.size(), 4);
-    for (json_t *row : steps) {
-        cr_assert_eq(number_of(row, "batch"), 2);
-        cr_assert_gt(number_of(row, "kernels_ms"), 0);
-        cr_assert_gt(number_of(row, "replayed_ms"), 0);
-        cr_assert_gt(number_of(row, "eager_ms"), 0);
-        cr_assert_lt(number_of(row, "beyond_kernels_eager"), 1);
+    std::vector<json_t *> decode = rows_of(rows, "decode step");
+    std::vector<json_t *> prefill = rows_of(rows, "prefill step");
+    cr_assert(decode.size() == 4 && prefill.size() == 4);
+    for (size_t i = 0; i < 4; i++) {
+        cr_assert_eq(number_of(decode[i], "rows"), 1);
+        cr_assert_eq(number_of(prefill[i], "rows"), gpu_plan_tiny.prompt);
+        cr_assert_gt(number_of(decode[i], "replayed_ms"), 0);
+        cr_assert_gt(number_of(decode[i], "eager_ms"), 0);
+        cr_assert_lt(number_of(decode[i], "beyond_kernels_eager"), 1);
+        check_step_ops(decode[i], false);
+        check_step_ops(prefill[i], true);
     }
 }
 
