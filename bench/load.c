@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { FLIGHTS_MAX = 256 }; // of one connection
 
@@ -159,7 +160,7 @@ static double load_start_due(Load *load) {
             load->next_ms = o->trace_ms[load->started];
         }
         if (load->next_ms > now_ms || !load_begin(load, load->next_ms)) {
-            return fmax(load->next_ms - now_ms, 1);
+            return load->next_ms > now_ms ? load->next_ms - now_ms : 1;
         }
         double gap = -log(1.0 - prng_uniform(o->seed, 3, load->started)) / o->rate * 1e3;
         load->next_ms += o->trace_ms == NULL ? gap : 0;
@@ -263,7 +264,12 @@ static Status load_turn(Load *load, Error *error) {
         load->polls[i] = (struct pollfd){.fd = load->links[i].socket.fd,
                                          .events = (short)(POLLIN | (writes ? POLLOUT : 0))};
     }
-    if (poll(load->polls, count, (int)ceil(wait_ms)) <= 0) {
+    // In nanoseconds: a request that is late by the rest of a millisecond counts against the
+    // server.
+    uint64_t wait_ns = (uint64_t)(wait_ms * 1e6);
+    const struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000u),
+                                  .tv_nsec = (long)(wait_ns % 1000000000u)};
+    if (ppoll(load->polls, count, &wait, NULL) <= 0) {
         return OK;
     }
     for (uint32_t i = 0; i < count; i++) {
