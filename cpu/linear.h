@@ -56,6 +56,11 @@ typedef struct LinearFamily {
     void (*direct)(const LinearTile *tile);
 } LinearFamily;
 
+// Where row `row` of the op goes.
+static inline float *linear_out(const OpLinear *op, uint32_t row) {
+    return op->out + (size_t)(op->out_rows != NULL ? op->out_rows[row] : row) * op->out_stride;
+}
+
 // The finish of one row: `sums` of panel_count panels, times scale, to the columns of the strip
 // that begins at panel_first.
 typedef void LinearFinish(const OpLinear *op, uint32_t row, uint32_t panel_first,

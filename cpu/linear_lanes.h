@@ -180,7 +180,7 @@ LANES_INLINE void store_columns(float *out, Lanes x, size_t count) {
 
 static void linear_finish(const OpLinear *op, uint32_t row, uint32_t panel_first,
                           uint32_t panel_count, const float *sums, float scale) {
-    float *out = op->out + (size_t)row * op->out_stride;
+    float *out = linear_out(op, row);
     Lanes by_row = lanes_set(scale);
     uint32_t step = op->epilogue == LINEAR_GELU_MUL ? 2 : 1;
     for (uint32_t p = 0; p < panel_count; p += step) {

@@ -7,7 +7,7 @@
 // weights: as floats.
 #include "base/check.h"
 #include "cpu/activation.h"
-#include "cpu/context.h"
+#include "cpu/linear.h"
 
 #include <stdlib.h>
 
@@ -77,8 +77,7 @@ static void plain_column(const OpLinear *op, uint32_t column, const WeightRow *w
     double bias = op->bias != NULL ? (double)op->bias[column] : 0.0;
     for (uint32_t r = 0; r < op->row_count; r++) {
         double value = dot(&op->in, r, &op->weight, w) + bias, cap = (double)op->softcap;
-        op->out[(size_t)r * op->out_stride + column] =
-            (float)(op->softcap == 0.0f ? value : cap * tanh(value / cap));
+        linear_out(op, r)[column] = (float)(op->softcap == 0.0f ? value : cap * tanh(value / cap));
     }
 }
 
@@ -91,8 +90,7 @@ static void gelu_column(const OpLinear *op, uint32_t column, const WeightRow *w,
     }
     decode_row(&op->weight, gate + MATRIX_PANEL, w);
     for (uint32_t r = 0; r < op->row_count; r++) {
-        op->out[(size_t)r * op->out_stride + column] =
-            (float)(gates[r] * dot(&op->in, r, &op->weight, w));
+        linear_out(op, r)[column] = (float)(gates[r] * dot(&op->in, r, &op->weight, w));
     }
 }
 

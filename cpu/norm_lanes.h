@@ -37,11 +37,11 @@ LANES_INLINE void lanes_store_first(float *to, Lanes x, uint32_t count) {
     memcpy(to, all, count * sizeof *all);
 }
 
-// x * factor * weight of sixteen columns from i on.
+// x * factor * weight of sixteen columns from i on; no weight is one of 1.
 LANES_INLINE Lanes normed_columns(const float *x, const float *weight, Lanes factor, uint32_t i,
                                   uint32_t columns) {
-    return lanes_mul(lanes_mul(lanes_load_first(x + i, columns - i), factor),
-                     lanes_load_first(weight + i, columns - i));
+    Lanes normed = lanes_mul(lanes_load_first(x + i, columns - i), factor);
+    return weight == NULL ? normed : lanes_mul(normed, lanes_load_first(weight + i, columns - i));
 }
 
 LANES_INLINE void norm_into(const Activation *out, uint32_t row, const float *x, uint32_t columns,

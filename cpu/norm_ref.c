@@ -23,7 +23,7 @@ static double rms_factor(const float *x, uint32_t columns, float eps) {
 static void rms_norm(const float *x, uint32_t columns, const float *weight, float eps, float *out) {
     double factor = rms_factor(x, columns, eps);
     for (uint32_t i = 0; i < columns; i++) {
-        out[i] = (float)((double)x[i] * factor * (double)weight[i]);
+        out[i] = (float)((double)x[i] * factor * (weight != NULL ? (double)weight[i] : 1.0));
     }
 }
 

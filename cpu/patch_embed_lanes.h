@@ -90,17 +90,13 @@ LANES_INLINE Status patch_embed_run(void *context, const OpPatchEmbed *op,
                                     .out_stride = width,
                                     .out_columns = width}));
     pool_run(embed.cpu->pool, op->patch_count, patch_finish, &embed);
-    TRY(linear(context, &(OpLinear){.row_count = op->patch_count,
-                                    .in = op->finished,
-                                    .weight = op->weights->projection,
-                                    .out = op->projected,
-                                    .out_stride = hidden,
-                                    .out_columns = hidden}));
-    for (uint32_t i = 0; i < op->patch_count; i++) {
-        memcpy(op->out + (size_t)op->out_rows[i] * hidden, op->projected + (size_t)i * hidden,
-               hidden * sizeof(float));
-    }
-    return OK;
+    return linear(context, &(OpLinear){.row_count = op->patch_count,
+                                       .in = op->finished,
+                                       .weight = op->weights->projection,
+                                       .out_rows = op->out_rows,
+                                       .out = op->out,
+                                       .out_stride = hidden,
+                                       .out_columns = hidden});
 }
 
 #endif

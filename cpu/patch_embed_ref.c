@@ -9,7 +9,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 static const double LAYER_NORM_EPS = 1e-5;
 
@@ -77,15 +76,11 @@ Status patch_embed_ref(void *context, const OpPatchEmbed *op) {
         rms_norm(row, width, config->vision_rms_eps);
         activation_store(&op->finished, i, row);
     }
-    TRY(linear_ref(context, &(OpLinear){.row_count = op->patch_count,
-                                        .in = op->finished,
-                                        .weight = vision->projection,
-                                        .out = op->projected,
-                                        .out_stride = config->hidden,
-                                        .out_columns = config->hidden}));
-    for (uint32_t i = 0; i < op->patch_count; i++) {
-        memcpy(op->out + (size_t)op->out_rows[i] * config->hidden,
-               op->projected + (size_t)i * config->hidden, config->hidden * sizeof(float));
-    }
-    return OK;
+    return linear_ref(context, &(OpLinear){.row_count = op->patch_count,
+                                           .in = op->finished,
+                                           .weight = vision->projection,
+                                           .out_rows = op->out_rows,
+                                           .out = op->out,
+                                           .out_stride = config->hidden,
+                                           .out_columns = config->hidden});
 }

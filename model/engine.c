@@ -208,7 +208,7 @@ static Status compute_and_sample(const Engine *engine, const Batch *batch, const
 // One row of every sequence, all sampled, no more than one piece of logits.
 static bool is_decode_step(const Engine *engine, const Batch *batch, const Step *step) {
     return batch->row_count == batch->sequence_count && step->sample_count == batch->row_count &&
-           batch->image_count == 0 && batch->all_logits == NULL &&
+           batch->image_count == 0 && batch->audio_count == 0 && batch->all_logits == NULL &&
            step->sample_count <= engine->model.shape.logits_rows;
 }
 
@@ -259,6 +259,7 @@ Status engine_step(Engine *engine, const Batch *batch, StepResult *result, Error
                     "%u sequences in a step of at most %u", batch->sequence_count,
                     engine->sequences_max);
     REQUIRE(batch->image_count == 0 || model->weights.config.has_vision);
+    REQUIRE(batch->audio_count == 0 || model->weights.config.has_audio);
     result->sample_count = 0;
     if (engine->failed == OK) {
         Status status = run_step(engine, batch, result);

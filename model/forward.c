@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gemma 4 as it is computed (docs/numerics.md has the formulas and the reasons):
 //
-//   h = embed(tokens) * embed_scale, or the patch embedder's rows
+//   h = embed(tokens) * embed_scale, or the patch embedder's rows, or Waudio rms(samples)
 //   for each layer
 //       q, k, v = Wqkv norm(h)            v = k projection where value_is_key
 //       o       = attention(rope(norm q), cache(rope(norm k), rms v))
@@ -23,18 +23,10 @@ static Activation input_of(const Model *model, Projection projection, const Matr
     return precision_view(&model->workspace.activation, kind, matrix->columns);
 }
 
-static Status embed_rows(const Model *model, const Step *step) {
+static Status embed_patches(const Model *model, const Step *step) {
     const Workspace *w = &model->workspace;
     const Weights *weights = &model->weights;
     const Gemma4Config *config = &weights->config;
-    RUN(embed, (OpEmbed){.row_count = step->rows.row_count,
-                         .tokens = step->tokens,
-                         .table = weights->embedding,
-                         .scale = config->embed_scale,
-                         .out = w->h});
-    if (step->patch_count == 0) {
-        return OK;
-    }
     RUN(patch_embed,
         (OpPatchEmbed){
             .patch_count = step->patch_count,
@@ -47,9 +39,42 @@ static Status embed_rows(const Model *model, const Step *step) {
             .dense = w->patch_dense,
             .finished =
                 precision_view(&w->patch_finished, model->shape.vision, config->vision_hidden),
-            .projected = w->patch_projected,
             .out = w->h});
     return OK;
+}
+
+// A frame of samples becomes its RMS norm, without a weight, times a matrix.
+static Status embed_frames(const Model *model, const Step *step) {
+    const Workspace *w = &model->workspace;
+    const Gemma4Config *config = &model->weights.config;
+    const Matrix *projection = &model->weights.audio.projection;
+    Activation normed = precision_view(&w->frame_normed, model->shape.audio, config->audio_frame);
+    RUN(norm, (OpNorm){.row_count = step->frame_count,
+                       .in = w->samples,
+                       .columns = config->audio_frame,
+                       .eps = config->audio_rms_eps,
+                       .out = normed});
+    RUN(linear, (OpLinear){.row_count = step->frame_count,
+                           .in = normed,
+                           .weight = *projection,
+                           .out_rows = step->frame_rows,
+                           .out = w->h,
+                           .out_stride = config->hidden,
+                           .out_columns = config->hidden});
+    return OK;
+}
+
+static Status embed_rows(const Model *model, const Step *step) {
+    const Weights *weights = &model->weights;
+    RUN(embed, (OpEmbed){.row_count = step->rows.row_count,
+                         .tokens = step->tokens,
+                         .table = weights->embedding,
+                         .scale = weights->config.embed_scale,
+                         .out = model->workspace.h});
+    if (step->patch_count > 0) {
+        TRY(embed_patches(model, step));
+    }
+    return step->frame_count > 0 ? embed_frames(model, step) : OK;
 }
 
 static Status rope_tables(const Model *model, const Step *step) {

@@ -121,7 +121,6 @@ typedef struct OpPatchEmbed {
     Activation normed;   // scratch [patches][patch_values]
     float *dense;        // scratch [patches][vision_hidden]
     Activation finished; // scratch [patches][vision_hidden]
-    float *projected;    // scratch [patches][hidden]
     float *out;          // [rows][hidden], no embed_scale
 } OpPatchEmbed;
 
@@ -138,7 +137,7 @@ typedef struct OpNorm {
     const uint32_t *rows; // [row_count] gather of input rows, or NULL for 0, 1, 2, ...
     const float *in;      // [..][columns]
     uint32_t columns;
-    const float *weight; // [columns]
+    const float *weight; // [columns], or NULL for 1
     float eps;
     Activation out; // [row_count]
 } OpNorm;
@@ -154,11 +153,12 @@ typedef struct OpLinear {
     Activation in; // [rows][weight.columns]
     Matrix weight;
     LinearEpilogue epilogue;
-    const float *bias;    // [out columns] or NULL
-    float softcap;        // cap: out becomes cap * tanh(out / cap); 0 = none. Not with GELU_MUL
-    float *out;           // [rows][out_stride]
-    uint32_t out_stride;  // at least the out columns
-    uint32_t out_columns; // weight.rows, or for GELU_MUL the intermediate size
+    const float *bias;        // [out columns] or NULL
+    float softcap;            // cap: out becomes cap * tanh(out / cap); 0 = none. Not with GELU_MUL
+    const uint32_t *out_rows; // [rows] row of `out` of each, or NULL for 0, 1, 2, ...
+    float *out;               // [rows][out_stride]
+    uint32_t out_stride;      // at least the out columns
+    uint32_t out_columns;     // weight.rows, or for GELU_MUL the intermediate size
 } OpLinear;
 
 // qkv rows [rows][qkv_stride]: q heads, k heads, v heads. q becomes rope(rms(q) * q_norm) in place;

@@ -49,5 +49,8 @@ Status placed_weights(const Weights *host, const Backend *backend, Weights *out)
     for (uint32_t l = 0; l < config->layer_count; l++) {
         TRY(place_layer(backend, config, &config->layers[l], &out->layers[l]));
     }
-    return config->has_vision ? place_vision(backend, config, &out->vision) : OK;
+    if (config->has_vision) {
+        TRY(place_vision(backend, config, &out->vision));
+    }
+    return config->has_audio ? place(backend, &out->audio.projection) : OK;
 }

@@ -22,7 +22,7 @@ typedef enum Projection {
     PROJECTION_ATTENTION, // q, k, v and o
     PROJECTION_FEED_FORWARD,
     PROJECTION_HEAD,
-    PROJECTION_VISION
+    PROJECTION_MEDIA
 } Projection;
 
 // What a matrix of this level reads.

@@ -16,6 +16,7 @@ size_t step_bytes_max(const WorkspaceShape *shape) {
     size_t row_words = padded(shape->rows * sizeof(uint32_t));
     size_t bytes = 4 * row_words   // tokens, positions, sliding ends, sequence indices
                    + 2 * row_words // positions and rows of patches
+                   + row_words     // rows of audio frames
                    + padded(shape->sequences * sizeof(BatchSequence)) +
                    padded(shape->sequences * sizeof(uint32_t)); // rows to sample
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
@@ -96,6 +97,20 @@ static void pack_images(Packer *packer, const Batch *batch, Step *step) {
     step->patch_rows = rows;
 }
 
+static void pack_audio(Packer *packer, const Batch *batch, Step *step) {
+    for (uint32_t i = 0; i < batch->audio_count; i++) {
+        step->frame_count += batch->audios[i].frame_count;
+    }
+    const void *rows;
+    uint32_t *to = pack_room(packer, (size_t)step->frame_count * sizeof(uint32_t), &rows);
+    for (uint32_t i = 0; i < batch->audio_count; i++) {
+        for (uint32_t f = 0; f < batch->audios[i].frame_count; f++) {
+            *to++ = batch->audios[i].row_first + f;
+        }
+    }
+    step->frame_rows = rows;
+}
+
 static void pack_samples(Packer *packer, const Batch *batch, Step *step) {
     const void *rows;
     uint32_t *to = pack_room(packer, batch->sequence_count * sizeof(uint32_t), &rows);
@@ -135,6 +150,7 @@ Status step_upload(const Batch *batch, const Gemma4Config *config, const Workspa
     };
     pack_samples(&packer, batch, &step);
     pack_images(&packer, batch, &step);
+    pack_audio(&packer, batch, &step);
     pack_tables(&packer, batch, &step.rows);
 
     const DeviceTable *device = backend->device;
@@ -144,6 +160,13 @@ Status step_upload(const Batch *batch, const Gemma4Config *config, const Workspa
         size_t bytes = (size_t)batch->images[i].patch_count * config->patch_values;
         TRY(device->upload(backend->context, pixels, batch->images[i].pixels, bytes));
         pixels += bytes;
+    }
+    float *samples = workspace->samples;
+    for (uint32_t i = 0; i < batch->audio_count; i++) {
+        size_t count = (size_t)batch->audios[i].frame_count * config->audio_frame;
+        TRY(device->upload(backend->context, samples, batch->audios[i].samples,
+                           count * sizeof *samples));
+        samples += count;
     }
     *out = step;
     return OK;

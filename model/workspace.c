@@ -44,9 +44,10 @@ WorkspaceShape workspace_shape(const Weights *weights, const EngineOptions *opti
         .logits_rows =
             options->logits_rows_max == 0 ? options->sequences_max : options->logits_rows_max,
         .activation = widest_activation(weights, options->activation),
-        .vision = config->has_vision ? precision_kind(options->activation, PROJECTION_VISION,
-                                                      weights->vision.patch_dense.level)
-                                     : ACTIVATION_F32,
+        .vision = precision_kind(options->activation, PROJECTION_MEDIA,
+                                 weights->vision.patch_dense.level),
+        .audio =
+            precision_kind(options->activation, PROJECTION_MEDIA, weights->audio.projection.level),
     };
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         shape.page_entries[kind] = page_entries_max(options, kind, config->position_max);
@@ -106,7 +107,10 @@ Workspace workspace_lay_out(const WorkspaceShape *shape, const Gemma4Config *con
         w.patch_normed = carve_activation(&carver, rows, config->patch_values, shape->vision);
         w.patch_dense = carve_floats(&carver, rows, config->vision_hidden);
         w.patch_finished = carve_activation(&carver, rows, config->vision_hidden, shape->vision);
-        w.patch_projected = carve_floats(&carver, rows, config->hidden);
+    }
+    if (config->has_audio) {
+        w.samples = carve_floats(&carver, rows, config->audio_frame);
+        w.frame_normed = carve_activation(&carver, rows, config->audio_frame, shape->audio);
     }
 
     carver.used = phase;

@@ -2,7 +2,7 @@
 // Every byte a step computes in, laid out once at open. A step has three phases after the upload of
 // its arrays, and buffers of different phases share memory:
 //
-//   | step arrays | h | activation | vision: pixels, patch rows            |
+//   | step arrays | h | activation | media: pixels, patch and frame rows   |
 //                                  | decoder: rope tables, wide, attention |
 //                                  | head: logits                          |
 //
@@ -20,7 +20,7 @@ typedef struct WorkspaceShape {
     uint32_t logits_rows;
     uint32_t page_entries[PAGE_KIND_COUNT]; // of all block tables of a step
     ActivationKind activation;              // the decoder's widest
-    ActivationKind vision;
+    ActivationKind vision, audio;
     uint32_t qkv_columns; // of the widest layer
     uint32_t attention_columns;
     uint32_t head_dim[LAYER_KIND_COUNT]; // 0: the model has no such layer
@@ -39,7 +39,9 @@ typedef struct Workspace {
     ActivationArea patch_normed;
     float *patch_dense; // [rows][vision_hidden]
     ActivationArea patch_finished;
-    float *patch_projected; // [rows][hidden]
+    // Audio.
+    float *samples; // [rows][audio_frame]
+    ActivationArea frame_normed;
     // Decoder.
     float *cosine[LAYER_KIND_COUNT], *sine[LAYER_KIND_COUNT]; // [rows][head_dim / 2]
     float *wide;      // [rows][max(qkv_columns, intermediate)]: q, k, v; then gelu(gate) * up

@@ -58,9 +58,16 @@ typedef struct BatchImage {
     const uint16_t *positions; // [patch_count][2] column, row
 } BatchImage;
 
+// Soft tokens of audio: rows [row_first, row_first + frame_count), causal as text is.
+typedef struct BatchAudio {
+    uint32_t row_first;
+    uint32_t frame_count;
+    const float *samples; // [frame_count][audio_frame], 16 kHz, -1 .. 1; as BatchImage.pixels
+} BatchAudio;
+
 typedef struct Batch {
     uint32_t row_count;
-    const int32_t *tokens;        // [row_count]; -1 where an image supplies the row
+    const int32_t *tokens;        // [row_count]; -1 where an image or audio supplies the row
     const uint32_t *positions;    // [row_count]
     const uint32_t *sliding_end;  // [row_count] exclusive end of what sliding layers see
     const uint32_t *row_sequence; // [row_count] index into sequences
@@ -70,6 +77,8 @@ typedef struct Batch {
     const uint32_t *pages[PAGE_KIND_COUNT];
     uint32_t image_count;
     const BatchImage *images;
+    uint32_t audio_count;
+    const BatchAudio *audios;
     // Copy-on-write, done before the step: pages copy_from[i] -> copy_to[i] of a kind.
     uint32_t copy_count[PAGE_KIND_COUNT];
     const uint32_t *copy_from[PAGE_KIND_COUNT];

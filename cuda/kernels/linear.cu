@@ -11,6 +11,7 @@ LinearArgs linear_args(const OpLinear *op) {
     args.kind = args.pairs ? ACTIVATION_INT8 : op->in.kind;
     args.rows = op->row_count * activation_parts(op->in.kind);
     args.stride = op->in.stride;
+    args.out_rows = op->out_rows;
     args.out = op->out;
     args.out_stride = op->out_stride;
     args.out_columns = op->out_columns;

@@ -29,7 +29,8 @@ typedef struct LinearArgs {
     ActivationKind kind;
     bool pairs; // rows 2r and 2r + 1 are the high and low parts of int8x2 row r
     uint32_t rows, stride;
-    float *out; // [rows, or half as many][out_stride]
+    const uint32_t *out_rows; // rows of `out`, or NULL for 0, 1, 2, ...
+    float *out;               // [rows, or half as many][out_stride]
     uint32_t out_stride, out_columns;
     const float *bias; // [out_columns] or NULL
     bool gelu;         // LINEAR_GELU_MUL

@@ -29,7 +29,7 @@ DEVICE float linear_soft_cap(float x, float cap) {
     return (twice < 0.0f ? 0.0f - capped : capped) + twice * 0.0f;
 }
 
-// The row of `out` that a row of x belongs to.
+// The row of the op that a row of x belongs to.
 DEVICE uint32_t linear_token(const LinearArgs &args, uint32_t row) {
     return args.pairs ? row / 2 : row;
 }
@@ -64,7 +64,8 @@ DEVICE void linear_finish(const LinearArgs &args, uint32_t panel, uint32_t token
         value = linear_soft_cap(value, args.softcap);
     }
     if (mine) {
-        global_store(args.out + (size_t)token * args.out_stride + column, value);
+        size_t to = args.out_rows != nullptr ? global_load(args.out_rows + token) : token;
+        global_store(args.out + to * args.out_stride + column, value);
     }
 }
 

@@ -11,7 +11,7 @@ typedef struct NormArgs {
     const uint32_t *rows; // or NULL
     const float *in;
     uint32_t columns;
-    const float *weight;
+    const float *weight; // or NULL
     float eps;
     Activation out;
 } NormArgs;
@@ -26,7 +26,9 @@ KERNEL void KERNEL_BOUNDS(ROW_THREADS, 4) norm_rows(const NormArgs args) {
     }
     float factor = row_factor(row_sum_squares(s, columns, 0.0f), columns, args.eps);
     for (uint32_t i = thread_index(); i < columns; i += ROW_THREADS) {
-        shared_store(s.row + i, shared_load(s.row + i) * factor * global_load(args.weight + i));
+        float normed = shared_load(s.row + i) * factor;
+        bool weighted = args.weight != NULL;
+        shared_store(s.row + i, weighted ? normed * global_load(args.weight + i) : normed);
     }
     activation_store(args.out, row, s.warps, [=](uint32_t i) { return shared_load(s.row + i); });
 }

@@ -4,8 +4,7 @@
 //   patch_pixels   u8 / 255, LayerNorm 1, rounded to what the product reads
 //   linear         the dense product with its bias
 //   patch_finish   LayerNorm 2, + (P[x, 0] + P[y, 1]), LayerNorm 3, RMS norm, rounded
-//   linear         the projection
-//   patch_scatter  every patch to its row of h
+//   linear         the projection, every patch to its row of h
 //
 // LayerNorm 1 is not folded into the product (kernels.md section 5 would multiply its weight into
 // the matrix and send raw pixels): a product that reads rows of bf16 moves the same bytes either
@@ -40,13 +39,6 @@ typedef struct FinishArgs {
     float eps;
     Activation out;
 } FinishArgs;
-
-typedef struct ScatterArgs {
-    const float *projected;
-    const uint32_t *rows;
-    uint32_t hidden;
-    float *out;
-} ScatterArgs;
 
 // The row in place; a thread changes its own columns only.
 DEVICE void layer_norm(const RowShared &s, uint32_t columns, const LayerNorm &norm) {
@@ -91,32 +83,24 @@ KERNEL void KERNEL_BOUNDS(ROW_THREADS, 4) patch_finish(const FinishArgs args) {
                      [=](uint32_t i) { return shared_load(s.row + i) * factor; });
 }
 
-KERNEL void KERNEL_BOUNDS(ROW_THREADS, 4) patch_scatter(const ScatterArgs args) {
-    const float *from = args.projected + (size_t)block_x() * args.hidden;
-    float *to = args.out + (size_t)global_load(args.rows + block_x()) * args.hidden;
-    for (uint32_t i = thread_index(); i < args.hidden; i += ROW_THREADS) {
-        global_store(to + i, global_load(from + i));
-    }
-}
-
-static Status product(CudaContext *cuda, uint32_t count, const Activation *in, const Matrix *weight,
-                      const float *bias, float *out, uint32_t columns) {
-    OpLinear op = {};
-    op.row_count = count;
-    op.in = *in;
-    op.weight = *weight;
-    op.bias = bias;
-    op.out = out;
-    op.out_stride = columns;
-    op.out_columns = columns;
-    return cuda_linear(cuda, &op);
+// A product of the patches whose results lie `columns` apart.
+static OpLinear product(const OpPatchEmbed *op, const Activation *in, const Matrix *weight,
+                        float *out, uint32_t columns) {
+    OpLinear linear = {};
+    linear.row_count = op->patch_count;
+    linear.in = *in;
+    linear.weight = *weight;
+    linear.out = out;
+    linear.out_stride = columns;
+    linear.out_columns = columns;
+    return linear;
 }
 
 Status cuda_patch_embed(void *context, const OpPatchEmbed *op) {
     CudaContext *cuda = (CudaContext *)context;
     const VisionWeights *v = op->weights;
     uint32_t count = op->patch_count, values = op->config->patch_values;
-    uint32_t width = op->config->vision_hidden, hidden = op->config->hidden;
+    uint32_t width = op->config->vision_hidden;
     if (count == 0 || cuda->failed != OK) {
         return cuda->failed;
     }
@@ -125,7 +109,9 @@ Status cuda_patch_embed(void *context, const OpPatchEmbed *op) {
     TRY(cuda_launched(cuda, "patch_pixels",
                       LAUNCH(patch_pixels, dim3(count), ROW_THREADS, row_shared_bytes(values),
                              cuda->stream, pixels)));
-    TRY(product(cuda, count, &op->normed, &v->patch_dense, v->patch_dense_bias, op->dense, width));
+    OpLinear dense = product(op, &op->normed, &v->patch_dense, op->dense, width);
+    dense.bias = v->patch_dense_bias;
+    TRY(cuda_linear(cuda, &dense));
     FinishArgs finish = {op->dense,
                          width,
                          {v->dense_norm_weight, v->dense_norm_bias},
@@ -137,8 +123,7 @@ Status cuda_patch_embed(void *context, const OpPatchEmbed *op) {
     TRY(cuda_launched(cuda, "patch_finish",
                       LAUNCH(patch_finish, dim3(count), ROW_THREADS, row_shared_bytes(width),
                              cuda->stream, finish)));
-    TRY(product(cuda, count, &op->finished, &v->projection, NULL, op->projected, hidden));
-    ScatterArgs scatter = {op->projected, op->out_rows, hidden, op->out};
-    return cuda_launched(cuda, "patch_scatter",
-                         LAUNCH(patch_scatter, dim3(count), ROW_THREADS, 0, cuda->stream, scatter));
+    OpLinear projection = product(op, &op->finished, &v->projection, op->out, op->config->hidden);
+    projection.out_rows = op->out_rows;
+    return cuda_linear(cuda, &projection);
 }

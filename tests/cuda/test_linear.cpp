@@ -2,6 +2,7 @@
 // linear and activate on the emulator, against the cpu's reference.
 #include "cuda/ktable.h"
 #include "cuda/linear_case.h"
+#include "cuda/paged_case.h"
 
 #include <math.h>
 
@@ -244,6 +245,44 @@ Test(linear, a_row_is_the_same_alone_and_in_any_crowd) {
             cr_assert(memcmp(some.data(), all.data(), count * sizeof(float)) == 0,
                       "%s: %u rows give other bits", linear_shape_name(&shape), rows);
             cr_assert(count == some.size() || some[count] == LINEAR_GUARD);
+        }
+        linear_off_device(&d);
+        linear_case_close(&c);
+    }
+    close_context();
+}
+
+// Rows in another order with gaps: by the plain, the split and a tile kernel.
+Test(linear, rows_go_where_they_are_sent) {
+    open_context(8, false);
+    const LinearShape shapes[] = {
+        {LEVEL_F32, ACTIVATION_F32, 0, 40, 96, 9, LINEAR_PLAIN, true},
+        {LEVEL_INT4, ACTIVATION_INT8X2, 32, 40, 96, 5, LINEAR_PLAIN, true},
+        {LEVEL_BF16, ACTIVATION_BF16, 0, 40, 96, 20, LINEAR_PLAIN, true},
+        {LEVEL_INT4, ACTIVATION_INT8X2, 32, 40, 96, 20, LINEAR_GELU_MUL, false},
+    };
+    for (const LinearShape &shape : shapes) {
+        LinearCase c = linear_case_open(shape);
+        LinearOnDevice d = linear_on_device(&c);
+        run(&d, &shape);
+        std::vector<float> plain = linear_result(&d);
+        std::vector<uint32_t> rows(shape.m);
+        for (uint32_t r = 0; r < shape.m; r++) {
+            rows[r] = 2 * (shape.m - 1 - r);
+        }
+        LinearOnDevice sent = d;
+        sent.op.out_rows = (const uint32_t *)device_copy(rows.data(), shape.m * 4, 0, &d.memory);
+        sent.out_count = 2 * d.out_count;
+        sent.op.out = (float *)device_copy(NULL, sent.out_count * sizeof(float), 0, &d.memory);
+        linear_clear(&sent);
+        run(&sent, &shape);
+        std::vector<float> got = linear_result(&sent);
+        size_t stride = d.op.out_stride;
+        for (uint32_t r = 0; r < shape.m; r++) {
+            const float *at = got.data() + rows[r] * stride;
+            cr_assert_eq(memcmp(at, plain.data() + r * stride, stride * sizeof(float)), 0, "%s",
+                         linear_shape_name(&shape));
+            cr_assert_eq(at[stride], LINEAR_GUARD, "a row between was written");
         }
         linear_off_device(&d);
         linear_case_close(&c);

@@ -186,7 +186,6 @@ Test(golden, patches_become_soft_tokens_as_in_transformers) {
                            .normed = activation_open(ACTIVATION_F32, count, values),
                            .dense = calloc((size_t)count * width, sizeof(float)),
                            .finished = activation_open(ACTIVATION_F32, count, width),
-                           .projected = calloc((size_t)count * hidden, sizeof(float)),
                            .out = out};
         cr_assert_eq(backend.ops->patch_embed(backend.context, &op), OK);
         for (uint32_t i = 0; i < count; i++) {
@@ -198,7 +197,6 @@ Test(golden, patches_become_soft_tokens_as_in_transformers) {
         activation_close(&op.normed);
         activation_close(&op.finished);
         free(op.dense);
-        free(op.projected);
         free(out);
         backend.close(backend.context);
     }
@@ -207,5 +205,49 @@ Test(golden, patches_become_soft_tokens_as_in_transformers) {
     free(out_rows);
     free((void *)(uintptr_t)vision.patch_dense.codes);
     free((void *)(uintptr_t)vision.projection.codes);
+    fixture_close(&fixture);
+}
+
+Test(golden, frames_of_audio_become_soft_tokens_as_in_transformers) {
+    Fixture fixture = fixture_open("ops/frames.bin");
+    uint32_t frame = fixture_u32(&fixture), hidden = fixture_u32(&fixture);
+    uint32_t count = fixture_u32(&fixture);
+    const float *samples = fixture_f32s(&fixture, (size_t)count * frame);
+    Matrix projection = panels_of(fixture_f32s(&fixture, (size_t)hidden * frame), hidden, frame);
+    const float *wanted = fixture_f32s(&fixture, (size_t)count * hidden);
+    uint32_t out_rows[8];
+    cr_assert_leq(count, 8);
+    for (uint32_t i = 0; i < count; i++) {
+        out_rows[i] = 2 * (count - 1 - i); // any order, with gaps
+    }
+    for (CpuIsa isa = CPU_ISA_REFERENCE; isa <= CPU_ISA_AVX512; isa = (CpuIsa)(isa + 1)) {
+        if (!cpu_isa_available(isa)) {
+            continue;
+        }
+        Backend backend = isa_open(isa, 2);
+        float *out = calloc((size_t)count * 2 * hidden, sizeof *out);
+        Activation normed = activation_open(ACTIVATION_F32, count, frame);
+        OpNorm norm = {
+            .row_count = count, .in = samples, .columns = frame, .eps = 1e-6f, .out = normed};
+        OpLinear linear = {.row_count = count,
+                           .in = normed,
+                           .weight = projection,
+                           .out_rows = out_rows,
+                           .out = out,
+                           .out_stride = hidden,
+                           .out_columns = hidden};
+        cr_assert_eq(backend.ops->norm(backend.context, &norm), OK);
+        cr_assert_eq(backend.ops->linear(backend.context, &linear), OK);
+        for (uint32_t i = 0; i < count; i++) {
+            assert_close(out + (size_t)out_rows[i] * hidden, wanted + (size_t)i * hidden, hidden,
+                         TOLERANCE_FRAME, cpu_isa_name(isa));
+            cr_assert_eq(out[((size_t)out_rows[i] + 1) * hidden], 0.0f,
+                         "a row between was written");
+        }
+        activation_close(&normed);
+        free(out);
+        backend.close(backend.context);
+    }
+    free((void *)(uintptr_t)projection.codes);
     fixture_close(&fixture);
 }

@@ -14,6 +14,8 @@ typedef struct Sequence {
     uint32_t prompt_count;
     BuilderImage images[BUILDER_IMAGES_MAX];
     uint32_t image_count;
+    BuilderClip clips[BUILDER_CLIPS_MAX];
+    uint32_t clip_count;
     Sampling sampling;
     uint32_t *pages[PAGE_KIND_COUNT]; // entry i: page of positions (skip + i) * KV_PAGE_TOKENS on
     uint32_t page_count[PAGE_KIND_COUNT], page_skip[PAGE_KIND_COUNT];
@@ -33,6 +35,7 @@ struct BatchBuilder {
     uint32_t *positions, *sliding_end, *row_sequence;
     BatchSequence *batch_sequences;
     BatchImage *images;
+    BatchAudio *audios;
     uint32_t *tables[PAGE_KIND_COUNT];
 };
 
@@ -59,6 +62,7 @@ BatchBuilder *batch_builder_open(const BuilderOptions *options) {
     b->row_sequence = take(b->row_limit, sizeof *b->row_sequence);
     b->batch_sequences = take(options->sequences_max, sizeof *b->batch_sequences);
     b->images = take((size_t)options->sequences_max * BUILDER_IMAGES_MAX, sizeof *b->images);
+    b->audios = take((size_t)options->sequences_max * BUILDER_CLIPS_MAX, sizeof *b->audios);
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         b->tables[kind] = take(b->table_limit, sizeof *b->tables[kind]);
         b->free_count[kind] = options->pages[kind];
@@ -93,6 +97,7 @@ void batch_builder_close(BatchBuilder *b) {
     free(b->row_sequence);
     free(b->batch_sequences);
     free(b->images);
+    free(b->audios);
     free(b);
 }
 
@@ -105,6 +110,8 @@ uint32_t batch_builder_add(BatchBuilder *b, const BuilderPrompt *prompt) {
     sequence->token_count = sequence->prompt_count = prompt->token_count;
     memcpy(sequence->images, prompt->images, sizeof sequence->images);
     sequence->image_count = prompt->image_count;
+    memcpy(sequence->clips, prompt->clips, sizeof sequence->clips);
+    sequence->clip_count = prompt->clip_count;
     sequence->sampling = prompt->sampling;
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         sequence->pages[kind] =
@@ -187,8 +194,29 @@ static void begin(BatchBuilder *b) {
                        .sliding_end = b->sliding_end,
                        .row_sequence = b->row_sequence,
                        .sequences = b->batch_sequences,
-                       .images = b->images};
+                       .images = b->images,
+                       .audios = b->audios};
     b->finished = false;
+}
+
+// The part of every clip that lies in `count` rows from position `first` on, `row` being its row.
+static void add_clips(BatchBuilder *b, const Sequence *sequence, uint32_t row, uint32_t first,
+                      uint32_t count) {
+    for (uint32_t i = 0; i < sequence->clip_count; i++) {
+        const BuilderClip *clip = &sequence->clips[i];
+        size_t from = num_max(first, clip->position_first);
+        size_t end = num_min(first + count, clip->position_first + clip->frame_count);
+        if (from >= end) {
+            continue;
+        }
+        b->audios[b->batch.audio_count++] = (BatchAudio){
+            .row_first = row + (uint32_t)(from - first),
+            .frame_count = (uint32_t)(end - from),
+            .samples = clip->samples + (from - clip->position_first) * b->options.audio_frame};
+        for (size_t position = from; position < end; position++) {
+            b->tokens[row + position - first] = -1;
+        }
+    }
 }
 
 static void add_tables(BatchBuilder *b, const Sequence *sequence, BatchSequence *out) {
@@ -240,6 +268,7 @@ void batch_builder_rows(BatchBuilder *b, uint32_t index, uint32_t count) {
                                                              .positions = image->positions};
         }
     }
+    add_clips(b, sequence, b->batch.row_count, first, count);
     b->batch.row_count += count;
     b->batch.sequence_count++;
     sequence->computed += count;

@@ -20,7 +20,7 @@ typedef struct BuilderOptions {
     uint32_t sequences_max;
     uint32_t tokens_max; // of one sequence
     uint32_t window;
-    uint32_t patch_values;
+    uint32_t patch_values, audio_frame;
     uint32_t pages[PAGE_KIND_COUNT];
     uint64_t seed; // of the page order
 } BuilderOptions;
@@ -32,13 +32,21 @@ typedef struct BuilderImage {
     const uint16_t *positions; // [patch_count][2], borrowed
 } BuilderImage;
 
-enum { BUILDER_IMAGES_MAX = 8 };
+typedef struct BuilderClip {
+    uint32_t position_first;
+    uint32_t frame_count;
+    const float *samples; // [frame_count][audio_frame], borrowed
+} BuilderClip;
+
+enum { BUILDER_IMAGES_MAX = 8, BUILDER_CLIPS_MAX = 4 };
 
 typedef struct BuilderPrompt {
     const int32_t *tokens; // copied
     uint32_t token_count;
     BuilderImage images[BUILDER_IMAGES_MAX];
     uint32_t image_count;
+    BuilderClip clips[BUILDER_CLIPS_MAX]; // of audio; a step may end inside one
+    uint32_t clip_count;
     Sampling sampling;
 } BuilderPrompt;
 

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const model_case_names[CASE_NAMES] = {"text",      "own_values", "long_image",
-                                                  "images",    "wide_heads", "many_heads",
-                                                  "long_text", "true_patch", "new_config"};
+const char *const model_case_names[CASE_NAMES] = {
+    "text",       "own_values", "long_image", "images",     "wide_heads",
+    "many_heads", "long_text",  "true_patch", "new_config", "audio"};
 
 static Status read_array(const char *folder, const char *name, const char *type, Npy *out,
                          Error *error) {
@@ -35,14 +35,25 @@ static void fill_prompt(ModelCase *c) {
                            .positions = (const uint16_t *)c->positions.data + first * 2};
         first += count;
     }
+    const int32_t *clips = c->clips.data;
+    first = 0;
+    for (size_t i = 0; i < c->clips.shape[0]; i++) {
+        uint32_t count = (uint32_t)clips[2 * i + 1];
+        c->prompt.clips[c->prompt.clip_count++] =
+            (BuilderClip){.position_first = (uint32_t)clips[2 * i],
+                          .frame_count = count,
+                          .samples = (const float *)c->samples.data + first * c->samples.shape[1]};
+        first += count;
+    }
 }
 
 Status model_case_open(const char *name, WeightLevel level, uint32_t group, ModelCase *out,
                        Error *error) {
     *out = (ModelCase){0};
-    char folder[2048], spans[4096];
+    char folder[2048], spans[4096], clips[4096];
     snprintf(folder, sizeof folder, "%s/tests/golden/model/%s", TEST_ROOT, name);
     snprintf(spans, sizeof spans, "%s/spans.npy", folder);
+    snprintf(clips, sizeof clips, "%s/clips.npy", folder);
     level = level == LEVEL_COUNT && strcmp(name, "images") == 0 ? LEVEL_F32 : level;
     TRY(weights_open(folder, &(WeightsOptions){.level = level, .group = group, .threads = 1},
                      &out->weights, error));
@@ -53,6 +64,10 @@ Status model_case_open(const char *name, WeightLevel level, uint32_t group, Mode
         TRY(read_array(folder, "spans", "i4", &out->spans, error));
         TRY(read_array(folder, "positions", "u2", &out->positions, error));
         TRY(read_array(folder, "pixels", "u1", &out->pixels, error));
+    }
+    if (file_exists(clips)) {
+        TRY(read_array(folder, "clips", "i4", &out->clips, error));
+        TRY(read_array(folder, "samples", "f4", &out->samples, error));
     }
     fill_prompt(out);
     return OK;
@@ -65,6 +80,8 @@ void model_case_close(ModelCase *c) {
     npy_free(&c->spans);
     npy_free(&c->positions);
     npy_free(&c->pixels);
+    npy_free(&c->clips);
+    npy_free(&c->samples);
     weights_close(c->weights);
     *c = (ModelCase){0};
 }
@@ -105,6 +122,7 @@ Status model_run_open(const Weights *weights, const RunOptions *options, uint32_
                                                         .tokens_max = tokens,
                                                         .window = config->window,
                                                         .patch_values = config->patch_values,
+                                                        .audio_frame = config->audio_frame,
                                                         .pages = {pages, pages},
                                                         .seed = options->page_seed});
     return OK;

@@ -10,14 +10,14 @@
 #include "tests/support/batch_builder.h"
 #include "tests/support/npy.h"
 
-enum { CASE_GREEDY = 64, CASE_NAMES = 9 };
+enum { CASE_GREEDY = 64, CASE_NAMES = 10 };
 
 extern const char *const model_case_names[CASE_NAMES];
 
 typedef struct ModelCase {
     Weights *weights;
     BuilderPrompt prompt;
-    Npy tokens, spans, positions, pixels;
+    Npy tokens, spans, positions, pixels, clips, samples;
     Npy logits; // f32 [T][vocab]
     Npy greedy; // i32 [CASE_GREEDY]
 } ModelCase;

@@ -9,6 +9,8 @@ Made with torch 2.15.0 (CPU), transformers 5.24.0, safetensors 0.8, numpy 2.4. F
     tokens.npy      int32 [T]       the prompt; image_token_id where an image supplies the row
     pixels.npy      u8 [P][values]  patches of all images, and positions.npy u16 [P][2] (column, row)
     spans.npy       int32 [n][2]    first position and patch count of each image
+    samples.npy     f32 [F][frame]  frames of all audio, audio_token_id in tokens.npy where one supplies the row
+    clips.npy       int32 [n][2]    first position and frame count of each audio clip
     logits.npy      f32 [T][vocab]  of every position
     greedy.npy      int32 [64]      the greedy continuation, suppressed ids never drawn
 
@@ -37,8 +39,9 @@ DISTINCT = 10
 STORES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
 
 # layers: s = sliding, f = full. heads: query, kv of sliding layers, kv of full layers. images: (columns, rows) each.
+# audio: frames of each clip.
 BASE = dict(hidden=64, ffn=64, layers="ssf", heads=(4, 2, 1), head_dim=(16, 32), window=8, vocab=160, k_eq_v=True,
-            softcap=30.0, rotary=0.25, theta=(1e4, 1e6), prompt=24, images=[], patch=4, width=24, store="bf16",
+            softcap=30.0, rotary=0.25, theta=(1e4, 1e6), prompt=24, images=[], audio=[], frame=20, patch=4, width=24, store="bf16",
             shards=1, names="old", config="flat", suppress=2)
 CASES = {
     # Window shorter than the prompt; multi-query full layers without a v projection.
@@ -62,6 +65,8 @@ CASES = {
     # The newer per_layer_config form of config.json, as transformers writes it, and an odd head count ratio.
     "new_config": dict(layers="sf", heads=(6, 2, 1), head_dim=(32, 64), config="new", images=[(2, 2)],
                        window=16, prompt=26, names="new", suppress=0),
+    # Two clips, the longer one longer than the window, and an image; frames from loud to nearly silent.
+    "audio": dict(layers="ssf", hidden=48, images=[(2, 2)], audio=[9, 3], window=7, prompt=34),
 }
 
 
@@ -101,7 +106,9 @@ def config_of(case):
     dtype = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}[case["store"]]
     return {"architectures": ["Gemma4UnifiedForConditionalGeneration"], "model_type": "gemma4_unified",
             "dtype": dtype, "tie_word_embeddings": True, "eos_token_id": [1, 106 % case["vocab"]], **ids,
-            "text_config": text, "vision_config": vision, "audio_config": None}
+            "text_config": text, "vision_config": vision,
+            "audio_config": {"model_type": "gemma4_unified_audio", "audio_embed_dim": case["frame"],
+                             "rms_norm_eps": 1e-6} if case["audio"] else None}
 
 
 def tensors_of(case, rng):
@@ -151,6 +158,8 @@ def tensors_of(case, rng):
         out[vision + "pos_embedding"] = 0.7 * normal(16, 2, width)
         projection = "embedding_projection.weight" if old else "multimodal_embedder.embedding_projection.weight"
         out["model.embed_vision." + projection] = linear(case["hidden"], width)
+    if case["audio"]:
+        out["model.embed_audio.embedding_projection.weight"] = linear(case["hidden"], case["frame"])
     return {name: tensor.to(STORES[case["store"]]).contiguous() for name, tensor in out.items()}
 
 
@@ -172,21 +181,30 @@ def write_checkpoint(folder, case, tensors):
 
 
 def prompt_of(case, rng):
-    """Text with the images spread through it, each between its begin and end token."""
+    """Text with the images, then the audio, spread through it, each between its begin and end token."""
     ids = special_ids(case["vocab"])
-    text_count = case["prompt"] - sum(c * r + 2 for c, r in case["images"])
-    pieces = np.array_split(rng.integers(3, case["vocab"] - 7, text_count), len(case["images"]) + 1)
-    tokens, spans, positions = [2] + list(pieces[0][1:]), [], []
+    media = len(case["images"]) + len(case["audio"])
+    text_count = case["prompt"] - sum(c * r + 2 for c, r in case["images"]) - sum(n + 2 for n in case["audio"])
+    pieces = np.array_split(rng.integers(3, case["vocab"] - 7, text_count), media + 1)
+    tokens, spans, positions, clips = [2] + list(pieces[0][1:]), [], [], []
     for (columns, rows), piece in zip(case["images"], pieces[1:]):
         tokens.append(ids["boi_token_id"])
         spans.append((len(tokens), columns * rows))
         tokens += [ids["image_token_id"]] * (columns * rows)
         positions += [(x, y) for y in range(rows) for x in range(columns)]
         tokens += [ids["eoi_token_id"]] + list(piece)
+    for frames, piece in zip(case["audio"], pieces[1 + len(case["images"]):]):
+        tokens.append(ids["boa_token_id"])
+        clips.append((len(tokens), frames))
+        tokens += [ids["audio_token_id"]] * frames + [ids["eoa_token_index"]] + list(piece)
     values = (3 * case["patch"]) ** 2 * 3
     pixels = rng.integers(0, 256, (len(positions), values)).astype(np.uint8)
+    samples = np.zeros((0, case["frame"]), np.float32)
+    if case["audio"]:
+        loudness = 10.0 ** -rng.uniform(0.5, 4.0, (sum(case["audio"]), 1))  # rms; eps is 1e-6 of its square
+        samples = (rng.standard_normal((len(loudness), case["frame"])) * loudness).astype(np.float32)
     return (np.array(tokens, np.int32), np.array(spans, np.int32).reshape(-1, 2),
-            np.array(positions, np.uint16).reshape(-1, 2), pixels)
+            np.array(positions, np.uint16).reshape(-1, 2), pixels, np.array(clips, np.int32).reshape(-1, 2), samples)
 
 
 def masks_of(length, spans, window):
@@ -213,7 +231,7 @@ class Truth:
         self.case = case
 
     @torch.no_grad()
-    def run(self, tokens, spans, positions, pixels, use_cache=False):
+    def run(self, tokens, spans, positions, pixels, clips, samples, use_cache=False):
         ids = torch.from_numpy(np.asarray(tokens, np.int64))[None]
         inputs = {}
         if len(spans):
@@ -226,6 +244,16 @@ class Truth:
                 places[i, :count] = torch.from_numpy(positions[at:at + count].astype(np.int64))
                 at += count
             inputs = {"pixel_values": values, "image_position_ids": places}
+        if len(clips):
+            longest = max(count for _, count in clips)
+            features = torch.zeros(len(clips), longest, samples.shape[1])
+            valid = torch.zeros(len(clips), longest, dtype=torch.bool)
+            at = 0
+            for i, (_, count) in enumerate(clips):
+                features[i, :count] = torch.from_numpy(samples[at:at + count])
+                valid[i, :count] = True
+                at += count
+            inputs |= {"input_features": features, "input_features_mask": valid}
         masks = masks_of(ids.shape[1], spans, self.case["window"])
         return self.model(input_ids=ids, attention_mask=masks, use_cache=use_cache, **inputs)
 
@@ -278,6 +306,9 @@ def make(name, case):
         np.save(folder / "spans.npy", prompt[1])
         np.save(folder / "positions.npy", prompt[2])
         np.save(folder / "pixels.npy", prompt[3])
+    if case["audio"]:
+        np.save(folder / "clips.npy", prompt[4])
+        np.save(folder / "samples.npy", prompt[5])
     size = sum(f.stat().st_size for f in folder.iterdir())
     print(f"{name:12} seed {seed:3} lead {lead:.3f} distinct {len(set(greedy)):2} logits "
           f"{np.abs(logits).max():.1f} {size / 1e3:.0f} kB", flush=True)

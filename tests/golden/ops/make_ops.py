@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What transformers computes for masks, RoPE with norms, and the patch embedder, on small shapes.
+"""What transformers computes for masks, RoPE with norms, the patch embedder and the audio embedder, on small shapes.
 
     pip install torch==2.15.* transformers==5.24.*
     python tests/golden/ops/make_ops.py        # writes *.bin beside itself
@@ -18,6 +18,7 @@ import transformers
 from transformers import masking_utils
 from transformers.models.gemma4_unified import modeling_gemma4_unified as gemma
 from transformers.models.gemma4_unified.configuration_gemma4_unified import (
+    Gemma4UnifiedAudioConfig,
     Gemma4UnifiedTextConfig,
     Gemma4UnifiedVisionConfig,
 )
@@ -127,8 +128,24 @@ def patches():
     out.write("patches.bin")
 
 
+def frames():
+    """Frames of audio, from loud ones to one that is small beside the norm's eps and one of zeros."""
+    torch.manual_seed(4)
+    frame, hidden, loudness = 40, 48, torch.tensor([[0.5], [0.05], [1e-3], [1e-5], [0.0]])
+    text = types.SimpleNamespace(hidden_size=hidden)
+    model = gemma.Gemma4UnifiedMultimodalEmbedder(Gemma4UnifiedAudioConfig(audio_embed_dim=frame), text).double()
+    model.embedding_projection.weight.data = (torch.randn(hidden, frame) * 0.3).float().double()
+    samples = torch.randn(len(loudness), frame) * loudness
+    out = Out()
+    out.u32(frame, hidden, len(loudness))
+    for tensor in (samples, model.embedding_projection.weight, model(samples.double())):
+        out.f32(tensor)
+    out.write("frames.bin")
+
+
 if __name__ == "__main__":
     print("torch", torch.__version__, "transformers", transformers.__version__)
     attention()
     rope()
     patches()
+    frames()

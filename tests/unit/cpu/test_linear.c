@@ -304,6 +304,51 @@ Test(linear, the_soft_cap_of_every_size_of_logit) {
     fixture_close(&f);
 }
 
+// Row r of 2 m goes to row 2 (m - 1 - r): the same bits there as without out_rows, guards between.
+Test(linear, rows_go_where_they_are_sent) {
+    enum { M = 30 };
+    uint32_t out_rows[M];
+    for (uint32_t r = 0; r < M; r++) {
+        out_rows[r] = 2 * (M - 1 - r);
+    }
+    for (int i = 0; i < ACTIVATION_KIND_COUNT * 2; i++) {
+        LinearFixture f =
+            fixture_open((LinearCase){.level = LEVEL_INT4,
+                                      .kind = (ActivationKind)(i / 2),
+                                      .group = 32,
+                                      .rows = 40,
+                                      .columns = 96,
+                                      .m = M,
+                                      .epilogue = i % 2 == 1 ? LINEAR_GELU_MUL : LINEAR_PLAIN});
+        size_t stride = f.op.out_stride;
+        float *sent = malloc(2 * M * stride * sizeof *sent);
+        for (CpuIsa isa = CPU_ISA_REFERENCE; isa <= CPU_ISA_AVX512; isa++) {
+            Backend backend;
+            if (!twin_open(isa, 2, &backend)) {
+                continue;
+            }
+            for (size_t j = 0; j < 2 * M * stride; j++) {
+                sent[j] = GUARD;
+            }
+            OpLinear op = f.op;
+            cr_assert_eq(backend.ops->linear(backend.context, &op), OK);
+            op.out_rows = out_rows;
+            op.out = sent;
+            cr_assert_eq(backend.ops->linear(backend.context, &op), OK);
+            for (uint32_t r = 0; r < M; r++) {
+                const float *at = sent + out_rows[r] * stride;
+                cr_assert_arr_eq(at, f.got + r * stride, f.of.rows * sizeof *at, "%s, kind %d",
+                                 cpu_isa_name(isa), f.of.kind);
+                cr_assert_eq(at[f.of.rows], GUARD);
+                cr_assert_eq(at[stride], GUARD, "a row between was written");
+            }
+            backend.close(backend.context);
+        }
+        free(sent);
+        fixture_close(&f);
+    }
+}
+
 // A row of an activation as an activation of its own.
 static Activation row_of(const Activation *in, uint32_t row) {
     size_t row_bytes = in->stride * activation_value_bytes(in->kind);

@@ -249,6 +249,38 @@ Test(norm, every_twin_equals_the_reference_and_gathers_rows) {
     }
 }
 
+Test(norm, no_weight_is_a_weight_of_one) {
+    enum { ROWS = 3 };
+    float ones[3840];
+    for (uint32_t i = 0; i < 3840; i++) {
+        ones[i] = 1.0f;
+    }
+    for (CpuIsa isa = CPU_ISA_REFERENCE; isa <= CPU_ISA_AVX512; isa++) {
+        Backend backend;
+        if (!twin_open(isa, 1, &backend)) {
+            continue;
+        }
+        for (size_t i = 0; i < COLUMN_COUNTS; i++) {
+            uint32_t columns = column_counts[i];
+            float *x = floats_random(ROWS * columns, 150 + i);
+            Activation with = activation_alloc(ACTIVATION_F32, ROWS, columns);
+            Activation without = activation_alloc(ACTIVATION_F32, ROWS, columns);
+            OpNorm op = {.row_count = ROWS, .in = x, .columns = columns, .eps = 1e-6f};
+            op.weight = ones;
+            op.out = with;
+            cr_assert_eq(backend.ops->norm(backend.context, &op), OK);
+            op.weight = NULL;
+            op.out = without;
+            cr_assert_eq(backend.ops->norm(backend.context, &op), OK);
+            assert_same_bits(&without, &with, ROWS, isa);
+            activation_free(&with);
+            activation_free(&without);
+            free(x);
+        }
+        backend.close(backend.context);
+    }
+}
+
 Test(residual_norm, every_twin_equals_the_reference_with_and_without_a_next_norm) {
     enum { ROWS = 5 };
     Backend reference;

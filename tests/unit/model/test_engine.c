@@ -33,6 +33,7 @@ static Setup *setup(void) {
                                                       .tokens_max = 64,
                                                       .window = 64,
                                                       .patch_values = 6912,
+                                                      .audio_frame = 640,
                                                       .pages = {16, 16}});
     return s;
 }
@@ -75,6 +76,28 @@ Test(engine, a_step_is_the_model_card) {
     count += sizeof head / sizeof head[0];
     cr_assert_eq(s->fake.call_count, count);
     cr_assert_arr_eq(s->fake.calls, expected, count * sizeof(FakeOp));
+    teardown(s);
+}
+
+Test(engine, frames_of_audio_are_a_norm_and_a_product) {
+    Setup *s = setup();
+    float *samples = calloc(3 * 640, sizeof *samples);
+    BuilderPrompt prompt = {.tokens = tokens,
+                            .token_count = 10,
+                            .clips = {{.position_first = 4, .frame_count = 3, .samples = samples}},
+                            .clip_count = 1,
+                            .sampling = batch_builder_greedy()};
+    uint32_t sequence = batch_builder_add(s->builder, &prompt);
+    batch_builder_rows(s->builder, sequence, 6); // two of the three frames
+    cr_assert_eq(step(s), OK);
+    FakeOp expected[] = {FAKE_embed, FAKE_norm, FAKE_linear, FAKE_rope_table};
+    cr_assert_arr_eq(s->fake.calls, expected, sizeof expected);
+    cr_assert_eq(s->fake.linear_rows[0], 2);
+    batch_builder_rows(s->builder, sequence, 4);
+    uint32_t before = s->fake.linear_count;
+    cr_assert_eq(step(s), OK);
+    cr_assert_eq(s->fake.linear_rows[before], 1);
+    free(samples);
     teardown(s);
 }
 

@@ -16,9 +16,9 @@ Test(precision, auto_follows_the_matrix) {
 }
 
 Test(precision, vision_matrices_of_a_quantized_model_read_bf16) {
-    cr_assert_eq(precision_kind(ENGINE_ACTIVATION_MIXED, PROJECTION_VISION, LEVEL_BF16),
+    cr_assert_eq(precision_kind(ENGINE_ACTIVATION_MIXED, PROJECTION_MEDIA, LEVEL_BF16),
                  ACTIVATION_BF16);
-    cr_assert_eq(precision_kind(ENGINE_ACTIVATION_MIXED, PROJECTION_VISION, LEVEL_F32),
+    cr_assert_eq(precision_kind(ENGINE_ACTIVATION_MIXED, PROJECTION_MEDIA, LEVEL_F32),
                  ACTIVATION_F32);
 }
 
