@@ -17,11 +17,9 @@ enum { IMAGE_AT = 4, STEP_TIMES_MAX = 4096 };
 void captions_setting(WeightLevel level, EngineActivation activation, EngineKv kv, char out[32]) {
     static const char *const weights[LEVEL_COUNT] = {"f32", "bf16", "W8", "W4"};
     static const char *const caches[] = {"bf16", "f32", "int8", "int8-all"};
-    bool coded = level >= LEVEL_INT8;
-    const char *input = !coded                                 ? ""
-                        : activation == ENGINE_ACTIVATION_BF16 ? "A16"
-                        : activation == ENGINE_ACTIVATION_F32  ? "A32"
-                                                               : "A8";
+    static const char *const inputs[ENGINE_ACTIVATION_COUNT] = {"A8", "A32",  "A16",
+                                                                "A8", "A8x2", "A8mixed"};
+    const char *input = level >= LEVEL_INT8 ? inputs[activation] : "";
     snprintf(out, 32, "%s%s kv %s", weights[level], input, caches[kv]);
 }
 
@@ -236,6 +234,7 @@ static int compare_u64(const void *a, const void *b) {
 
 static CaptionsWave wave_result(WaveState *wave, double seconds) {
     qsort(wave->full_ns, wave->full_count, sizeof *wave->full_ns, compare_u64);
+    uint32_t middle = wave->full_count / 2;
     return (CaptionsWave){
         .batch = wave->batch,
         .seconds = seconds,
@@ -246,8 +245,7 @@ static CaptionsWave wave_result(WaveState *wave, double seconds) {
                                         : (double)NAN,
         .first_token_ms_mean = wave->first_sum_ms / wave->batch,
         .first_token_ms_max = wave->first_max_ms,
-        .decode_step_ms =
-            wave->full_count > 0 ? (double)wave->full_ns[wave->full_count / 2] * 1e-6 : (double)NAN,
+        .decode_step_ms = wave->full_count > 0 ? (double)wave->full_ns[middle] * 1e-6 : (double)NAN,
     };
 }
 

@@ -89,6 +89,7 @@ Test(captions, settings_have_the_names_of_the_roofline) {
         {LEVEL_INT4, ENGINE_ACTIVATION_AUTO, ENGINE_KV_BF16, "W4A8 kv bf16"},
         {LEVEL_INT4, ENGINE_ACTIVATION_BF16, ENGINE_KV_BF16, "W4A16 kv bf16"},
         {LEVEL_INT8, ENGINE_ACTIVATION_INT8, ENGINE_KV_INT8, "W8A8 kv int8"},
+        {LEVEL_INT4, ENGINE_ACTIVATION_INT8X2, ENGINE_KV_INT8_ALL, "W4A8x2 kv int8-all"},
         {LEVEL_BF16, ENGINE_ACTIVATION_BF16, ENGINE_KV_BF16, "bf16 kv bf16"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
