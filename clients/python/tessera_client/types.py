@@ -86,8 +86,8 @@ class Sample:
     thoughts: str = ""
     ids: tuple[int, ...] = ()
     logprobs: tuple[Logprob, ...] = ()
-    cached_tokens: int = 0
-    """Prompt tokens that were not computed for this answer."""
+    cached_tokens: int = field(default=0, compare=False)
+    """Prompt tokens that were not computed for this answer; depends on who asked before."""
 
 
 @dataclass(frozen=True)
