@@ -192,18 +192,27 @@ Test(attention, int8_pages_equal_the_reference_and_rows_do_not_see_their_neighbo
 static const AttentionCase small_case = {
     "small", {LAYER_SLIDING, 4, 2, 64, false, 32}, 1024, 2, {{200, 2, 0, 0}, {130, 1, 0, 0}}};
 
-Test(attention, the_schedule_changes_nothing) {
+// The same for joined pages, with a tile of either size.
+static const AttentionCase small_joined_case = {
+    "small, joined", {LAYER_FULL, 4, 1, 64, true, 8}, 0, 2, {{200, 9, 0, 0}, {130, 1, 0, 0}}};
+
+static void check_schedules(const AttentionCase *one, KvKind kind) {
     std::vector<float> first;
     for (uint64_t seed = 0; seed < 5; seed++) {
         open_context(seed, false);
         Prepared p;
-        prepare(&p, &small_case, KV_INT8, 0.5f);
+        prepare(&p, one, kind, 0.5f);
         std::vector<float> got = run(&p, p.device.rows, p.q, SHARED);
         first = seed == 0 ? got : first;
-        assert_same_bits(got.data(), first.data(), got.size(), "small", KV_INT8, "the seed shows");
+        assert_same_bits(got.data(), first.data(), got.size(), one->name, kind, "the seed shows");
         unprepare(&p);
         close_context();
     }
+}
+
+Test(attention, the_schedule_changes_nothing) {
+    check_schedules(&small_case, KV_INT8);
+    check_schedules(&small_joined_case, KV_BF16);
 }
 
 Test(attention, rows_leave_as_activations_of_every_kind) {
