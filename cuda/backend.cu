@@ -10,6 +10,10 @@
 #include "cuda/kv_layout.cuh"
 #include "cuda/weight_layout.h"
 
+extern "C" {
+#include "weights/fanout.h"
+}
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -110,6 +114,31 @@ static Status place_memory(CudaBackend *backend, size_t bytes, void **out) {
     return OK;
 }
 
+// Panels [first, first + count) of a matrix on their way into a half of the staging memory.
+typedef struct Permuting {
+    const Matrix *host;
+    uint32_t first, count, pieces;
+    unsigned char *codes, *scales;
+} Permuting;
+
+enum { PERMUTE_THREADS = 8, PERMUTE_PIECES = 32 };
+
+static void permute_piece(void *context, size_t index) {
+    const Permuting *p = (const Permuting *)context;
+    uint32_t begin = (uint32_t)(p->count * index / p->pieces);
+    uint32_t end = (uint32_t)(p->count * (index + 1) / p->pieces);
+    cuda_weight_permute(p->host, p->first + begin, end - begin,
+                        p->codes + begin * cuda_weight_panel_codes(p->host),
+                        p->scales + begin * cuda_weight_panel_scales(p->host));
+}
+
+static void permute(const Matrix *host, uint32_t first, uint32_t count, unsigned char *codes,
+                    unsigned char *scales) {
+    Permuting p = {host, first, count, (uint32_t)num_min(count, PERMUTE_PIECES), codes, scales};
+    uint32_t threads = (uint32_t)num_min(PERMUTE_THREADS, fanout_processors());
+    fanout_run(threads, p.pieces, permute_piece, &p);
+}
+
 // Panels are permuted into one half of the staging memory while the other half is copied.
 static cudaError_t stream_panels(CudaBackend *backend, const Matrix *host, const Matrix *placed) {
     CudaContext *cuda = &backend->context;
@@ -125,7 +154,7 @@ static cudaError_t stream_panels(CudaBackend *backend, const Matrix *host, const
         if (turn >= 2) {
             status = cudaEventSynchronize(backend->half_free[turn % 2]);
         }
-        cuda_weight_permute(host, first, count, to, to + count * codes);
+        permute(host, first, count, to, to + count * codes);
         if (status == cudaSuccess) {
             status = cudaMemcpyAsync((unsigned char *)placed->codes + first * codes, to,
                                      count * codes, cudaMemcpyHostToDevice, cuda->stream);

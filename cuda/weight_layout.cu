@@ -51,12 +51,26 @@ static Permutation permutation_of(WeightLevel level) {
     return p;
 }
 
+// A period that the host has whole, which is nearly all of them.
+static void permute_whole(const Permutation *p, const unsigned char *from, unsigned char *to) {
+    for (uint32_t i = 0; i < p->words; i++) {
+        uint32_t word;
+        memcpy(&word, from + (size_t)p->source[i] * 4, sizeof word);
+        word ^= p->mask;
+        memcpy(to + (size_t)i * 4, &word, sizeof word);
+    }
+}
+
 // One panel of `host_bytes`; words beyond the host's columns are 0.
 static void permute_codes(const Permutation *p, const unsigned char *from, size_t host_bytes,
                           unsigned char *to, size_t to_bytes) {
     size_t period = (size_t)p->words * 4;
     for (size_t at = 0; at < to_bytes; at += period) {
         size_t there = at < host_bytes ? num_min(period, host_bytes - at) / 4 : 0;
+        if (there == p->words) {
+            permute_whole(p, from + at, to + at);
+            continue;
+        }
         for (uint32_t i = 0; i < p->words; i++) {
             uint32_t word = 0;
             if (p->source[i] < there) {
