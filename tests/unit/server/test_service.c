@@ -4,6 +4,7 @@
 #include "tests/unit/server/bench.h"
 
 #include "host/server/blobs.h"
+#include "tests/unit/server/exposition.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -55,6 +56,45 @@ Test(service, an_answer_from_question_to_done) {
     cr_expect_eq(stats.requests_accepted, 1);
     cr_expect_eq(stats.requests_finished, 1);
     cr_expect_eq(stats.queued_tokens, 0);
+    bench_close(&bench);
+}
+
+// Count and seconds of a stage of the metrics page.
+static void expect_stage(const Bench *bench, const char *stage, double count, double seconds) {
+    static Exposition page;
+    Buffer text = {0};
+    metrics_text(bench->metrics, &text);
+    buffer_append_byte(&text, '\0');
+    cr_assert(exposition_read((const char *)text.data, true, &page), "%s", page.fault);
+    buffer_free(&text);
+    char series[2][80];
+    snprintf(series[0], 80, "tessera_stage_seconds_count{stage=\"%s\"}", stage);
+    snprintf(series[1], 80, "tessera_stage_seconds_sum{stage=\"%s\"}", stage);
+    const ExpositionSample *seen = exposition_find(&page, series[0]);
+    const ExpositionSample *took = exposition_find(&page, series[1]);
+    cr_assert(seen != NULL && took != NULL, "there is no stage %s", stage);
+    cr_expect_eq(seen->value, count, "%s was seen %g times", stage, seen->value);
+    cr_expect_float_eq(took->value, seconds, 1e-9, "%s took %g s", stage, took->value);
+}
+
+Test(service, a_request_is_seen_once_in_every_stage_of_its_way) {
+    Bench bench;
+    bench_open(&bench, 8, NULL);
+    bench_connect(&bench, 0, NULL);
+    bench_ask(&bench, 0, "hello", no_picture, false);
+    bench.now_ms += 30;
+    bench_prepare(&bench);
+    StepperCommand add = bench_command(&bench, STEPPER_ADD);
+    bench.now_ms += 200;
+    bench_token(&bench, add.tag, 41, FINISH_NONE);
+    bench.now_ms += 50;
+    bench_token(&bench, add.tag, 1, FINISH_STOP);
+    bench_event(&bench, 0, CLIENT_DONE);
+    expect_stage(&bench, "receive", 1, 0);
+    expect_stage(&bench, "prep", 1, 0.030);
+    expect_stage(&bench, "queue", 1, 0);
+    expect_stage(&bench, "prefill", 1, 0.200);
+    expect_stage(&bench, "send", 3, 0); // of hello, of the acceptance, and done
     bench_close(&bench);
 }
 
