@@ -46,7 +46,7 @@ Status precision_check(EngineActivation setting, WeightLevel decoder_level, Erro
     bool quantized = decoder_level == LEVEL_INT8 || decoder_level == LEVEL_INT4;
     if (setting >= ENGINE_ACTIVATION_INT8 && !quantized) {
         return error_set(error, E_ARGUMENT,
-                         "Activations %s need weights of int8 or int4, and these are %s. "
+                         "Activations of kind %s need weights of int8 or int4, and these are %s. "
                          "Choose auto, or load the model with int8 or int4 weights.",
                          setting_names[setting], weight_level_name(decoder_level));
     }
