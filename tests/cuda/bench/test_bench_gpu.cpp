@@ -19,6 +19,17 @@ extern "C" {
 #include <unistd.h>
 #include <vector>
 
+static std::vector<json_t *> kept_rows; // of all runs of a test
+
+static void free_rows(void) {
+    for (json_t *row : kept_rows) {
+        json_decref(row);
+    }
+    kept_rows.clear();
+}
+
+TestSuite(bench_gpu, .fini = free_rows);
+
 static std::vector<json_t *> run_bench(std::vector<const char *> arguments, int wanted) {
     SimtOptions options = {};
     simt_reset(&options);
@@ -43,6 +54,7 @@ static std::vector<json_t *> run_bench(std::vector<const char *> arguments, int 
         Bytes bytes = {(const uint8_t *)line, (size_t)(end - line)};
         cr_assert_eq(json_parse(bytes, "row", &row, &error), OK, "%s", error.text);
         rows.push_back(row);
+        kept_rows.push_back(row);
     }
     buffer_free(&text);
     return rows;
