@@ -63,8 +63,8 @@ static void line_close(Line *line) {
     socket_close(&line->socket);
 }
 
-static Status line_stats(Line *line, ServerStats *stats, Error *error) {
-    client_call(line->client, METHOD_STATS);
+// The answer of a call of stats that was made before.
+static Status line_read_stats(Line *line, ServerStats *stats, Error *error) {
     ClientEvent event;
     do {
         TRY(line_next(line, &event, error));
@@ -75,6 +75,11 @@ static Status line_stats(Line *line, ServerStats *stats, Error *error) {
     }
     uint32_t users = 0;
     return client_read_stats(event.result, stats, NULL, 0, &users, error);
+}
+
+static Status line_stats(Line *line, ServerStats *stats, Error *error) {
+    client_call(line->client, METHOD_STATS);
+    return line_read_stats(line, stats, error);
 }
 
 static ClientAsk bar_ask(const Bar *bar, const char *question) {
@@ -306,7 +311,8 @@ static Status bar_unread(Bar *bar, Error *error) {
     return OK;
 }
 
-// A client leaves in the middle of its answer. The step in which the server hears of it counts too.
+// A client leaves in the middle of its answer. The question for the steps goes out right before the
+// end of the connection, and both arrive together; so that what is counted is the server's doing.
 static Status bar_disconnect(Bar *bar, Error *error) {
     enum { ROUNDS = 50 };
     static double steps[ROUNDS];
@@ -326,8 +332,10 @@ static Status bar_disconnect(Bar *bar, Error *error) {
         do {
             TRY(line_next(&line, &event, error));
         } while (event.kind == CLIENT_RESULT);
-        TRY(line_stats(&watcher, &before, error));
+        client_call(watcher.client, METHOD_STATS);
+        TRY(socket_pump(&watcher.socket, watcher.client, 0, error));
         line_close(&line);
+        TRY(line_read_stats(&watcher, &before, error));
         do {
             TRY(line_stats(&watcher, &after, error));
         } while (after.pages_full_used + after.pages_sliding_used > 0);
