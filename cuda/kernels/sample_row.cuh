@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernels of sample share: the tile, a row as they are given it, what it becomes, and the
+// device memory of one launch.
+#ifndef CUDA_KERNELS_SAMPLE_ROW_CUH
+#define CUDA_KERNELS_SAMPLE_ROW_CUH
+
+#include "cuda/context.h"
+#include "cuda/kernels/exp.cuh"
+
+#include <float.h>
+#include <math.h>
+
+enum {
+    SAMPLE_CHUNK = 64,
+    SCAN_THREADS = 256,
+    SCAN_CHUNKS = 64,     // of a block
+    SAMPLE_THREADS = 512, // of the other kernels
+    RANK_MAX = 4096,      // candidates that fit shared memory
+    RANK_PREFIX = 1024,
+};
+
+// One row as the kernels are given it.
+typedef struct SampleRow {
+    double uniform;
+    float temperature, top_p, min_p, penalty;
+    uint32_t top_k, logprobs;
+    uint32_t history_first, history_count; // in the history of the launch
+} SampleRow;
+
+// What a row becomes. `undecided`: sample_sort must rank everything. No token: nothing is left.
+typedef struct SampleOut {
+    uint32_t undecided, top_count;
+    TokenChoice chosen;
+    TokenChoice top[BATCH_LOGPROBS_MAX];
+} SampleOut;
+
+// Device memory of one launch.
+typedef struct SampleArgs {
+    float *logits; // [rows][vocab]
+    uint32_t vocab, chunks;
+    const SampleRow *rows;
+    const int32_t *suppress, *history;
+    float *penalized; // [history]
+    uint32_t suppress_count;
+    float *maxima, *mass, *warm_mass; // [rows][chunks]
+    SampleOut *out;                   // [rows]
+    uint64_t *keys;                   // sample_sort's, room for `sorted`
+    uint32_t sorted;                  // vocab rounded up to a power of two
+    uint32_t row_first;               // sample_sort's row
+} SampleArgs;
+
+// NaN counts as suppressed, +inf as the largest float.
+DEVICE float cleaned(float x) {
+    return x > -INFINITY ? (x < FLT_MAX ? x : FLT_MAX) : -INFINITY;
+}
+
+DEVICE uint32_t smaller(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+#endif
