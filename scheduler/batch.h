@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One step of the engine as plain arrays: the only header that scheduler and model share. A Batch
-// is filled by sched_plan and read by the engine; a StepResult goes the other way. About memory the
-// two sides share one word, the page number: page n of a kind is KV_PAGE_TOKENS consecutive
-// positions of one sequence in every layer of that kind.
+// is filled by sched_plan and read by the engine until the step ends; a StepResult goes the other
+// way. About memory the two sides share one word, the page number: page n of a kind is
+// KV_PAGE_TOKENS consecutive positions of one sequence in every layer of that kind.
 //
 // Rows are tokens computed in this step, sequence after sequence, positions ascending. What a row
 // may attend to is a contiguous range of positions (docs/numerics.md, masks):
@@ -18,7 +18,22 @@
 enum {
     KV_PAGE_TOKENS = 16,
     BATCH_LOGPROBS_MAX = 20,
+    BATCH_TOKEN_MEDIA = -1,
 };
+
+// A step may be planned while the one before it still runs. A token that the earlier one is about
+// to draw is named by its place among that step's samples: sample i is the token -2 - i.
+static inline int32_t batch_token_drawn(uint32_t sample) {
+    return -2 - (int32_t)sample;
+}
+
+// The sample a token of a Batch stands for; tokens from BATCH_TOKEN_MEDIA up stand for none.
+static inline bool batch_token_is_drawn(int32_t token) {
+    return token < BATCH_TOKEN_MEDIA;
+}
+static inline uint32_t batch_drawn_index(int32_t token) {
+    return (uint32_t)(-2 - token);
+}
 
 typedef enum PageKind { PAGE_SLIDING, PAGE_FULL, PAGE_KIND_COUNT } PageKind; // as LayerKind
 
@@ -47,7 +62,9 @@ typedef struct BatchSequence {
     uint64_t draw;          // index of the token drawn in its sequence: the PRNG counter
     const int32_t *history; // prompt and output so far, for the penalty; soft tokens included
     uint32_t history_count;
-    uint64_t tag; // the scheduler's own handle, handed back in the result
+    uint32_t history_drawn; // 1 + i: behind `history` comes what sample i of the step before drew;
+                            // 0: nothing more
+    uint64_t tag;           // the scheduler's own handle, handed back in the result
 } BatchSequence;
 
 // Soft tokens of one image (or of one video frame): rows [row_first, row_first + patch_count).
@@ -67,7 +84,8 @@ typedef struct BatchAudio {
 
 typedef struct Batch {
     uint32_t row_count;
-    const int32_t *tokens;        // [row_count]; -1 where an image or audio supplies the row
+    const int32_t *tokens;        // [row_count]; BATCH_TOKEN_MEDIA where an image or audio supplies
+                                  // the row; less than that: see batch_token_drawn
     const uint32_t *positions;    // [row_count]
     const uint32_t *sliding_end;  // [row_count] exclusive end of what sliding layers see
     const uint32_t *row_sequence; // [row_count] index into sequences
