@@ -131,6 +131,7 @@ static Exit serve_run(Serve *serve) {
             .queued_tokens_max = serve->options->values[OPT_QUEUE_TOKENS].number,
             .blob_bytes_max = serve->options->values[OPT_BLOBS].number * MIB,
             .log_prompts = serve->options->values[OPT_LOG_PROMPTS].given,
+            .metrics_users = serve->options->values[OPT_METRICS_USERS].given,
         };
         status = server_run(&serve->runtime, &server, &error);
     }

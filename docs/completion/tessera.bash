@@ -58,7 +58,7 @@ _tessera() {
         info) mapfile -t COMPREPLY < <(compgen -W '--budget --json --verify --weights --group --activations --kv --batch --context --step-tokens --memory --device --gpu --kernels --isa --threads --log-level --help' -- "$current") ;;
         quantize) mapfile -t COMPREPLY < <(compgen -W '--output --weights --group --threads --quiet --log-level --help' -- "$current") ;;
         top) mapfile -t COMPREPLY < <(compgen -W '--server --token-file --once --every --help' -- "$current") ;;
-        serve) mapfile -t COMPREPLY < <(compgen -W '--model --budget --weights --group --activations --kv --batch --context --step-tokens --memory --device --kernels --isa --threads --prep-threads --config --socket --socket-mode --listen --users --requests --queue-tokens --images --cache-per-user --connections --blobs --message --idle --drain --metrics-port --metrics-file --log-prompts --record --log-level --help' -- "$current") ;;
+        serve) mapfile -t COMPREPLY < <(compgen -W '--model --budget --weights --group --activations --kv --batch --context --step-tokens --memory --device --kernels --isa --threads --prep-threads --config --socket --socket-mode --listen --users --requests --queue-tokens --images --cache-per-user --connections --blobs --message --idle --drain --metrics-port --metrics-file --metrics-users --log-prompts --record --log-level --help' -- "$current") ;;
         token) mapfile -t COMPREPLY < <(compgen -W '--help' -- "$current") ;;
         esac
         return

@@ -127,12 +127,7 @@ static Status intake_weigh(Intake *in, Error *error) {
 
 static Status intake_ask(Intake *in, uint32_t *retry_ms, Error *error) {
     Service *service = in->service;
-    if (service->failed) {
-        return error_set(error, E_DEVICE, "the accelerator failed; the server is ending");
-    }
-    if (service->draining) {
-        return error_set(error, E_DRAIN, "the server is shutting down");
-    }
+    TRY(service_ending(service, error));
     const ServerUser *user = users_at(service->users, in->ask.user);
     bool alone = users_count(service->users) == 1;
     return admission_ask(&service->admission, &in->ask, user, alone, service->now_ms, retry_ms,

@@ -111,7 +111,9 @@ void service_set_users(Service *service, const Users *users) {
     for (uint32_t i = 0; i < users_count(users); i++) {
         const ServerUser *user = users_at(users, i);
         admission_set_user(&service->admission, i, user, service->now_ms);
-        metrics_name_user(service->metrics, i, user->name);
+        if (service->options.metrics_users) {
+            metrics_name_user(service->metrics, i, user->name);
+        }
         service_set_weight(service, i, user->limits.weight > 0 ? user->limits.weight : 1);
     }
     for (uint32_t i = 0; i < service->options.connections_max; i++) {
@@ -161,11 +163,19 @@ static void service_settle(Service *service) {
     slot_start_work(service);
 }
 
-Status service_connect(Service *service, uint64_t now_ms, uint32_t *connection, Error *error) {
-    service_at(service, now_ms);
+Status service_ending(const Service *service, Error *error) {
+    if (service->failed) {
+        return error_set(error, E_DEVICE, "the accelerator failed; the server is ending");
+    }
     if (service->draining) {
         return error_set(error, E_DRAIN, "the server is shutting down");
     }
+    return OK;
+}
+
+Status service_connect(Service *service, uint64_t now_ms, uint32_t *connection, Error *error) {
+    service_at(service, now_ms);
+    TRY(service_ending(service, error));
     if (service->connection_free == NO_CONNECTION) {
         return error_set(error, E_BUSY, "%u connections are open, the most there may be",
                          service->connection_count);
@@ -475,8 +485,9 @@ static void service_tick_connections(Service *service) {
     metrics_set(service->metrics, METRIC_SESSION_BYTES, 0, outbox);
 }
 
-// A draining server says goodbye to every connection that has nothing in flight.
+// A draining server says goodbye, and why, to every connection that has nothing in flight.
 static void service_tick_drain(Service *service) {
+    Status why = service_ending(service, NULL);
     if (!service->draining) {
         return;
     }
@@ -484,7 +495,7 @@ static void service_tick_drain(Service *service) {
     for (uint32_t i = 0; late && i < service->options.requests_max; i++) {
         SlotState state = service->slots[i].state;
         if (state != SLOT_FREE && state != SLOT_FOLLOWING) {
-            slot_end(service, i, DONE_ERROR, E_DRAIN, NULL);
+            slot_end(service, i, DONE_ERROR, why, NULL);
         }
     }
     slot_settle_all(service);
@@ -493,7 +504,7 @@ static void service_tick_drain(Service *service) {
         if (connection->session != NULL && session_in_flight(connection->session) == 0 &&
             (session_state(connection->session) == SESSION_READY ||
              session_state(connection->session) == SESSION_HELLO)) {
-            session_end(connection->session, E_DRAIN, NULL);
+            session_end(connection->session, why, NULL);
             service_mark(service, connection);
         }
     }

@@ -51,7 +51,8 @@ typedef struct ServiceOptions {
     uint32_t work_max;          // requests with prep threads at a time
     uint64_t queued_tokens_max; // prompt tokens (as counted at acceptance) without a first token
     uint64_t blob_bytes_max;
-    bool log_prompts; // the text of messages goes to the log
+    bool log_prompts;   // the text of messages goes to the log
+    bool metrics_users; // users have rows with their names in the metrics
     ServicePorts ports;
 } ServiceOptions;
 
@@ -67,7 +68,7 @@ void service_set_users(Service *service, const Users *users);
 
 // ---- Connections --------------------------------------------------------------------------------
 
-// E_BUSY when there are connections_max, E_DRAIN, E_MEMORY.
+// E_BUSY when there are connections_max, E_DRAIN, E_DEVICE, E_MEMORY.
 Status service_connect(Service *service, uint64_t now_ms, uint32_t *connection, Error *error);
 void service_receive(Service *service, uint32_t connection, Bytes bytes, uint64_t now_ms);
 // The peer is gone or the socket is closed: the number is free for another connection.

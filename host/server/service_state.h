@@ -129,6 +129,8 @@ struct Service {
 // The session that asked, or NULL when it is gone. Marks the connection dirty.
 Session *service_session(Service *service, const Slot *leader);
 void service_mark(Service *service, Connection *connection);
+// Why nothing new is taken: E_DEVICE after an engine failure, E_DRAIN at a shutdown; else OK.
+Status service_ending(const Service *service, Error *error);
 
 // ---- intake.c -----------------------------------------------------------------------------------
 

@@ -30,15 +30,20 @@ class Admin(LiveTest):
     def top(self, server, *arguments, **more):
         return run("top", "--server", server.path, "--once", *arguments, **more)
 
-    def metric(self, server, series):
+    def metrics(self, server):
         with urllib.request.urlopen(server.metrics(), timeout=30) as answer:
             lines = answer.read().decode().splitlines()
-        return float(dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))[series])
+        return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+
+    def metric(self, server, series):
+        return float(self.metrics(server)[series])
 
     def test_the_samples_work_as_they_are(self):
         # Only the model, the places and the port are other ones.
         server = self.serve("--config", SAMPLES / "tessera.conf", "--users", SAMPLES / "users.conf")
         self.assertRegex(self.top(server).stdout, r"\nlocal +0 ")
+        self.assertFalse([series for series in self.metrics(server) if "user=" in series],
+                         "names only where they are asked for")
         self.assertEqual(server.path.stat().st_mode & 0o777, 0o660)
 
     def test_the_unit_starts_the_server_with_options_it_has(self):
@@ -49,8 +54,8 @@ class Admin(LiveTest):
         drain = int(re.search(r"^drain = (\d+)$", (SAMPLES / "tessera.conf").read_text(), re.M).group(1))
         self.assertGreater(stop, drain, "systemd would kill a server that still drains")
 
-    def test_top_shows_what_a_user_got(self):
-        server = self.serve()
+    def test_top_and_the_metrics_show_what_a_user_got(self):
+        server = self.serve("--metrics-users")
         with server.client() as client:
             done = client.complete(picture(sorted(live.PICTURES.glob("[0-9]*"))[0]))
         usage = done["usage"]
@@ -62,6 +67,8 @@ class Admin(LiveTest):
         self.assertIn("1 accepted, 0 refused, 0 failed, 0 cancelled; 1 captions", shown.stdout)
         for line in shown.stdout.splitlines():
             self.assertLessEqual(len(line), 80)
+        for tokens in ("prompt_tokens", "output_tokens"):
+            self.assertEqual(self.metric(server, f'tessera_user_{tokens}_total{{user="everyone"}}'), usage[tokens])
 
     def test_top_says_who_asks_with_a_file_or_the_environment(self):
         alice, alice_line = self.user("alice")

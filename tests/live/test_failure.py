@@ -25,7 +25,7 @@ class Failure(LiveTest):
             self.assertEqual(done["error"]["name"], "E_DEVICE", done)
             self.assertEqual([sample["reason"] for sample in done["samples"]], ["error"])
             name, params = client.event()
-            self.assertEqual((name, params["name"]), ("goodbye", "E_DRAIN"))
+            self.assertEqual((name, params["name"]), ("goodbye", "E_DEVICE"))
             self.assertIsNone(client.receive(), "nothing comes after the goodbye")
             client.socket.close()
         self.assertEqual(server.process.wait(timeout=30), 3)

@@ -337,6 +337,12 @@ Test(service, an_engine_failure_is_told_to_everybody_and_to_health) {
     cr_expect_eq(service_health(bench.service), HEALTH_FAILED);
     bench_ask(&bench, 0, "x", no_picture, false);
     cr_expect_eq(bench_event(&bench, 0, CLIENT_REFUSED).error.status, E_DEVICE);
+    // What follows, as server.c does it: the goodbye names the same reason, and not a shutdown.
+    service_drain(bench.service, bench.now_ms, bench.now_ms + 1000);
+    bench_pump(&bench);
+    cr_expect_eq(bench_event(&bench, 0, CLIENT_GOODBYE).error.status, E_DEVICE);
+    uint32_t other;
+    cr_expect_eq(service_connect(bench.service, bench.now_ms, &other, NULL), E_DEVICE);
     bench_close(&bench);
 }
 
