@@ -23,12 +23,14 @@
 struct Engine {
     Model model;
     uint32_t sequences_max;
-    void *workspace_memory;               // device
-    unsigned char *staging;               // host, workspace.step_bytes
-    const BatchSequence **sampled;        // host [sequences_max]
-    float *frequencies[LAYER_KIND_COUNT]; // host, what inverse_frequency was placed from
-    bool records;                         // decode steps are recorded and replayed
-    Status failed;                        // OK, or the first failure
+    void *workspace_memory;                 // device
+    unsigned char *staging;                 // host, workspace.step_bytes
+    const BatchSequence **sampled;          // host [sequences_max]
+    float *frequencies[LAYER_KIND_COUNT];   // host, what inverse_frequency was placed from
+    bool records;                           // decode steps are recorded and replayed
+    const Batch *batches[ENGINE_STEPS_MAX]; // of the steps under way, the oldest first
+    uint32_t under_way;
+    Status failed; // OK, or the first failure
     Error failure;
 };
 
@@ -251,7 +253,7 @@ static Status run_step(Engine *engine, const Batch *batch, StepResult *result) {
     return compute_and_sample(engine, batch, &step, result);
 }
 
-Status engine_step(Engine *engine, const Batch *batch, StepResult *result, Error *error) {
+static void check_batch(const Engine *engine, const Batch *batch) {
     const Model *model = &engine->model;
     REQUIRE_MESSAGE(batch->row_count > 0 && batch->row_count <= model->shape.rows,
                     "%u rows in a step of at most %u", batch->row_count, model->shape.rows);
@@ -260,10 +262,31 @@ Status engine_step(Engine *engine, const Batch *batch, StepResult *result, Error
                     engine->sequences_max);
     REQUIRE(batch->image_count == 0 || model->weights.config.has_vision);
     REQUIRE(batch->audio_count == 0 || model->weights.config.has_audio);
+}
+
+static Status failure_of(const Engine *engine, Error *error) {
+    return engine->failed == OK ? OK : error_set(error, engine->failed, "%s", engine->failure.text);
+}
+
+Status engine_begin(Engine *engine, const Batch *batch, Error *error) {
+    REQUIRE_MESSAGE(engine->under_way < ENGINE_STEPS_MAX, "%u steps are under way",
+                    engine->under_way);
+    check_batch(engine, batch);
+    TRY(failure_of(engine, error));
+    engine->batches[engine->under_way++] = batch;
+    return OK;
+}
+
+Status engine_end(Engine *engine, StepResult *result, Error *error) {
+    REQUIRE_MESSAGE(engine->under_way > 0, "no step is under way");
+    const Batch *batch = engine->batches[0];
+    engine->batches[0] = engine->batches[1];
+    engine->under_way--;
     result->sample_count = 0;
     if (engine->failed == OK) {
+        const Backend *backend = engine->model.backend;
         Status status = run_step(engine, batch, result);
-        Status waited = model->backend->device->wait(model->backend->context, &engine->failure);
+        Status waited = backend->device->wait(backend->context, &engine->failure);
         engine->failed = status != OK ? status : waited;
         if (status != OK && waited == OK) { // else the device has said more
             error_set(&engine->failure, status, "A step of the engine failed: %s.",
@@ -272,7 +295,17 @@ Status engine_step(Engine *engine, const Batch *batch, StepResult *result, Error
     }
     if (engine->failed != OK) {
         result->sample_count = 0;
-        return error_set(error, engine->failed, "%s", engine->failure.text);
     }
-    return OK;
+    return failure_of(engine, error);
+}
+
+bool engine_overlaps(const Engine *engine) {
+    (void)engine;
+    return false;
+}
+
+Status engine_step(Engine *engine, const Batch *batch, StepResult *result, Error *error) {
+    result->sample_count = 0;
+    TRY(engine_begin(engine, batch, error));
+    return engine_end(engine, result, error);
 }

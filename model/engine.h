@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The waist between the server side and the network: open, step, close. No device type in it.
-// One Engine belongs to one thread (the step thread); engine_step blocks until the step is done.
+// The waist between the server side and the network: open, begin a step, end it, close. No device
+// type in it. One Engine belongs to one thread (the step thread).
+//
+// Steps run in the order of their beginning, each after all that the one before it reads and
+// writes. So the next one may be begun while one is under way, with rows whose token the first one
+// has yet to draw (Batch.tokens) and pages that it was the last to use.
 //
 // The Engine owns the KV store behind the page numbers, the workspace and the device copy of the
 // weights. It trusts a Batch (the scheduler's promise) and never sees a socket, a clock or a queue.
@@ -61,8 +65,24 @@ Status engine_open(const Weights *weights, const struct Backend *backend,
                    const EngineOptions *options, Engine **out, Error *error);
 void engine_close(Engine *engine);
 
-// Runs one step and fills `result` (result->samples is the caller's array). After a device fault
-// the engine stays failed and every further step returns the same Status.
+enum { ENGINE_STEPS_MAX = 2 }; // begun and not ended
+
+// Begins a step. The batch and all it points to stay as they are until the step's end. An error
+// begins nothing.
+Status engine_begin(Engine *engine, const Batch *batch, Error *error);
+
+// Ends the oldest step under way: waits until it is done and fills `result` (result->samples is the
+// caller's array). After an error the step has ended too, without a result.
+//
+// After a device fault, whichever of the two found it, the engine stays failed: each of them
+// returns the same Status from then on, and every step that was begun is still to be ended.
+Status engine_end(Engine *engine, StepResult *result, Error *error);
+
+// Whether engine_begin returns before the work is done. Where it does not, a step begun ahead only
+// holds back the tokens of the one before it.
+bool engine_overlaps(const Engine *engine);
+
+// A step begun and ended, with none under way.
 Status engine_step(Engine *engine, const Batch *batch, StepResult *result, Error *error);
 
 #endif

@@ -195,6 +195,47 @@ Test(engine, the_first_failure_stays) {
     teardown(s);
 }
 
+Test(engine, steps_end_in_the_order_of_their_beginning) {
+    Setup *s = setup();
+    Batch batches[3];
+    BatchSequence sequences[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        batch_builder_rows(s->builder, add(s, 5), 5);
+        batches[i] = *batch_builder_batch(s->builder);
+        sequences[i] = batches[i].sequences[0];
+        batches[i].sequences = &sequences[i];
+    }
+    s->result = (StepResult){.samples = s->samples};
+    cr_assert_eq(engine_begin(s->engine, &batches[0], &s->error), OK);
+    for (uint32_t i = 0; i < 3; i++) {
+        if (i < 2) {
+            cr_assert_eq(engine_begin(s->engine, &batches[i + 1], &s->error), OK);
+        }
+        cr_assert_eq(engine_end(s->engine, &s->result, &s->error), OK);
+        cr_assert_eq(s->result.sample_count, 1);
+        cr_assert_eq(s->samples[0].tag, i);
+    }
+    teardown(s);
+}
+
+Test(engine, a_failure_is_told_to_every_step_that_was_begun) {
+    Setup *s = setup();
+    batch_builder_rows(s->builder, add(s, 5), 5);
+    Batch *batch = batch_builder_batch(s->builder);
+    s->result = (StepResult){.samples = s->samples};
+    cr_assert_eq(engine_begin(s->engine, batch, &s->error), OK);
+    cr_assert_eq(engine_begin(s->engine, batch, &s->error), OK);
+    s->fake.wait_fails = true;
+    for (int i = 0; i < 2; i++) {
+        s->error = (Error){0};
+        cr_assert_eq(engine_end(s->engine, &s->result, &s->error), E_INTERNAL);
+        cr_assert_not_null(strstr(s->error.text, "fell over"));
+        cr_assert_eq(s->result.sample_count, 0);
+    }
+    cr_assert_eq(engine_begin(s->engine, batch, &s->error), E_INTERNAL);
+    teardown(s);
+}
+
 Test(engine, a_failed_wait_fails_the_step) {
     Setup *s = setup();
     s->fake.wait_fails = true;
