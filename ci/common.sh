@@ -21,6 +21,8 @@ test_packages=(
     clang-format clang-tidy               # ci/lint
     python3                               # live tests and checks, standard library only
     python3-msgpack                       # the Python client and its tests, live tests of the server
+    python3-pip                           # installs the Python client for its tests, from its folder
+    systemd procps                        # systemd-analyze reads the unit; /bin/kill, which the unit names
 )
 
 say() { printf '\n== %s\n' "$*"; }

@@ -138,12 +138,12 @@ def picture(source, question="Describe this image."):
 class Server:
     """A running `tessera serve`. With `with`, it must end with status 0."""
 
-    def __init__(self, folder, *arguments, environment=None, model=live.MODEL):
+    def __init__(self, folder, *arguments, environment=None, model=live.MODEL, program=None):
         self.path = pathlib.Path(folder) / "tessera.sock"
         self.log_path = pathlib.Path(folder) / "server.log"
         self.log_file = open(self.log_path, "w", encoding="utf-8")
         self.process = subprocess.Popen(
-            [live.PROGRAM, "serve", "-m", str(model), "--socket", str(self.path), *map(str, arguments)],
+            [*(program or [live.PROGRAM]), "serve", "-m", str(model), "--socket", str(self.path), *map(str, arguments)],
             stdout=subprocess.PIPE, stderr=self.log_file, text=True, env=environment)
         self.ready = self.process.stdout.readline().split()
         if not self.ready:

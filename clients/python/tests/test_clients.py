@@ -2,15 +2,11 @@
 """Client and AsyncClient against an echoing peer."""
 import asyncio
 import pathlib
-import sys
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-
-from peer import Peer  # noqa: E402
-from tessera_client import (AsyncClient, Blob, Client, ConnectionLost, Message, ProtocolError,  # noqa: E402
+from peer import Peer
+from tessera_client import (AsyncClient, Blob, Client, ConnectionLost, Message, ProtocolError,
                             Sampling, ServerError)
 
 LONG = " ".join(f"word{i}" for i in range(500))

@@ -3,18 +3,14 @@
 import inspect
 import pathlib
 import re
-import sys
 import unittest
 
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+import msgpack
+from tessera_client import AsyncClient, Client, ProtocolError, Sampling
+from tessera_client.types import answer_from_wire, generate_params, question
+from tessera_client.wire import Done, Goodbye, Response, Token, Wire, hello_params, parse_address
 
-import msgpack  # noqa: E402
-from tessera_client import AsyncClient, Client, ProtocolError, Sampling  # noqa: E402
-from tessera_client.types import answer_from_wire, generate_params, question  # noqa: E402
-from tessera_client.wire import Done, Goodbye, Response, Token, Wire, hello_params, parse_address  # noqa: E402
-
-RPC = HERE.parents[2] / "rpc"
+RPC = pathlib.Path(__file__).resolve().parents[3] / "rpc"
 
 
 def spec_bytes(mark):
