@@ -142,6 +142,23 @@ typedef struct OpNorm {
     Activation out; // [row_count]
 } OpNorm;
 
+// Of a row of logits in chunks of 32: the maximum of every chunk, and the sums of exp(x - maximum)
+// as it is and at the row's temperature. Suppressed logits count as -inf and are left so; NaN
+// counts as -inf, +inf as the largest float. A chunk of -inf has sums of 0.
+enum { LOGIT_CHUNK = 32 };
+
+typedef enum LogitSum { LOGIT_MAXIMA, LOGIT_MASS, LOGIT_WARM_MASS, LOGIT_SUM_COUNT } LogitSum;
+
+typedef struct LogitScan {
+    const uint32_t *suppressed; // [chunks] bit i: logit 32 chunk + i
+    const float *warmth;        // [rows] 1 / temperature, or 1 where that is 0
+    float *chunks;              // [rows][LOGIT_SUM_COUNT][chunks]
+} LogitScan;
+
+static inline uint32_t logit_chunks(uint32_t vocab_count) {
+    return vocab_count / LOGIT_CHUNK + (vocab_count % LOGIT_CHUNK != 0);
+}
+
 typedef enum LinearEpilogue {
     LINEAR_PLAIN,
     LINEAR_GELU_MUL, // panels alternate gate and up: out = gelu_tanh(gate) * up, half as many
@@ -159,6 +176,8 @@ typedef struct OpLinear {
     float *out;               // [rows][out_stride]
     uint32_t out_stride;      // at least the out columns
     uint32_t out_columns;     // weight.rows, or for GELU_MUL the intermediate size
+    LogitScan scan; // of the rows of `out`, where the device scans; chunks NULL: none. Not with
+                    // GELU_MUL, nor with int4 weights
 } OpLinear;
 
 // qkv rows [rows][qkv_stride]: q heads, k heads, v heads. q becomes rope(rms(q) * q_norm) in place;

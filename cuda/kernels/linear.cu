@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // linear: which kernel, with which arguments.
+#include "base/check.h"
 #include "cuda/ktable.h"
 
 LinearArgs linear_args(const OpLinear *op) {
@@ -18,6 +19,7 @@ LinearArgs linear_args(const OpLinear *op) {
     args.bias = op->bias;
     args.gelu = op->epilogue == LINEAR_GELU_MUL;
     args.softcap = op->softcap;
+    args.scan = op->scan;
     return args;
 }
 
@@ -26,6 +28,8 @@ Status cuda_linear(void *context, const OpLinear *op) {
     if (op->row_count == 0 || cuda->failed != OK) {
         return cuda->failed;
     }
+    REQUIRE_MESSAGE(op->scan.chunks == NULL || op->weight.level != LEVEL_INT4,
+                    "a scan of int4 weights, whose kernels make none");
     LinearArgs args = linear_args(op);
     KernelKey key = ktable_key(&args, cuda->compute);
     const LinearVariant *variant = ktable_choose(cuda->kernels, &key);

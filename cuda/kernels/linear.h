@@ -35,7 +35,11 @@ typedef struct LinearArgs {
     const float *bias; // [out_columns] or NULL
     bool gelu;         // LINEAR_GELU_MUL
     float softcap;     // 0 = none
+    LogitScan scan;    // chunks NULL: none
 } LinearArgs;
+
+// Of larger arguments the compiler makes a copy, which costs a loop some 10 instructions.
+static_assert(sizeof(LinearArgs) <= 128, "what a kernel reads where the launch left it");
 
 // A kernel that can be chosen.
 typedef struct LinearVariant {

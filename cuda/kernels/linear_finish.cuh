@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The end of every kernel of linear: a warp has finished sums of 32 outputs (2 panels) of a token,
 // one a lane, and makes them outputs. The same operations in the same order as the cpu's finish
-// (cpu/linear_lanes.h, cpu/lanes.h), so equal sums give equal bits. A store writes 128 bytes.
+// (cpu/linear_lanes.h, cpu/lanes.h), so equal sums give equal bits. A store writes 128 bytes. The
+// 32 outputs of a warp are a chunk of logits: what the sampler wants to know of it is left here,
+// where they are in registers.
 #ifndef CUDA_KERNELS_LINEAR_FINISH_CUH
 #define CUDA_KERNELS_LINEAR_FINISH_CUH
 
 #include "cuda/kernels/exp.cuh"
 #include "cuda/kernels/linear.h"
+#include "cuda/kernels/logit_scan.cuh"
 
 // Floats between the tokens of sums in shared memory: what the lanes (g, t) of an mma store lies in
 // 32 banks, 8 t + g, and what the lanes of a finish read as well.
@@ -43,7 +46,22 @@ DEVICE float linear_row_scale(const LinearArgs &args, uint32_t token) {
     return args.kind == ACTIVATION_INT8 ? global_load(args.row_scales + token) : 1.0f;
 }
 
+// The value with suppression; `row`: of `out`. The last block may hold chunks beyond the columns.
+DEVICE float linear_scan(const LinearArgs &args, uint32_t chunk, size_t row, bool mine,
+                         float value) {
+    uint32_t chunks = logit_chunk_count(args.out_columns);
+    if (chunk >= chunks) {
+        return value; // the same for all lanes
+    }
+    uint32_t suppressed = global_load(args.scan.suppressed + chunk);
+    value = (suppressed >> thread_lane() & 1) != 0 ? -INFINITY : value;
+    logit_scan_chunk(args.scan, row, chunk, chunks, mine ? value : -INFINITY);
+    return value;
+}
+
+// SCANS: whether the kernel can be asked for a scan.
 // `sum`: of output 16 panel + lane for the token; for a gelu the even panel is gate, the odd up.
+template <bool SCANS>
 DEVICE void linear_finish(const LinearArgs &args, uint32_t panel, uint32_t token, float scale,
                           float sum) {
     uint32_t lane = thread_lane();
@@ -63,16 +81,20 @@ DEVICE void linear_finish(const LinearArgs &args, uint32_t panel, uint32_t token
     if (args.softcap != 0.0f) {
         value = linear_soft_cap(value, args.softcap);
     }
+    size_t to = args.out_rows != nullptr ? global_load(args.out_rows + token) : token;
+    if (SCANS && args.scan.chunks != nullptr) {
+        value = linear_scan(args, panel / 2, to, mine, value);
+    }
     if (mine) {
-        size_t to = args.out_rows != nullptr ? global_load(args.out_rows + token) : token;
         global_store(args.out + to * args.out_stride + column, value);
     }
 }
 
 // Rows [row, row + count) of x, 32 at most, whose sums lie in shared memory, written by this warp:
 // row r, lane c at LINEAR_SUM_PITCH r + c.
+template <class Form>
 DEVICE void linear_finish_rows(const LinearArgs &args, uint32_t panel, uint32_t row, uint32_t count,
-                               const float *sums, float factor) {
+                               const float *sums) {
     warp_sync();
     uint32_t lane = thread_lane(), step = args.pairs ? 2 : 1;
     bool there = lane < count && row + lane < args.rows;
@@ -84,8 +106,8 @@ DEVICE void linear_finish_rows(const LinearArgs &args, uint32_t panel, uint32_t 
         if (args.pairs) {
             sum = linear_join(sum, shared_load(sums + (r + 1) * LINEAR_SUM_PITCH));
         }
-        linear_finish(args, panel, linear_token(args, row + r), warp_shuffle(scales, (int)r),
-                      sum * factor);
+        linear_finish<Form::SCANS>(args, panel, linear_token(args, row + r),
+                                   warp_shuffle(scales, (int)r), sum * Form::FINISH);
     }
     warp_sync();
 }

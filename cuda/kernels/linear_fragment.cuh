@@ -23,6 +23,7 @@ template <WeightLevel LEVEL_, bool INT8_, int GROUP_> struct LinearForm {
     static constexpr int CODE_BITS = LEVEL == LEVEL_INT4 ? 4 : LEVEL == LEVEL_INT8 ? 8 : 16;
     static constexpr int UNITS_64 = CODE_BITS / 4; // units per 64 columns of a panel
     static constexpr bool SCALED = LEVEL != LEVEL_BF16;
+    static constexpr bool SCANS = LEVEL != LEVEL_INT4; // may be lm_head (weights.h)
     static constexpr int STEPS = GROUP / 32;
     static constexpr float FINISH = LEVEL == LEVEL_INT4 && INT8 ? 0.0625f : 1.0f;
     typedef std::conditional_t<INT8, Vector8, Vector16> Input; // a lane's 8 columns of a token

@@ -167,8 +167,8 @@ DEVICE void split_finish(const LinearArgs &args, uint32_t panel, uint32_t token,
         uint32_t mine = token + thread_warp() + (uint32_t)n * 8;
         if (mine < args.rows && !(args.pairs && mine % 2 == 1)) {
             uint32_t to = linear_token(args, mine);
-            linear_finish(args, panel, to, linear_row_scale(args, to),
-                          chain[n] * Split::Form::FINISH);
+            linear_finish<Split::Form::SCANS>(args, panel, to, linear_row_scale(args, to),
+                                              chain[n] * Split::Form::FINISH);
         }
     }
 }

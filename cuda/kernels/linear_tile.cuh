@@ -205,8 +205,8 @@ DEVICE void tile_finish(const LinearArgs &args, uint32_t panel, uint32_t token, 
                          chain[i / 4][n][i % 4]);
         }
         if ((n + 1) * 8 % Tile::FINISH_TOKENS == 0) {
-            linear_finish_rows(args, panel, token + (n + 1) * 8 - Tile::FINISH_TOKENS,
-                               Tile::FINISH_TOKENS, mine, Tile::Form::FINISH);
+            linear_finish_rows<typename Tile::Form>(
+                args, panel, token + (n + 1) * 8 - Tile::FINISH_TOKENS, Tile::FINISH_TOKENS, mine);
         }
     }
 }

@@ -5,7 +5,7 @@
 // instructions per 8 int4 or 6 per 4 int8, once per 64 tokens) hides behind the products.
 //
 // promise: spills 0, calls 0
-// promise linear_bf16_128x: loop per hmma <= 4.8
+// promise linear_bf16_128x: loop per hmma <= 4.9
 // promise linear_w4a16_g32_128x64: loop per hmma <= 7.5
 // promise linear_w8a16_g32_128x64: loop per hmma <= 9
 #include "cuda/kernels/linear_tile.cuh"
