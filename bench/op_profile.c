@@ -41,6 +41,16 @@ static void forward_give(void *context, void *memory) {
     inner->device->give(inner->context, memory);
 }
 
+static void *forward_take_host(void *context, size_t bytes) {
+    const Backend *inner = inner_of(context);
+    return inner->device->take_host(inner->context, bytes);
+}
+
+static void forward_give_host(void *context, void *memory) {
+    const Backend *inner = inner_of(context);
+    inner->device->give_host(inner->context, memory);
+}
+
 static Status forward_upload(void *context, void *to, const void *from, size_t bytes) {
     const Backend *inner = inner_of(context);
     return inner->device->upload(inner->context, to, from, bytes);
@@ -54,6 +64,16 @@ static Status forward_download(void *context, void *to, const void *from, size_t
 static Status forward_wait(void *context, Error *error) {
     const Backend *inner = inner_of(context);
     return inner->device->wait(inner->context, error);
+}
+
+static Status forward_mark(void *context, uint32_t mark) {
+    const Backend *inner = inner_of(context);
+    return inner->device->mark(inner->context, mark);
+}
+
+static Status forward_reach(void *context, uint32_t mark) {
+    const Backend *inner = inner_of(context);
+    return inner->device->reach(inner->context, mark);
 }
 
 static Status forward_place_matrix(void *context, const Matrix *host, Matrix *out) {
@@ -86,9 +106,13 @@ Backend op_profile_wrap(OpProfile *profile, const Backend *inner, uint32_t vocab
     device = (DeviceTable){.name = inner->device->name,
                            .take = forward_take,
                            .give = forward_give,
+                           .take_host = forward_take_host,
+                           .give_host = forward_give_host,
                            .upload = forward_upload,
                            .download = forward_download,
                            .wait = forward_wait,
+                           .mark = forward_mark,
+                           .reach = forward_reach,
                            .kv_page_bytes = inner->device->kv_page_bytes,
                            .place_matrix = forward_place_matrix,
                            .place_floats = forward_place_floats,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Opening the CPU backend: what the processor has, which twin of each op runs, and the device
-// table, which on a CPU is plain memory. Ops are done when they return, so wait has nothing to do.
+// table, which on a CPU is plain memory. Ops are done when they return, so wait and reach have
+// nothing to do.
 #include "cpu/cpu.h"
 
 #include "base/check.h"
@@ -167,6 +168,12 @@ static Status device_wait(void *context, Error *error) {
     return OK;
 }
 
+static Status device_mark(void *context, uint32_t mark) {
+    (void)context;
+    (void)mark;
+    return OK;
+}
+
 static Status device_place_matrix(void *context, const Matrix *host, Matrix *out) {
     (void)context;
     *out = *host;
@@ -269,9 +276,13 @@ Status cpu_open(const CpuOptions *options, Backend *out, Error *error) {
         .name = isas[isa].device,
         .take = device_take,
         .give = device_give,
+        .take_host = device_take,
+        .give_host = device_give,
         .upload = device_upload,
         .download = device_download,
         .wait = device_wait,
+        .mark = device_mark,
+        .reach = device_mark,
         .kv_page_bytes = kv_page_bytes,
         .place_matrix = device_place_matrix,
         .place_floats = device_place_floats,

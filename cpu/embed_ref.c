@@ -7,11 +7,12 @@ Status embed_ref(void *context, const OpEmbed *op) {
     (void)context;
     uint32_t hidden = op->table.columns;
     for (uint32_t r = 0; r < op->row_count; r++) {
-        if (op->tokens[r] < 0) {
+        int32_t token = embed_token(op->tokens[r], op->drawn);
+        if (token < 0) {
             continue;
         }
         float *out = op->out + (size_t)r * hidden;
-        matrix_row(&op->table, (uint32_t)op->tokens[r], out);
+        matrix_row(&op->table, (uint32_t)token, out);
         for (uint32_t c = 0; c < hidden; c++) {
             out[c] *= op->scale;
         }

@@ -5,12 +5,13 @@
 static void embed_row(void *argument, uint32_t row, uint32_t worker) {
     (void)worker;
     const OpEmbed *op = argument;
-    if (op->tokens[row] < 0) {
+    int32_t token = embed_token(op->tokens[row], op->drawn);
+    if (token < 0) {
         return;
     }
     uint32_t hidden = op->table.columns;
     float *out = op->out + (size_t)row * hidden;
-    matrix_row(&op->table, (uint32_t)op->tokens[row], out);
+    matrix_row(&op->table, (uint32_t)token, out);
     for (uint32_t c = 0; c < hidden; c++) {
         out[c] *= op->scale;
     }

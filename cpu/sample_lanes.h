@@ -17,7 +17,6 @@
 #include "cpu/context.h"
 #include "cpu/lanes.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
 enum { SAMPLE_CHUNK = 64 };
@@ -41,7 +40,6 @@ typedef struct Ranking {
 typedef struct SampleTask {
     const OpSample *op;
     CpuContext *cpu;
-    atomic_int status;
 } SampleTask;
 
 static int by_rank(const void *left, const void *right) {
@@ -216,16 +214,16 @@ LANES_INLINE Candidate draw(Ranking *ranking, const BatchSequence *sequence) {
     return chosen;
 }
 
-static void apply_penalty(float *logits, uint32_t vocab_count, const BatchSequence *sequence,
+static void apply_penalty(float *logits, const OpSample *op, const BatchSequence *sequence,
                           unsigned char *seen) {
     float penalty = sequence->sampling.repetition_penalty;
     if (penalty == 1.0f) {
         return;
     }
-    memset(seen, 0, (size_t)vocab_count / 8 + 1);
-    for (uint32_t i = 0; i < sequence->history_count; i++) {
-        int32_t id = sequence->history[i];
-        if (id < 0 || (uint32_t)id >= vocab_count || (seen[id / 8] >> id % 8 & 1) != 0) {
+    memset(seen, 0, (size_t)op->vocab_count / 8 + 1);
+    for (uint32_t i = 0; i < sample_history_count(sequence); i++) {
+        int32_t id = sample_history_token(sequence, op->drawn_before, i);
+        if (id < 0 || (uint32_t)id >= op->vocab_count || (seen[id / 8] >> id % 8 & 1) != 0) {
             continue;
         }
         seen[id / 8] = (unsigned char)(seen[id / 8] | 1u << id % 8);
@@ -247,24 +245,25 @@ static void sample_task(void *argument, uint32_t index, uint32_t worker) {
     };
     ranking.maxima = (float *)(ranking.ranked + op->vocab_count);
     ranking.spare = ranking.maxima + ranking.chunk_count;
-    apply_penalty(ranking.logits, op->vocab_count, sequence,
+    apply_penalty(ranking.logits, op, sequence,
                   (unsigned char *)(ranking.spare + ranking.chunk_count));
     for (uint32_t i = 0; i < op->suppress_count; i++) {
         if (op->suppress_ids[i] >= 0 && (uint32_t)op->suppress_ids[i] < op->vocab_count) {
             ranking.logits[op->suppress_ids[i]] = -INFINITY;
         }
     }
+    StepSample *out = &op->out[index];
+    *out = (StepSample){.chosen = {.token = -1}};
+    op->drawn[index] = -1;
     float highest = ranking_scan(&ranking);
     if (highest == -INFINITY) {
-        atomic_store(&task->status, E_INTERNAL);
         return;
     }
     double log_mass = (double)highest + log(ranking_mass(&ranking, highest, 1.0f));
     Candidate chosen =
         sampling->temperature > 0.0f ? draw(&ranking, sequence) : *ranking_at(&ranking, 0);
-    StepSample *out = &op->out[index];
-    *out = (StepSample){.tag = sequence->tag,
-                        .chosen = {chosen.token, (float)((double)chosen.x - log_mass)}};
+    out->chosen = (TokenChoice){chosen.token, (float)((double)chosen.x - log_mass)};
+    op->drawn[index] = chosen.token;
     const Candidate *next;
     while (out->top_count < sampling->logprobs &&
            (next = ranking_at(&ranking, out->top_count)) != NULL) {
@@ -279,7 +278,7 @@ LANES_INLINE Status sample_run(void *context, const OpSample *op) {
                    ((size_t)op->vocab_count / SAMPLE_CHUNK + 1) * 2 * sizeof(float);
     REQUIRE_MESSAGE(bytes <= CPU_SCRATCH_BYTES, "a vocabulary of %u", op->vocab_count);
     pool_run(task.cpu->pool, op->count, sample_task, &task);
-    return atomic_load(&task.status);
+    return OK;
 }
 
 #endif

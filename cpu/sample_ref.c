@@ -13,7 +13,7 @@
 //   draw         the first token of that order whose running sum exceeds uniform * sum kept
 //
 // A NaN logit counts as suppressed and +inf as the largest float, so a damaged row still yields its
-// best token; a row with nothing left is E_INTERNAL.
+// best token; a row with nothing left becomes token -1.
 #include "base/prng.h"
 #include "cpu/context.h"
 
@@ -35,12 +35,12 @@ static int by_rank(const void *left, const void *right) {
     return (a->token > b->token) - (a->token < b->token);
 }
 
-static void apply_penalty(float *logits, uint32_t vocab_count, const BatchSequence *sequence,
+static void apply_penalty(float *logits, const OpSample *op, const BatchSequence *sequence,
                           bool *seen) {
     float penalty = sequence->sampling.repetition_penalty;
-    for (uint32_t i = 0; i < sequence->history_count; i++) {
-        int32_t id = sequence->history[i];
-        if (id < 0 || (uint32_t)id >= vocab_count || seen[id]) {
+    for (uint32_t i = 0; i < sample_history_count(sequence); i++) {
+        int32_t id = sample_history_token(sequence, op->drawn_before, i);
+        if (id < 0 || (uint32_t)id >= op->vocab_count || seen[id]) {
             continue;
         }
         seen[id] = true;
@@ -79,10 +79,11 @@ static Candidate draw(const Candidate *ranked, uint32_t count, const BatchSequen
     return ranked[kept - 1];
 }
 
-static Status sample_row(float *logits, const OpSample *op, const BatchSequence *sequence,
-                         Candidate *ranked, bool *seen, StepSample *out) {
+static void sample_row(float *logits, const OpSample *op, const BatchSequence *sequence,
+                       Candidate *ranked, bool *seen, StepSample *out) {
     const Sampling *sampling = &sequence->sampling;
-    apply_penalty(logits, op->vocab_count, sequence, seen);
+    *out = (StepSample){.chosen = {.token = -1}};
+    apply_penalty(logits, op, sequence, seen);
     for (uint32_t i = 0; i < op->suppress_count; i++) {
         if (op->suppress_ids[i] >= 0 && (uint32_t)op->suppress_ids[i] < op->vocab_count) {
             logits[op->suppress_ids[i]] = -INFINITY;
@@ -95,7 +96,7 @@ static Status sample_row(float *logits, const OpSample *op, const BatchSequence 
         }
     }
     if (count == 0) {
-        return E_INTERNAL;
+        return;
     }
     float highest = ranked[0].x;
     for (uint32_t i = 1; i < count; i++) {
@@ -114,13 +115,11 @@ static Status sample_row(float *logits, const OpSample *op, const BatchSequence 
         }
     }
     Candidate chosen = sampling->temperature > 0.0f ? draw(ranked, kept, sequence) : ranked[0];
-    *out = (StepSample){.tag = sequence->tag,
-                        .chosen = {chosen.token, (float)((double)chosen.x - log_mass)}};
+    out->chosen = (TokenChoice){chosen.token, (float)((double)chosen.x - log_mass)};
     for (; out->top_count < sampling->logprobs && out->top_count < count; out->top_count++) {
         const Candidate *top = &ranked[out->top_count];
         out->top[out->top_count] = (TokenChoice){top->token, (float)((double)top->x - log_mass)};
     }
-    return OK;
 }
 
 Status sample_ref(void *context, const OpSample *op) {
@@ -129,9 +128,12 @@ Status sample_ref(void *context, const OpSample *op) {
     Status status = ranked == NULL ? E_MEMORY : OK;
     for (uint32_t i = 0; i < op->count && status == OK; i++) {
         bool *seen = calloc(op->vocab_count, sizeof *seen);
-        status = seen == NULL ? E_MEMORY
-                              : sample_row(op->logits + (size_t)i * op->vocab_count, op,
-                                           op->sequences[i], ranked, seen, &op->out[i]);
+        status = seen == NULL ? E_MEMORY : OK;
+        if (status == OK) {
+            sample_row(op->logits + (size_t)i * op->vocab_count, op, op->sequences[i], ranked, seen,
+                       &op->out[i]);
+            op->drawn[i] = op->out[i].chosen.token;
+        }
         free(seen);
     }
     free(ranked);

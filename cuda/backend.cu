@@ -25,9 +25,9 @@ typedef struct CudaBackend {
     DeviceTable device;
     char name[300];
     Graphs graphs;
-    KernelTable kernels;      // measured choices, if there are any
-    cudaEvent_t half_free[2]; // a half of the staging memory has been copied
-    void **placed;            // weights, given back at close
+    KernelTable kernels; // measured choices, if there are any
+    cudaEvent_t marks[DEVICE_MARKS];
+    void **placed; // weights, given back at close
     size_t placed_count, placed_room;
 } CudaBackend;
 
@@ -65,6 +65,21 @@ static void device_give(void *context, void *memory) {
     }
 }
 
+static void *device_take_host(void *context, size_t bytes) {
+    (void)context;
+    void *memory = NULL;
+    if (cudaMallocHost(&memory, bytes > 0 ? bytes : 1) != cudaSuccess) {
+        cudaGetLastError();
+        return NULL;
+    }
+    return memset(memory, 0, bytes);
+}
+
+static void device_give_host(void *context, void *memory) {
+    (void)context;
+    cudaFreeHost(memory);
+}
+
 static Status device_upload(void *context, void *to, const void *host_from, size_t bytes) {
     CudaContext *cuda = (CudaContext *)context;
     return kept(context, "upload",
@@ -81,6 +96,15 @@ static Status device_wait(void *context, Error *error) {
     CudaContext *cuda = (CudaContext *)context;
     Status status = kept(context, "step", cudaStreamSynchronize(cuda->stream));
     return status == OK ? OK : error_set(error, status, "%s", cuda->failure.text);
+}
+
+static Status device_mark(void *context, uint32_t mark) {
+    CudaBackend *backend = (CudaBackend *)context;
+    return kept(context, "step", cudaEventRecord(backend->marks[mark], backend->context.stream));
+}
+
+static Status device_reach(void *context, uint32_t mark) {
+    return kept(context, "step", cudaEventSynchronize(((CudaBackend *)context)->marks[mark]));
 }
 
 static uint64_t device_memory_bytes(void *context) {
@@ -143,17 +167,14 @@ static void permute(const Matrix *host, uint32_t first, uint32_t count, unsigned
 static cudaError_t stream_panels(CudaBackend *backend, const Matrix *host, const Matrix *placed) {
     CudaContext *cuda = &backend->context;
     size_t codes = cuda_weight_panel_codes(host), scales = cuda_weight_panel_scales(host);
-    size_t half_bytes = CUDA_STAGING_BYTES / 2;
     uint32_t panels = cuda_weight_panels(host);
-    uint32_t at_once = (uint32_t)(half_bytes / (codes + scales));
+    uint32_t at_once = (uint32_t)(CUDA_STAGING_HALF / (codes + scales));
     REQUIRE_MESSAGE(at_once > 0, "a panel of %zu bytes", codes + scales);
     cudaError_t status = cudaSuccess;
-    for (uint32_t first = 0, turn = 0; first < panels && status == cudaSuccess; turn++) {
+    for (uint32_t first = 0; first < panels && status == cudaSuccess;) {
         uint32_t count = (uint32_t)num_min(at_once, panels - first);
-        unsigned char *to = cuda->staging + turn % 2 * half_bytes;
-        if (turn >= 2) {
-            status = cudaEventSynchronize(backend->half_free[turn % 2]);
-        }
+        unsigned char *to;
+        status = cuda_staging_take(cuda, &to);
         permute(host, first, count, to, to + count * codes);
         if (status == cudaSuccess) {
             status = cudaMemcpyAsync((unsigned char *)placed->codes + first * codes, to,
@@ -165,7 +186,7 @@ static cudaError_t stream_panels(CudaBackend *backend, const Matrix *host, const
                                      cuda->stream);
         }
         if (status == cudaSuccess) {
-            status = cudaEventRecord(backend->half_free[turn % 2], cuda->stream);
+            status = cuda_staging_sent(cuda);
         }
         first += count;
     }
@@ -223,9 +244,9 @@ static void backend_close(void *context) {
     for (size_t i = 0; i < backend->placed_count; i++) {
         cudaFree(backend->placed[i]);
     }
-    for (int half = 0; half < 2; half++) {
-        if (backend->half_free[half] != NULL) {
-            cudaEventDestroy(backend->half_free[half]);
+    for (cudaEvent_t mark : backend->marks) {
+        if (mark != NULL) {
+            cudaEventDestroy(mark);
         }
     }
     cuda_context_close(&backend->context);
@@ -244,8 +265,9 @@ static Status describe(CudaBackend *backend, Error *error) {
             "GPU %d is %s of sm_%d; the kernels need sm_%d or newer. Use --device cpu.",
             backend->context.device, properties.name, compute, COMPUTE_LEAST);
     }
-    CU(cudaEventCreate(&backend->half_free[0]));
-    CU(cudaEventCreate(&backend->half_free[1]));
+    for (cudaEvent_t &mark : backend->marks) {
+        CU(cudaEventCreate(&mark));
+    }
     return OK;
 }
 
@@ -260,11 +282,16 @@ static Status load_kernels(CudaBackend *backend, const char *path, Error *error)
 static void fill_table(CudaBackend *backend) {
     DeviceTable *device = &backend->device;
     device->name = backend->name;
+    device->overlaps = true;
     device->take = device_take;
     device->give = device_give;
+    device->take_host = device_take_host;
+    device->give_host = device_give_host;
     device->upload = device_upload;
     device->download = device_download;
     device->wait = device_wait;
+    device->mark = device_mark;
+    device->reach = device_reach;
     device->kv_page_bytes = device_kv_page_bytes;
     device->place_matrix = device_place_matrix;
     device->place_floats = device_place_floats;

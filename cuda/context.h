@@ -16,9 +16,9 @@ extern "C" {
 #include "cuda/plan.h"
 }
 
-// Pinned host memory through which weights go to the card and the few numbers of a draw go there
-// and back. Whoever uses it waits for the stream before he gives it up.
-enum { CUDA_STAGING_BYTES = 16 * 1024 * 1024 };
+// Pinned host memory through which weights and the arguments of a draw go to the card, in two
+// halves that are used in turn: while one is copied, the other is filled.
+enum { CUDA_STAGING_BYTES = 16 * 1024 * 1024, CUDA_STAGING_HALF = CUDA_STAGING_BYTES / 2 };
 
 typedef struct CudaContext {
     int device;
@@ -27,6 +27,8 @@ typedef struct CudaContext {
     cudaStream_t stream;
     unsigned char *scratch;            // device, CUDA_SCRATCH_BYTES
     unsigned char *staging;            // host, CUDA_STAGING_BYTES
+    cudaEvent_t half_free[2];          // what was queued to be copied out of a half has been
+    uint32_t half;                     // the one to fill next
     const struct KernelTable *kernels; // cuda/ktable.h; NULL: the rule
     Status failed;                     // OK, or the first failure
     Error failure;
@@ -38,6 +40,11 @@ void cuda_context_close(CudaContext *context);
 
 // What an op returns after a launch: OK, or the first failure, which is kept.
 Status cuda_launched(CudaContext *context, const char *kernel, cudaError_t status);
+
+// The half to fill next, once it is free; then what is in it is queued to be copied, then it is
+// sent.
+cudaError_t cuda_staging_take(CudaContext *context, unsigned char **half);
+cudaError_t cuda_staging_sent(CudaContext *context);
 
 // One function for every row of ops.def.
 #define OP(name, arguments, text) Status cuda_##name(void *context, const arguments *op);

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine: opens the network on a backend and runs steps. All memory is taken at open. A step is
 //
-//     copy pages -> upload -> forward_decoder -> forward_logits -> sample -> wait
+//     copy pages -> upload -> forward_decoder -> forward_logits -> sample -> download, mark
+//
+// all of it queued by engine_begin; engine_end waits for the mark. What is on its way between host
+// and device lies in one half of the host memory for each of the two steps that may be under way.
 //
 // Where the backend can record, a decode step (one row of every sequence, all sampled) is recorded
 // up to its logits the first time it has this many rows, and replayed from then on: a few hundred
@@ -18,21 +21,33 @@
 #include "model/placed.h"
 #include "model/rope.h"
 
+#include <assert.h>
 #include <stdlib.h>
+#include <string.h>
+
+// What the host keeps of a step until it ends. The memory that copies come from and go to.
+typedef struct UnderWay {
+    unsigned char *staging; // the step's arrays, pixels and samples on their way to the device
+    StepSample *results;    // [sequences_max] on their way back
+    uint64_t *tags;         // [sequences_max]
+    uint32_t sample_count;
+} UnderWay;
 
 struct Engine {
     Model model;
     uint32_t sequences_max;
-    void *workspace_memory;                 // device
-    unsigned char *staging;                 // host, workspace.step_bytes
-    const BatchSequence **sampled;          // host [sequences_max]
-    float *frequencies[LAYER_KIND_COUNT];   // host, what inverse_frequency was placed from
-    bool records;                           // decode steps are recorded and replayed
-    const Batch *batches[ENGINE_STEPS_MAX]; // of the steps under way, the oldest first
-    uint32_t under_way;
-    Status failed; // OK, or the first failure
+    void *workspace_memory; // device
+    void *host_memory;      // the device's, staging and results of all steps under way
+    UnderWay steps[ENGINE_STEPS_MAX];
+    uint32_t next, under_way;             // the one that begins next; how many before it run
+    const BatchSequence **sampled;        // host [sequences_max]
+    float *frequencies[LAYER_KIND_COUNT]; // host, what inverse_frequency was placed from
+    bool records;                         // decode steps are recorded and replayed
+    Status failed;                        // OK, or the first failure
     Error failure;
 };
+
+static_assert((int)ENGINE_STEPS_MAX <= (int)DEVICE_MARKS, "a mark for every step under way");
 
 MemoryPlan engine_plan(const Weights *weights, const Backend *backend,
                        const EngineOptions *options) {
@@ -84,6 +99,27 @@ static Status place_frequencies(Engine *engine) {
     return OK;
 }
 
+// Staging and results of every step that may be under way, one behind the other.
+static Status take_host_memory(Engine *engine) {
+    const Model *model = &engine->model;
+    const Backend *backend = model->backend;
+    size_t results = num_round_up(engine->sequences_max * sizeof(StepSample), 64);
+    size_t staging = num_round_up(step_staging_bytes(&model->shape, &model->weights.config), 64);
+    unsigned char *memory =
+        backend->device->take_host(backend->context, ENGINE_STEPS_MAX * (results + staging));
+    engine->host_memory = memory;
+    engine->sampled = malloc(engine->sequences_max * sizeof *engine->sampled);
+    bool enough = memory != NULL && engine->sampled != NULL;
+    for (int i = 0; i < ENGINE_STEPS_MAX && enough; i++, memory += results + staging) {
+        UnderWay *step = &engine->steps[i];
+        step->results = (StepSample *)memory;
+        step->staging = memory + results;
+        step->tags = malloc(engine->sequences_max * sizeof *step->tags);
+        enough = step->tags != NULL;
+    }
+    return enough ? OK : E_MEMORY;
+}
+
 static Status take_memory(Engine *engine, const EngineOptions *options, size_t workspace_bytes) {
     Model *model = &engine->model;
     const Gemma4Config *config = &model->weights.config;
@@ -95,9 +131,7 @@ static Status take_memory(Engine *engine, const EngineOptions *options, size_t w
         return E_MEMORY;
     }
     model->workspace = workspace_lay_out(&model->shape, config, engine->workspace_memory);
-    engine->staging = malloc(model->workspace.step_bytes);
-    engine->sampled = malloc(options->sequences_max * sizeof(BatchSequence *));
-    return engine->staging == NULL || engine->sampled == NULL ? E_MEMORY : OK;
+    return take_host_memory(engine);
 }
 
 Status engine_open(const Weights *weights, const Backend *backend, const EngineOptions *options,
@@ -142,14 +176,22 @@ void engine_close(Engine *engine) {
     if (backend->device->graphs != NULL) {
         backend->device->graphs->forget(backend->context);
     }
+    if (engine->under_way > 0) {
+        backend->device->wait(backend->context, &engine->failure); // what it uses is given back
+    }
     kv_store_close(&engine->model.kv, backend);
     if (engine->workspace_memory != NULL) {
         backend->device->give(backend->context, engine->workspace_memory);
     }
+    if (engine->host_memory != NULL) {
+        backend->device->give_host(backend->context, engine->host_memory);
+    }
     for (int kind = 0; kind < LAYER_KIND_COUNT; kind++) {
         free(engine->frequencies[kind]);
     }
-    free(engine->staging);
+    for (int i = 0; i < ENGINE_STEPS_MAX; i++) {
+        free(engine->steps[i].tags);
+    }
     free(engine->sampled);
     free(engine);
 }
@@ -167,32 +209,40 @@ static Status all_logits(const Model *model, uint32_t row_count, float *out) {
     return OK;
 }
 
-static uint32_t find_sampled(Engine *engine, const Batch *batch) {
-    uint32_t sampled = 0;
+static void find_sampled(Engine *engine, const Batch *batch, UnderWay *under_way) {
+    under_way->sample_count = 0;
     for (uint32_t s = 0; s < batch->sequence_count; s++) {
         if (batch->sequences[s].sample) {
-            engine->sampled[sampled++] = &batch->sequences[s];
+            under_way->tags[under_way->sample_count] = batch->sequences[s].tag;
+            engine->sampled[under_way->sample_count++] = &batch->sequences[s];
         }
     }
-    return sampled;
+}
+
+// Where the tokens of a step lie in workspace.drawn: the two steps that may be under way, and a
+// step and the one before it, have different halves.
+static uint32_t drawn_first(const Engine *engine, uint32_t step) {
+    return step % 2 * engine->sequences_max;
 }
 
 // Draws for the sampled sequences [first, first + count), whose logits are in the workspace.
-static Status sample(const Engine *engine, uint32_t first, uint32_t count, StepResult *result) {
+static Status sample(const Engine *engine, uint32_t first, uint32_t count) {
     const Model *model = &engine->model;
+    const Workspace *w = &model->workspace;
     const GenerationDefaults *generation = &model->weights.config.generation;
-    return model->backend->ops->sample(model->backend->context,
-                                       &(OpSample){.count = count,
-                                                   .sequences = engine->sampled + first,
-                                                   .logits = model->workspace.logits,
-                                                   .vocab_count = model->weights.config.vocab_count,
-                                                   .suppress_ids = generation->suppress_ids,
-                                                   .suppress_count = generation->suppress_count,
-                                                   .out = result->samples + first});
+    OpSample op = {.count = count,
+                   .sequences = engine->sampled + first,
+                   .drawn_before = w->drawn + drawn_first(engine, engine->next + 1),
+                   .logits = w->logits,
+                   .vocab_count = model->weights.config.vocab_count,
+                   .suppress_ids = generation->suppress_ids,
+                   .suppress_count = generation->suppress_count,
+                   .out = w->results + first,
+                   .drawn = w->drawn + drawn_first(engine, engine->next) + first};
+    return model->backend->ops->sample(model->backend->context, &op);
 }
 
-static Status compute_and_sample(const Engine *engine, const Batch *batch, const Step *step,
-                                 StepResult *result) {
+static Status compute_and_sample(const Engine *engine, const Batch *batch, const Step *step) {
     const Model *model = &engine->model;
     TRY(forward_decoder(model, step));
     if (batch->all_logits != NULL) {
@@ -202,7 +252,7 @@ static Status compute_and_sample(const Engine *engine, const Batch *batch, const
     for (uint32_t first = 0; first < sampled; first += model->shape.logits_rows) {
         uint32_t count = (uint32_t)num_min(model->shape.logits_rows, sampled - first);
         TRY(forward_logits(model, step->sample_rows + first, 0, count));
-        TRY(sample(engine, first, count, result));
+        TRY(sample(engine, first, count));
     }
     return OK;
 }
@@ -216,7 +266,7 @@ static bool is_decode_step(const Engine *engine, const Batch *batch, const Step 
 
 // A recording serves all steps of as many rows whose longest sequence has the same power of two
 // above it: that is the one number of a step that is not in device memory.
-static Status replay_and_sample(const Engine *engine, Step *step, StepResult *result) {
+static Status replay_and_sample(const Engine *engine, Step *step) {
     const Model *model = &engine->model;
     const GraphTable *graphs = model->backend->device->graphs;
     void *context = model->backend->context;
@@ -237,20 +287,29 @@ static Status replay_and_sample(const Engine *engine, Step *step, StepResult *re
         TRY(ended);
     }
     TRY(graphs->launch(context, key));
-    return sample(engine, 0, step->sample_count, result);
+    return sample(engine, 0, step->sample_count);
 }
 
-static Status run_step(Engine *engine, const Batch *batch, StepResult *result) {
+static Status queue_step(Engine *engine, const Batch *batch) {
     Model *model = &engine->model;
+    const Backend *backend = model->backend;
+    UnderWay *under_way = &engine->steps[engine->next];
     Step step;
-    TRY(kv_store_copy(&model->kv, batch, model->backend));
-    TRY(step_upload(batch, &model->weights.config, &model->workspace, engine->staging,
-                    model->backend, &step));
-    result->sample_count = find_sampled(engine, batch);
+    TRY(kv_store_copy(&model->kv, batch, backend));
+    TRY(step_upload(batch, &model->weights.config, &model->workspace,
+                    drawn_first(engine, engine->next + 1), under_way->staging, backend, &step));
+    find_sampled(engine, batch, under_way);
     if (engine->records && is_decode_step(engine, batch, &step)) {
-        return replay_and_sample(engine, &step, result);
+        TRY(replay_and_sample(engine, &step));
+    } else {
+        TRY(compute_and_sample(engine, batch, &step));
     }
-    return compute_and_sample(engine, batch, &step, result);
+    if (under_way->sample_count > 0) {
+        TRY(backend->device->download(backend->context, under_way->results,
+                                      model->workspace.results,
+                                      under_way->sample_count * sizeof(StepSample)));
+    }
+    return backend->device->mark(backend->context, engine->next);
 }
 
 static void check_batch(const Engine *engine, const Batch *batch) {
@@ -264,6 +323,16 @@ static void check_batch(const Engine *engine, const Batch *batch) {
     REQUIRE(batch->audio_count == 0 || model->weights.config.has_audio);
 }
 
+// Keeps the first failure, once nothing runs any more.
+static void fail(Engine *engine, Status status) {
+    const Backend *backend = engine->model.backend;
+    engine->failed = status;
+    if (backend->device->wait(backend->context, &engine->failure) == OK) { // else it has said more
+        error_set(&engine->failure, status, "A step of the engine failed: %s.",
+                  status_text(status));
+    }
+}
+
 static Status failure_of(const Engine *engine, Error *error) {
     return engine->failed == OK ? OK : error_set(error, engine->failed, "%s", engine->failure.text);
 }
@@ -272,39 +341,56 @@ Status engine_begin(Engine *engine, const Batch *batch, Error *error) {
     REQUIRE_MESSAGE(engine->under_way < ENGINE_STEPS_MAX, "%u steps are under way",
                     engine->under_way);
     check_batch(engine, batch);
-    TRY(failure_of(engine, error));
-    engine->batches[engine->under_way++] = batch;
+    if (engine->failed == OK) {
+        Status status = queue_step(engine, batch);
+        if (status == OK) {
+            engine->next = (engine->next + 1) % ENGINE_STEPS_MAX;
+            engine->under_way++;
+        } else {
+            fail(engine, status);
+        }
+    }
+    return failure_of(engine, error);
+}
+
+// What the device left of every sample, as a whole StepSample. E_INTERNAL: one has no token.
+static Status unpack(const UnderWay *under_way, StepResult *result) {
+    for (uint32_t i = 0; i < under_way->sample_count; i++) {
+        const StepSample *from = &under_way->results[i];
+        if (from->chosen.token < 0) {
+            return E_INTERNAL;
+        }
+        StepSample *to = &result->samples[i];
+        *to = (StepSample){
+            .tag = under_way->tags[i], .chosen = from->chosen, .top_count = from->top_count};
+        memcpy(to->top, from->top, from->top_count * sizeof *to->top);
+    }
+    result->sample_count = under_way->sample_count;
     return OK;
 }
 
 Status engine_end(Engine *engine, StepResult *result, Error *error) {
     REQUIRE_MESSAGE(engine->under_way > 0, "no step is under way");
-    const Batch *batch = engine->batches[0];
-    engine->batches[0] = engine->batches[1];
+    uint32_t oldest = (engine->next + ENGINE_STEPS_MAX - engine->under_way) % ENGINE_STEPS_MAX;
     engine->under_way--;
     result->sample_count = 0;
     if (engine->failed == OK) {
         const Backend *backend = engine->model.backend;
-        Status status = run_step(engine, batch, result);
-        Status waited = backend->device->wait(backend->context, &engine->failure);
-        engine->failed = status != OK ? status : waited;
-        if (status != OK && waited == OK) { // else the device has said more
-            error_set(&engine->failure, status, "A step of the engine failed: %s.",
-                      status_text(status));
+        Status status = backend->device->reach(backend->context, oldest);
+        status = status == OK ? unpack(&engine->steps[oldest], result) : status;
+        if (status != OK) {
+            fail(engine, status);
         }
-    }
-    if (engine->failed != OK) {
-        result->sample_count = 0;
     }
     return failure_of(engine, error);
 }
 
 bool engine_overlaps(const Engine *engine) {
-    (void)engine;
-    return false;
+    return engine->model.backend->device->overlaps;
 }
 
 Status engine_step(Engine *engine, const Batch *batch, StepResult *result, Error *error) {
+    REQUIRE_MESSAGE(engine->under_way == 0, "%u steps are under way", engine->under_way);
     result->sample_count = 0;
     TRY(engine_begin(engine, batch, error));
     return engine_end(engine, result, error);

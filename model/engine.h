@@ -67,8 +67,8 @@ void engine_close(Engine *engine);
 
 enum { ENGINE_STEPS_MAX = 2 }; // begun and not ended
 
-// Begins a step. The batch and all it points to stay as they are until the step's end. An error
-// begins nothing.
+// Begins a step. An error begins nothing. A batch is read by this call alone, save that all_logits
+// is only filled when the step has ended.
 Status engine_begin(Engine *engine, const Batch *batch, Error *error);
 
 // Ends the oldest step under way: waits until it is done and fills `result` (result->samples is the

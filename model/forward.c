@@ -68,6 +68,7 @@ static Status embed_rows(const Model *model, const Step *step) {
     const Weights *weights = &model->weights;
     RUN(embed, (OpEmbed){.row_count = step->rows.row_count,
                          .tokens = step->tokens,
+                         .drawn = model->workspace.drawn,
                          .table = weights->embedding,
                          .scale = weights->config.embed_scale,
                          .out = model->workspace.h});

@@ -5,7 +5,7 @@
 //
 // Conventions. Rows are tokens, row major, f32 unless said. All pointers are device memory except
 // those marked "host". Ops run in call order on one stream; a backend may return before the work is
-// done and report its failure at the next device->wait. Every op checks nothing the engine has
+// done and report its failure at the next wait. Every op checks nothing the engine has
 // promised (shapes, ranges), and returns a Status for what only it can know (device faults).
 // Results of a row never depend on which other rows share the call: accumulation over k runs in a
 // fixed order, so a request gets the same tokens alone and in a crowd.
@@ -103,11 +103,18 @@ typedef struct OpCopyPages {
 
 typedef struct OpEmbed {
     uint32_t row_count;
-    const int32_t *tokens; // [rows]; negative: leave the row alone
+    const int32_t *tokens; // [rows]; BATCH_TOKEN_MEDIA: leave the row alone
+    const int32_t *drawn;  // what a batch_token_drawn of `tokens` is an index of; a negative one is
+                           // left alone too
     Matrix table;          // [vocab][hidden]
     float scale;
     float *out; // [rows][hidden]
 } OpEmbed;
+
+// What a token of OpEmbed is once it is drawn; negative: none.
+static inline int32_t embed_token(int32_t token, const int32_t *drawn) {
+    return batch_token_is_drawn(token) ? drawn[batch_drawn_index(token)] : token;
+}
 
 // model.md 3.1: LN1 -> dense + bias -> LN2 -> + (P[x,0] + P[y,1]) -> LN3 -> rms -> projection.
 // Pixels enter as u8 / 255. LayerNorm eps is 1e-5.
@@ -224,15 +231,30 @@ typedef struct OpResidualNorm {
     Activation out;
 } OpResidualNorm;
 
+// A row of which nothing is left to draw becomes token -1.
 typedef struct OpSample {
     uint32_t count;
     const BatchSequence *const *sequences; // host [count]
+    const int32_t *drawn_before;           // by the step before: BatchSequence.history_drawn
     float *logits;                         // [count][vocab], destroyed
     uint32_t vocab_count;
     const int32_t *suppress_ids; // host
     uint32_t suppress_count;
-    StepSample *out; // host [count]
+    StepSample *out; // [count]; not the tags, and nothing beyond top_count
+    int32_t *drawn;  // [count] the token of each once more, where later steps look for it
 } OpSample;
+
+// The history of a sequence as the penalty counts it: a host array and perhaps one token more.
+static inline uint32_t sample_history_count(const BatchSequence *sequence) {
+    return sequence->history_count + (sequence->history_drawn != 0);
+}
+
+// Member i of it; `drawn_before` where the caller can read it.
+static inline int32_t sample_history_token(const BatchSequence *sequence,
+                                           const int32_t *drawn_before, uint32_t i) {
+    return i < sequence->history_count ? sequence->history[i]
+                                       : drawn_before[sequence->history_drawn - 1];
+}
 
 typedef struct OpTable {
 #define OP(name, arguments, text) Status (*name)(void *context, const arguments *op);
@@ -251,14 +273,25 @@ typedef struct GraphTable {
     void (*forget)(void *context); // all recordings, before what they point to is given back
 } GraphTable;
 
+enum { DEVICE_MARKS = 2 };
+
 typedef struct DeviceTable {
     const char *name; // "cpu avx512-vnni-bf16", "cuda sm_89 NVIDIA GeForce RTX 4090"
+    bool overlaps;    // ops return before their work is done
     // Zeroed device memory, 64-byte aligned at least; NULL when there is none left.
     void *(*take)(void *context, size_t bytes);
     void (*give)(void *context, void *memory);
+    // Host memory, zeroed and as aligned. Copies from and to it only queue up, as ops do, and it is
+    // read and written when their turn comes; a copy of other host memory may keep the host waiting
+    // for all ops before it.
+    void *(*take_host)(void *context, size_t bytes);
+    void (*give_host)(void *context, void *memory);
     Status (*upload)(void *context, void *to, const void *host_from, size_t bytes);
     Status (*download)(void *context, void *host_to, const void *from, size_t bytes);
     Status (*wait)(void *context, Error *error); // all ops so far are done; their first failure
+    // Sets one of DEVICE_MARKS behind all ops so far; `reach` waits for those alone.
+    Status (*mark)(void *context, uint32_t mark);
+    Status (*reach)(void *context, uint32_t mark);
     size_t (*kv_page_bytes)(KvKind kind, const LayerShape *shape);
     // Weights to the device: returns a Matrix whose pointers are device memory. The cpu backend
     // hands back what it got. Freed with the backend.

@@ -25,6 +25,12 @@ size_t step_bytes_max(const WorkspaceShape *shape) {
     return bytes;
 }
 
+size_t step_staging_bytes(const WorkspaceShape *shape, const Gemma4Config *config) {
+    size_t pixels = config->has_vision ? config->patch_values : 0;
+    size_t samples = config->has_audio ? config->audio_frame * sizeof(float) : 0;
+    return step_bytes_max(shape) + shape->rows * num_max(pixels, samples);
+}
+
 // The next array in staging and its address on the device.
 typedef struct Packer {
     unsigned char *staging;
@@ -46,6 +52,18 @@ static const void *pack(Packer *packer, const void *data, size_t bytes) {
     void *room = pack_room(packer, bytes, &device);
     if (bytes > 0) {
         memcpy(room, data, bytes);
+    }
+    return device;
+}
+
+static const int32_t *pack_tokens(Packer *packer, const Batch *batch, uint32_t drawn_first) {
+    const void *device;
+    int32_t *to = pack_room(packer, batch->row_count * sizeof *to, &device);
+    for (uint32_t r = 0; r < batch->row_count; r++) {
+        int32_t token = batch->tokens[r];
+        to[r] = batch_token_is_drawn(token)
+                    ? batch_token_drawn(drawn_first + batch_drawn_index(token))
+                    : token;
     }
     return device;
 }
@@ -133,12 +151,42 @@ static uint32_t kv_length_max(const Batch *batch) {
     return longest;
 }
 
+// Both are packed behind the arrays, from `staging` on, which moves on.
+static Status upload_pixels(const Batch *batch, const Gemma4Config *config,
+                            const Workspace *workspace, unsigned char **staging,
+                            const Backend *backend) {
+    size_t used = 0;
+    for (uint32_t i = 0; i < batch->image_count; i++) {
+        size_t bytes = (size_t)batch->images[i].patch_count * config->patch_values;
+        memcpy(*staging + used, batch->images[i].pixels, bytes);
+        used += bytes;
+    }
+    unsigned char *from = *staging;
+    *staging += used;
+    return used == 0 ? OK
+                     : backend->device->upload(backend->context, workspace->pixels, from, used);
+}
+
+static Status upload_samples(const Batch *batch, const Gemma4Config *config,
+                             const Workspace *workspace, unsigned char *staging,
+                             const Backend *backend) {
+    size_t used = 0;
+    for (uint32_t i = 0; i < batch->audio_count; i++) {
+        size_t bytes = (size_t)batch->audios[i].frame_count * config->audio_frame * sizeof(float);
+        memcpy(staging + used, batch->audios[i].samples, bytes);
+        used += bytes;
+    }
+    return used == 0 ? OK
+                     : backend->device->upload(backend->context, workspace->samples, staging, used);
+}
+
 Status step_upload(const Batch *batch, const Gemma4Config *config, const Workspace *workspace,
-                   unsigned char *staging, const Backend *backend, Step *out) {
+                   uint32_t drawn_first, unsigned char *staging, const Backend *backend,
+                   Step *out) {
     size_t words = batch->row_count * sizeof(uint32_t);
     Packer packer = {.staging = staging, .device = workspace->step, .limit = workspace->step_bytes};
     Step step = {0};
-    step.tokens = pack(&packer, batch->tokens, words);
+    step.tokens = pack_tokens(&packer, batch, drawn_first);
     step.rows = (PagedRows){
         .row_count = batch->row_count,
         .positions = pack(&packer, batch->positions, words),
@@ -153,21 +201,10 @@ Status step_upload(const Batch *batch, const Gemma4Config *config, const Workspa
     pack_audio(&packer, batch, &step);
     pack_tables(&packer, batch, &step.rows);
 
-    const DeviceTable *device = backend->device;
-    TRY(device->upload(backend->context, workspace->step, staging, packer.used));
-    uint8_t *pixels = workspace->pixels;
-    for (uint32_t i = 0; i < batch->image_count; i++) {
-        size_t bytes = (size_t)batch->images[i].patch_count * config->patch_values;
-        TRY(device->upload(backend->context, pixels, batch->images[i].pixels, bytes));
-        pixels += bytes;
-    }
-    float *samples = workspace->samples;
-    for (uint32_t i = 0; i < batch->audio_count; i++) {
-        size_t count = (size_t)batch->audios[i].frame_count * config->audio_frame;
-        TRY(device->upload(backend->context, samples, batch->audios[i].samples,
-                           count * sizeof *samples));
-        samples += count;
-    }
+    TRY(backend->device->upload(backend->context, workspace->step, staging, packer.used));
+    staging += workspace->step_bytes;
+    TRY(upload_pixels(batch, config, workspace, &staging, backend));
+    TRY(upload_samples(batch, config, workspace, staging, backend));
     *out = step;
     return OK;
 }

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The arrays of one step on the device. All of them travel in one upload: they are packed one after
-// the other into a host buffer and copied as a block; only pixels and samples go one by one,
-// straight from where the host has them. Where an array lies depends on the numbers of rows,
-// sequences, patches and frames alone, so a recorded step finds the next one's arrays in the same
-// places.
+// the other into a host buffer and copied as a block, then all pixels, then all samples. Where an
+// array lies depends on the numbers of rows, sequences, patches and frames alone, so a recorded
+// step finds the next one's arrays in the same places.
+//
+// A step that is begun while the one before it runs must not write over the tokens that one draws
+// before it has read them all, so they lie in two halves of workspace->drawn which the steps take
+// in turn. The recorded step knows one address: a token says in which half it is.
 #ifndef MODEL_STEP_H
 #define MODEL_STEP_H
 
 #include "model/workspace.h"
 
 typedef struct Step {
-    const int32_t *tokens; // [rows]
+    const int32_t *tokens; // [rows] of the batch; a drawn one as its place in workspace->drawn
     PagedRows rows;
     uint32_t patch_count;            // of all images of the step
     const uint16_t *patch_positions; // [patches][2]
@@ -24,8 +27,13 @@ typedef struct Step {
 // Room for the largest step of a shape.
 size_t step_bytes_max(const WorkspaceShape *shape);
 
-// Packs the batch into `staging` (host, workspace->step_bytes) and uploads it, pixels and samples.
+// Room for its pixels and samples too, as they are packed.
+size_t step_staging_bytes(const WorkspaceShape *shape, const Gemma4Config *config);
+
+// Packs the batch into `staging` (host memory of the device) and queues its upload: `staging` stays
+// as it is until that is done, the batch is not needed any more. `drawn_first`: where the half of
+// the step before begins in workspace->drawn.
 Status step_upload(const Batch *batch, const Gemma4Config *config, const Workspace *workspace,
-                   unsigned char *staging, const Backend *backend, Step *out);
+                   uint32_t drawn_first, unsigned char *staging, const Backend *backend, Step *out);
 
 #endif

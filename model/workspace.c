@@ -96,6 +96,8 @@ Workspace workspace_lay_out(const WorkspaceShape *shape, const Gemma4Config *con
     size_t rows = shape->rows;
     uint32_t widest =
         (uint32_t)num_max(num_max(config->hidden, config->intermediate), shape->attention_columns);
+    w.drawn = carve(&carver, 2 * (size_t)shape->sequences * sizeof *w.drawn);
+    w.results = carve(&carver, shape->sequences * sizeof *w.results);
     w.step_bytes = step_bytes_max(shape);
     w.step = carve(&carver, w.step_bytes);
     w.h = carve_floats(&carver, rows, config->hidden);

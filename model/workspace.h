@@ -2,9 +2,9 @@
 // Every byte a step computes in, laid out once at open. A step has three phases after the upload of
 // its arrays, and buffers of different phases share memory:
 //
-//   | step arrays | h | activation | media: pixels, patch and frame rows   |
-//                                  | decoder: rope tables, wide, attention |
-//                                  | head: logits                          |
+//   | drawn, results | step arrays | h | activation | media: pixels, patch and frame rows   |
+//                                                   | decoder: rope tables, wide, attention |
+//                                                   | head: logits                          |
 //
 // `activation` serves every linear in turn: the normed rows die when q, k and v are made, so the
 // attention's output may lie where they lay, and so on.
@@ -30,6 +30,8 @@ WorkspaceShape workspace_shape(const Weights *weights, const EngineOptions *opti
 
 typedef struct Workspace {
     size_t bytes;
+    int32_t *drawn;      // [2][sequences] tokens drawn: by a step, by the one before it
+    StepSample *results; // [sequences] of the sampled ones, in order
     unsigned char *step; // the step's arrays (step.h), step_bytes at most
     size_t step_bytes;
     float *h; // [rows][hidden], the residual stream

@@ -113,6 +113,14 @@ static void device_give(void *context, void *memory) {
     INNER(context).device->give(INNER(context).context, memory);
 }
 
+static void *device_take_host(void *context, size_t bytes) {
+    return INNER(context).device->take_host(INNER(context).context, bytes);
+}
+
+static void device_give_host(void *context, void *memory) {
+    INNER(context).device->give_host(INNER(context).context, memory);
+}
+
 static Status device_upload(void *context, void *to, const void *from, size_t bytes) {
     return INNER(context).device->upload(INNER(context).context, to, from, bytes);
 }
@@ -156,6 +164,16 @@ static Status device_wait(void *context, Error *error) {
     Status status = keep_step(profile, error);
     profile->pair_count = profile->first_rows = 0;
     return status;
+}
+
+static Status device_mark(void *context, uint32_t mark) {
+    return INNER(context).device->mark(INNER(context).context, mark);
+}
+
+// The end of a step; there is never more than one under way here.
+static Status device_reach(void *context, uint32_t mark) {
+    (void)mark;
+    return device_wait(context, NULL);
 }
 
 // ---- Recorded steps: as the inner ones, or ops that run at once under their names ---------------
@@ -229,9 +247,13 @@ static void fill_device(GpuProfile *profile) {
     device->name = profile->inner.device->name;
     device->take = device_take;
     device->give = device_give;
+    device->take_host = device_take_host;
+    device->give_host = device_give_host;
     device->upload = device_upload;
     device->download = device_download;
     device->wait = device_wait;
+    device->mark = device_mark;
+    device->reach = device_reach;
     device->kv_page_bytes = profile->inner.device->kv_page_bytes;
     device->place_matrix = device_place_matrix;
     device->place_floats = device_place_floats;

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// embed: the table's row of every token, times embed_scale. Rows of images are left alone.
+// embed: the table's row of every token, times embed_scale. Rows of images are left alone. A
+// token that was drawn by the step before is looked up where sample left it.
 //
 // Tile: a block of 256 threads takes a row, a thread every 256th column; no shared memory. Bytes: a
 // row of the table, which a linear's order scatters over half sectors (twice 3840 for int8), and
 // 4 a column written. 2 operations a column.
 // promise: spills 0, calls 0
-#include "cuda/context.h"
+#include "cuda/kernels/drawn.cuh"
 #include "cuda/kernels/weight.cuh"
 
 enum { THREADS = 256 };
 
 typedef struct EmbedArgs {
-    const int32_t *tokens;
+    const int32_t *tokens, *drawn;
     WeightView table;
     uint32_t columns;
     float scale;
@@ -19,7 +20,7 @@ typedef struct EmbedArgs {
 } EmbedArgs;
 
 KERNEL void KERNEL_BOUNDS(THREADS, 4) embed_rows(const EmbedArgs args) {
-    int32_t token = global_load(args.tokens + block_x());
+    int32_t token = drawn_token(global_load(args.tokens + block_x()), args.drawn);
     if (token < 0) {
         return;
     }
@@ -34,7 +35,8 @@ Status cuda_embed(void *context, const OpEmbed *op) {
     if (op->row_count == 0 || cuda->failed != OK) {
         return cuda->failed;
     }
-    EmbedArgs args = {op->tokens, weight_view(&op->table), op->table.columns, op->scale, op->out};
+    EmbedArgs args = {op->tokens,        op->drawn, weight_view(&op->table),
+                      op->table.columns, op->scale, op->out};
     return cuda_launched(cuda, "embed_rows",
                          LAUNCH(embed_rows, dim3(op->row_count), THREADS, 0, cuda->stream, args));
 }

@@ -7,7 +7,9 @@
 //   sample_rank     a row a block: a prefix of its ranking and the draw (sample_rank.cuh)
 //   sample_sort     only for a row whose prefix did not fit or did not decide: ranks everything
 //
-// Then the host waits for the few bytes of the result: the scheduler needs the tokens.
+// All of it is only queued: the results stay on the device, where the next step finds its tokens.
+// Rows that do not fit the memory of one launch come in several; then the host may have to wait for
+// a half of the staging memory.
 //
 // Tiles: adjust, a row a block of 512; scan, 4096 logits a block of 256; rank and sort, a row a
 // block of 512 with 33 KB of shared memory for the prefix. Bytes: a logit is read once (4), the
@@ -28,10 +30,10 @@ enum {
 };
 
 // Where things lie in one launch's memory: what is uploaded comes first and lies the same way in
-// the pinned staging memory, where the results come back behind it.
+// the staging memory.
 typedef struct SampleArea {
     size_t rows, suppress, history, uploaded; // offsets
-    size_t penalized, maxima, mass, warm_mass, out, keys, bytes;
+    size_t penalized, maxima, mass, warm_mass, undecided, keys, bytes;
 } SampleArea;
 
 static size_t area_take(size_t *used, size_t bytes) {
@@ -63,14 +65,24 @@ static SampleArea area_of(const OpSample *op, size_t count, size_t history) {
     a.maxima = area_take(&used, chunks);
     a.mass = area_take(&used, chunks);
     a.warm_mass = area_take(&used, chunks);
-    a.out = area_take(&used, count * sizeof(SampleOut));
+    a.undecided = area_take(&used, count * sizeof(uint32_t));
     a.keys = area_take(&used, sorted_of(op) * sizeof(uint64_t));
     a.bytes = used;
     return a;
 }
 
 static uint32_t history_of(const BatchSequence *sequence) {
-    return sequence->sampling.repetition_penalty == 1.0f ? 0 : sequence->history_count;
+    return sequence->sampling.repetition_penalty == 1.0f ? 0 : sample_history_count(sequence);
+}
+
+static void pack_history(const BatchSequence *sequence, uint32_t length, int32_t *to) {
+    uint32_t known = length < sequence->history_count ? length : sequence->history_count;
+    if (known > 0) {
+        memcpy(to, sequence->history, known * sizeof *to);
+    }
+    if (length > known) {
+        to[known] = batch_token_drawn(sequence->history_drawn - 1);
+    }
 }
 
 // As many rows from `first` on as the memory takes.
@@ -80,9 +92,7 @@ static uint32_t rows_that_fit(const OpSample *op, uint32_t first, size_t *histor
     while (first + count < op->count) {
         size_t more = *history + history_of(op->sequences[first + count]);
         SampleArea a = area_of(op, count + 1, more);
-        bool fits = a.bytes <= CUDA_SCRATCH_BYTES - CUDA_TICKET_BYTES &&
-                    a.uploaded + (count + 1) * sizeof(SampleOut) <= CUDA_STAGING_BYTES;
-        if (!fits) {
+        if (a.bytes > CUDA_SCRATCH_BYTES - CUDA_TICKET_BYTES || a.uploaded > CUDA_STAGING_HALF) {
             break;
         }
         *history = more;
@@ -110,9 +120,7 @@ static void pack_rows(const OpSample *op, uint32_t first, uint32_t count, const 
                    s->logprobs,
                    used,
                    length};
-        if (length > 0) {
-            memcpy(history + used, sequence->history, length * sizeof *history);
-        }
+        pack_history(sequence, length, history + used);
         used += length;
     }
     if (op->suppress_count > 0) {
@@ -121,7 +129,7 @@ static void pack_rows(const OpSample *op, uint32_t first, uint32_t count, const 
 }
 
 static SampleArgs sample_args(const CudaContext *cuda, const OpSample *op, uint32_t first,
-                              const SampleArea *area) {
+                              uint32_t count, const SampleArea *area) {
     unsigned char *base = cuda->scratch;
     SampleArgs args = {};
     args.logits = op->logits + (size_t)first * op->vocab_count;
@@ -130,71 +138,52 @@ static SampleArgs sample_args(const CudaContext *cuda, const OpSample *op, uint3
     args.rows = (const SampleRow *)(base + area->rows);
     args.suppress = (const int32_t *)(base + area->suppress);
     args.history = (const int32_t *)(base + area->history);
+    args.drawn_before = op->drawn_before;
     args.penalized = (float *)(base + area->penalized);
     args.suppress_count = op->suppress_count;
     args.maxima = (float *)(base + area->maxima);
     args.mass = (float *)(base + area->mass);
     args.warm_mass = (float *)(base + area->warm_mass);
-    args.out = (SampleOut *)(base + area->out);
+    args.out = op->out + first;
+    args.drawn = op->drawn + first;
+    args.undecided = (uint32_t *)(base + area->undecided);
+    args.count = count;
     args.keys = (uint64_t *)(base + area->keys);
     args.sorted = sorted_of(op);
     return args;
 }
 
-static cudaError_t run_kernels(const CudaContext *cuda, const SampleArgs &args, uint32_t count,
-                               bool adjust) {
+static cudaError_t run_kernels(const CudaContext *cuda, const SampleArgs &args, bool adjust) {
     cudaError_t status = cudaSuccess;
     if (adjust) {
-        status = LAUNCH(sample_adjust, dim3(count), SAMPLE_THREADS, 0, cuda->stream, args);
+        status = LAUNCH(sample_adjust, dim3(args.count), SAMPLE_THREADS, 0, cuda->stream, args);
     }
     if (status == cudaSuccess) {
-        dim3 grid((args.chunks + SCAN_CHUNKS - 1) / SCAN_CHUNKS, count);
+        dim3 grid((args.chunks + SCAN_CHUNKS - 1) / SCAN_CHUNKS, args.count);
         status = LAUNCH(sample_scan, grid, SCAN_THREADS, 0, cuda->stream, args);
     }
     if (status == cudaSuccess) {
+        status = LAUNCH(sample_rank, dim3(args.count), SAMPLE_THREADS, RANK_SHARED_BYTES,
+                        cuda->stream, args);
+    }
+    if (status == cudaSuccess) {
         status =
-            LAUNCH(sample_rank, dim3(count), SAMPLE_THREADS, RANK_SHARED_BYTES, cuda->stream, args);
+            LAUNCH(sample_sort, dim3(1), SAMPLE_THREADS, SORT_SHARED_BYTES, cuda->stream, args);
     }
     return status;
 }
 
-// The results of a launch to `out` in the staging memory; blocks.
-static cudaError_t fetch(const CudaContext *cuda, const SampleArgs &args, uint32_t count,
-                         SampleOut *out) {
-    cudaError_t status =
-        cudaMemcpyAsync(out, args.out, count * sizeof *out, cudaMemcpyDeviceToHost, cuda->stream);
-    return status == cudaSuccess ? cudaStreamSynchronize(cuda->stream) : status;
-}
-
-// Rows that the prefix did not decide, one after the other.
-static cudaError_t sort_undecided(const CudaContext *cuda, SampleArgs args, uint32_t count,
-                                  SampleOut *out) {
-    cudaError_t status = cudaSuccess;
-    bool any = false;
-    for (uint32_t i = 0; i < count && status == cudaSuccess; i++) {
-        if (out[i].undecided != 0) {
-            any = true;
-            args.row_first = i;
-            status =
-                LAUNCH(sample_sort, dim3(1), SAMPLE_THREADS, SORT_SHARED_BYTES, cuda->stream, args);
-        }
+// The arguments of a launch to its memory, by way of a half of the staging memory.
+static cudaError_t upload_rows(CudaContext *cuda, const OpSample *op, uint32_t first,
+                               uint32_t count, const SampleArea *area) {
+    unsigned char *half;
+    cudaError_t status = cuda_staging_take(cuda, &half);
+    if (status == cudaSuccess) {
+        pack_rows(op, first, count, area, half);
+        status = cudaMemcpyAsync(cuda->scratch, half, area->uploaded, cudaMemcpyHostToDevice,
+                                 cuda->stream);
     }
-    return any && status == cudaSuccess ? fetch(cuda, args, count, out) : status;
-}
-
-static Status unpack(const OpSample *op, uint32_t first, uint32_t count, const SampleOut *out) {
-    for (uint32_t i = 0; i < count; i++) {
-        if (out[i].chosen.token < 0) {
-            return E_INTERNAL;
-        }
-        StepSample *to = &op->out[first + i];
-        *to = {};
-        to->tag = op->sequences[first + i]->tag;
-        to->chosen = out[i].chosen;
-        to->top_count = out[i].top_count;
-        memcpy(to->top, out[i].top, out[i].top_count * sizeof *to->top);
-    }
-    return OK;
+    return status == cudaSuccess ? cuda_staging_sent(cuda) : status;
 }
 
 Status cuda_sample(void *context, const OpSample *op) {
@@ -204,22 +193,12 @@ Status cuda_sample(void *context, const OpSample *op) {
         size_t history = 0;
         uint32_t count = rows_that_fit(op, first, &history);
         SampleArea area = area_of(op, count, history);
-        pack_rows(op, first, count, &area, cuda->staging);
-        SampleArgs args = sample_args(cuda, op, first, &area);
-        SampleOut *out = (SampleOut *)(cuda->staging + area.uploaded);
-        cudaError_t status = cudaMemcpyAsync(cuda->scratch, cuda->staging, area.uploaded,
-                                             cudaMemcpyHostToDevice, cuda->stream);
+        cudaError_t status = upload_rows(cuda, op, first, count, &area);
         if (status == cudaSuccess) {
-            status = run_kernels(cuda, args, count, history > 0 || op->suppress_count > 0);
-        }
-        if (status == cudaSuccess) {
-            status = fetch(cuda, args, count, out);
-        }
-        if (status == cudaSuccess) {
-            status = sort_undecided(cuda, args, count, out);
+            SampleArgs args = sample_args(cuda, op, first, count, &area);
+            status = run_kernels(cuda, args, history > 0 || op->suppress_count > 0);
         }
         TRY(cuda_launched(cuda, "sample", status));
-        TRY(unpack(op, first, count, out));
         first += count;
     }
     return cuda->failed;

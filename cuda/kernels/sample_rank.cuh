@@ -263,8 +263,9 @@ DEVICE uint32_t warp_top_k(const uint64_t *keys, uint32_t count, uint32_t top_k)
     return warp_min(end);
 }
 
-DEVICE TokenChoice choice(uint64_t key, double log_mass) {
-    return {(int32_t)(uint32_t)key, (float)((double)key_value(key) - log_mass)};
+DEVICE void store_choice(TokenChoice *to, uint64_t key, double log_mass) {
+    global_store(&to->token, (int32_t)(uint32_t)key);
+    global_store(&to->logprob, (float)((double)key_value(key) - log_mass));
 }
 
 // By one warp: the result of a row from the first `count` of its ranking.
@@ -279,25 +280,28 @@ DEVICE void warp_decide(const SampleArgs &args, uint32_t index, const uint64_t *
         bool all = complete || (row.top_k > 0 && count >= row.top_k);
         rank = warp_draw<PLACE>(row, weights, kept, mass.whole, all);
     }
-    SampleOut *out = args.out + index;
+    StepSample *out = args.out + index;
     uint32_t tops = smaller(row.logprobs, count);
     if (thread_lane() == 0) {
-        global_store(&out->undecided, (uint32_t)(rank == UINT32_MAX));
+        global_store(args.undecided + index, (uint32_t)(rank == UINT32_MAX));
         global_store(&out->top_count, tops);
         uint64_t key = key_load<PLACE>(keys, rank == UINT32_MAX ? 0 : rank);
-        global_store(&out->chosen, choice(key, mass.log_mass));
+        store_choice(&out->chosen, key, mass.log_mass);
+        global_store(args.drawn + index, (int32_t)(uint32_t)key);
     }
     if (thread_lane() < tops) {
-        uint64_t key = key_load<PLACE>(keys, thread_lane());
-        global_store(out->top + thread_lane(), choice(key, mass.log_mass));
+        store_choice(out->top + thread_lane(), key_load<PLACE>(keys, thread_lane()), mass.log_mass);
     }
 }
 
-DEVICE void store_nothing_left(SampleOut *out) {
+DEVICE void store_nothing_left(const SampleArgs &args, uint32_t index) {
     if (thread_index() == 0) {
-        global_store(&out->undecided, 0u);
+        StepSample *out = args.out + index;
+        global_store(args.undecided + index, 0u);
         global_store(&out->top_count, 0u);
-        global_store(&out->chosen, TokenChoice{-1, 0.0f});
+        global_store(&out->chosen.token, -1);
+        global_store(&out->chosen.logprob, 0.0f);
+        global_store(args.drawn + index, -1);
     }
 }
 
@@ -314,7 +318,7 @@ KERNEL void KERNEL_BOUNDS(SAMPLE_THREADS, 1) sample_rank(const SampleArgs args) 
     double *cells = (double *)(keys + RANK_MAX);
     RowMass mass = row_mass(args, row, cells);
     if (mass.highest == -INFINITY) {
-        store_nothing_left(args.out + row);
+        store_nothing_left(args, row);
         return;
     }
     uint32_t wanted = rank_wanted(args.rows[row]);
@@ -326,7 +330,7 @@ KERNEL void KERNEL_BOUNDS(SAMPLE_THREADS, 1) sample_rank(const SampleArgs args) 
     uint32_t count = gather(args, row, bound, keys, (uint32_t *)cells);
     if (count > RANK_MAX) {
         if (thread_index() == 0) {
-            global_store(&args.out[row].undecided, 1u);
+            global_store(args.undecided + row, 1u);
         }
         return;
     }
@@ -340,9 +344,17 @@ KERNEL void KERNEL_BOUNDS(SAMPLE_THREADS, 1) sample_rank(const SampleArgs args) 
     }
 }
 
-KERNEL void KERNEL_BOUNDS(SAMPLE_THREADS, 1) sample_sort(const SampleArgs args) {
-    uint32_t row = args.row_first;
-    double *cells = (double *)shared_base();
+// The first row from `first` on that is undecided, or args.count; one load a thread in a step of
+// up to 512 rows.
+DEVICE uint32_t next_undecided(const SampleArgs &args, uint32_t first, uint32_t *cells) {
+    uint32_t found = args.count;
+    for (uint32_t row = first + thread_index(); row < found; row += SAMPLE_THREADS) {
+        found = global_load(args.undecided + row) != 0 ? row : found;
+    }
+    return block_fold(found, cells, [](uint32_t a, uint32_t b) { return a < b ? a : b; });
+}
+
+DEVICE void sort_row(const SampleArgs &args, uint32_t row, double *cells) {
     RowMass mass = row_mass(args, row, cells);
     const float *logits = args.logits + (size_t)row * args.vocab;
     uint32_t count = 0;
@@ -355,6 +367,17 @@ KERNEL void KERNEL_BOUNDS(SAMPLE_THREADS, 1) sample_sort(const SampleArgs args) 
     sort_keys<IN_GLOBAL>(args.keys, args.sorted);
     if (thread_warp() == 0) {
         warp_decide<IN_GLOBAL>(args, row, args.keys, count, true, mass);
+    }
+    block_sync(); // before the next row's keys
+}
+
+// One block for all rows, since there is room for the keys of one; mostly there is none to rank.
+KERNEL void KERNEL_BOUNDS(SAMPLE_THREADS, 1) sample_sort(const SampleArgs args) {
+    double *cells = (double *)shared_base();
+    uint32_t row = next_undecided(args, 0, (uint32_t *)cells);
+    while (row < args.count) {
+        sort_row(args, row, cells);
+        row = next_undecided(args, row + 1, (uint32_t *)cells);
     }
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels of sample share: the tile, a row as they are given it, what it becomes, and the
-// device memory of one launch.
+// What the kernels of sample share: the tile, a row as they are given it, and the device memory of
+// one launch.
 #ifndef CUDA_KERNELS_SAMPLE_ROW_CUH
 #define CUDA_KERNELS_SAMPLE_ROW_CUH
 
-#include "cuda/context.h"
+#include "cuda/kernels/drawn.cuh"
 #include "cuda/kernels/exp.cuh"
 
 #include <float.h>
@@ -27,26 +27,22 @@ typedef struct SampleRow {
     uint32_t history_first, history_count; // in the history of the launch
 } SampleRow;
 
-// What a row becomes. `undecided`: sample_sort must rank everything. No token: nothing is left.
-typedef struct SampleOut {
-    uint32_t undecided, top_count;
-    TokenChoice chosen;
-    TokenChoice top[BATCH_LOGPROBS_MAX];
-} SampleOut;
-
 // Device memory of one launch.
 typedef struct SampleArgs {
     float *logits; // [rows][vocab]
     uint32_t vocab, chunks;
     const SampleRow *rows;
     const int32_t *suppress, *history;
-    float *penalized; // [history]
+    const int32_t *drawn_before; // what tokens of the history may stand for
+    float *penalized;            // [history]
     uint32_t suppress_count;
     float *maxima, *mass, *warm_mass; // [rows][chunks]
-    SampleOut *out;                   // [rows]
+    StepSample *out;                  // [rows] what a row becomes; no token: nothing is left
+    int32_t *drawn;                   // [rows] the token once more
+    uint32_t *undecided;              // [rows] sample_sort must rank everything
     uint64_t *keys;                   // sample_sort's, room for `sorted`
     uint32_t sorted;                  // vocab rounded up to a power of two
-    uint32_t row_first;               // sample_sort's row
+    uint32_t count;                   // of rows
 } SampleArgs;
 
 // NaN counts as suppressed, +inf as the largest float.

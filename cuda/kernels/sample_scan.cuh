@@ -13,7 +13,7 @@ KERNEL void KERNEL_BOUNDS(SAMPLE_THREADS, 1) sample_adjust(const SampleArgs args
     float penalty = global_load(&row->penalty);
     // Every occurrence of an id computes the same number from what is there before any is written.
     for (uint32_t i = thread_index(); i < count; i += SAMPLE_THREADS) {
-        int32_t id = global_load(args.history + first + i);
+        int32_t id = drawn_token(global_load(args.history + first + i), args.drawn_before);
         if (id >= 0 && (uint32_t)id < args.vocab) {
             float x = global_load(logits + id);
             global_store(args.penalized + first + i, x < 0.0f ? x * penalty : x / penalty);
@@ -21,7 +21,7 @@ KERNEL void KERNEL_BOUNDS(SAMPLE_THREADS, 1) sample_adjust(const SampleArgs args
     }
     block_sync();
     for (uint32_t i = thread_index(); i < count; i += SAMPLE_THREADS) {
-        int32_t id = global_load(args.history + first + i);
+        int32_t id = drawn_token(global_load(args.history + first + i), args.drawn_before);
         if (id >= 0 && (uint32_t)id < args.vocab) {
             global_store(logits + id, global_load(args.penalized + first + i));
         }

@@ -19,6 +19,7 @@ typedef struct SimtOptions {
     bool profile;
     size_t shared_max;
     uint64_t memory_bytes;
+    bool late;
 } SimtOptions;
 
 typedef struct SimtReport {

@@ -214,8 +214,10 @@ Test(rows, the_factor_of_a_norm_is_the_rounded_double) {
 #endif
 
 Test(rows, embed_gives_the_exact_values_of_every_level_and_leaves_image_rows_alone) {
-    enum { ROWS = 4, VOCAB = 37, HIDDEN = 100 };
-    const int32_t tokens[ROWS] = {36, -1, 0, 7};
+    enum { ROWS = 6, VOCAB = 37, HIDDEN = 100 };
+    const int32_t tokens[ROWS] = {36, -1, 0, 7, batch_token_drawn(1), batch_token_drawn(0)};
+    const int32_t drawn[] = {-1, 3}; // sample 0 of the step before had nothing to draw
+    const int32_t meant[ROWS] = {36, -1, 0, 7, 3, -1};
     for (int level = 0; level < LEVEL_COUNT; level++) {
         CudaContext cuda = open_emulator(3);
         std::vector<void *> memory;
@@ -226,15 +228,19 @@ Test(rows, embed_gives_the_exact_values_of_every_level_and_leaves_image_rows_alo
             std::fill(row, row + HIDDEN, 9.0f);
         }
         float *out = (float *)device_copy(untouched, sizeof untouched, 0, &memory);
-        OpEmbed op = {ROWS, (const int32_t *)device_copy(tokens, sizeof tokens, 0, &memory),
-                      matrix_on_device(&table, &memory), 15.5f, out};
+        OpEmbed op = {ROWS,
+                      (const int32_t *)device_copy(tokens, sizeof tokens, 0, &memory),
+                      (const int32_t *)device_copy(drawn, sizeof drawn, 0, &memory),
+                      matrix_on_device(&table, &memory),
+                      15.5f,
+                      out};
         cr_assert_eq(cuda_embed(&cuda, &op), OK, "%s", simt_fault());
         float got[ROWS][HIDDEN];
         device_read(got, out, sizeof got);
         for (uint32_t r = 0; r < ROWS; r++) {
             for (uint32_t c = 0; c < HIDDEN; c++) {
                 float wanted =
-                    tokens[r] < 0 ? 9.0f : 15.5f * matrix_value(&table, (uint32_t)tokens[r], c);
+                    meant[r] < 0 ? 9.0f : 15.5f * matrix_value(&table, (uint32_t)meant[r], c);
                 cr_assert_eq(got[r][c], wanted, "level %d, row %u, column %u", level, r, c);
             }
         }

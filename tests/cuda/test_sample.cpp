@@ -43,15 +43,31 @@ static void assert_close(float got, float wanted, const char *what) {
               (double)got, (double)wanted);
 }
 
-// `rows` rows of host logits through the op; the logits stay as they were.
+// `rows` rows of host logits through the op; the logits stay as they were. What the step before
+// drew: sample 1 is token 5.
 static Status sample(Device *d, const BatchSequence *const *sequences, uint32_t rows,
                      const float *logits, uint32_t vocab, const int32_t *suppress,
                      uint32_t suppress_count, StepSample *out) {
-    float *copy = (float *)device_copy(logits, (size_t)rows * vocab * 4, 0, &d->memory);
-    OpSample op = {rows, sequences, copy, vocab, suppress, suppress_count, out};
+    const int32_t before[] = {-1, 5};
+    std::vector<void *> memory;
+    float *copy = (float *)device_copy(logits, (size_t)rows * vocab * 4, 0, &memory);
+    StepSample *on_device = (StepSample *)device_copy(NULL, rows * sizeof *out, 0, &memory);
+    int32_t *drawn = (int32_t *)device_copy(NULL, rows * sizeof *drawn, 0, &memory);
+    OpSample op = {rows,     sequences,      (int32_t *)device_copy(before, 8, 0, &memory),
+                   copy,     vocab,          suppress,
+                   suppress_count, on_device, drawn};
     Status status = cuda_sample(&d->context, &op);
-    cudaFree(copy);
-    d->memory.pop_back();
+    if (status == OK) {
+        std::vector<int32_t> tokens(rows);
+        device_read(out, on_device, rows * sizeof *out);
+        device_read(tokens.data(), drawn, rows * sizeof *drawn);
+        for (uint32_t r = 0; r < rows; r++) {
+            cr_assert_eq(tokens[r], out[r].chosen.token);
+        }
+    }
+    for (void *pointer : memory) {
+        cudaFree(pointer);
+    }
     return status;
 }
 
@@ -59,7 +75,6 @@ static void assert_same(const StepSample *got, const StepSample *wanted, const c
     cr_assert_eq(got->chosen.token, wanted->chosen.token, "%s: token %d, not %d", what,
                  got->chosen.token, wanted->chosen.token);
     assert_close(got->chosen.logprob, wanted->chosen.logprob, what);
-    cr_assert_eq(got->tag, wanted->tag);
     cr_assert_eq(got->top_count, wanted->top_count, "%s", what);
     for (uint32_t i = 0; i < got->top_count; i++) {
         cr_assert_eq(got->top[i].token, wanted->top[i].token, "%s: top %u", what, i);
@@ -122,16 +137,15 @@ enum { SETTING_COUNT = sizeof settings / sizeof settings[0], VOCAB = 8191 };
 
 Test(sample, every_setting_alone_and_in_a_crowd_as_the_reference) {
     const int32_t suppress[] = {8003, 8002};
-    const int32_t history[] = {5, 5, 8190, 17, -1, 5};
+    const int32_t histories[2][5] = {{8190, 17, 17, -1, 5}, {5, 17, 17, -1, 5}};
     BatchSequence sequences[SETTING_COUNT] = {};
     const BatchSequence *pointers[SETTING_COUNT];
     std::vector<float> logits((size_t)SETTING_COUNT * VOCAB);
     for (uint32_t s = 0; s < SETTING_COUNT; s++) {
         sequences[s].sampling = settings[s];
         sequences[s].draw = 1000 + s;
-        sequences[s].history = history;
-        sequences[s].history_count = 6;
-        sequences[s].tag = s;
+        sequences[s].history = histories[s % 4 / 2];
+        sequences[s].history_count = 5;
         pointers[s] = &sequences[s];
         for (uint32_t i = 0; i < VOCAB; i++) {
             logits[(size_t)s * VOCAB + i] = prng_normal(99, s, i) * 3.0f;
@@ -143,7 +157,8 @@ Test(sample, every_setting_alone_and_in_a_crowd_as_the_reference) {
     Backend reference;
     cr_assert(twin_open(CPU_ISA_REFERENCE, 1, &reference));
     std::vector<float> copy = logits;
-    OpSample op = {SETTING_COUNT, pointers, copy.data(), VOCAB, suppress, 2, wanted};
+    int32_t drawn[SETTING_COUNT];
+    OpSample op = {SETTING_COUNT, pointers, NULL, copy.data(), VOCAB, suppress, 2, wanted, drawn};
     cr_assert_eq(reference.ops->sample(reference.context, &op), OK);
     Device d = device_open(2);
     cr_assert_eq(sample(&d, pointers, SETTING_COUNT, logits.data(), VOCAB, suppress, 2, got), OK,
@@ -151,7 +166,9 @@ Test(sample, every_setting_alone_and_in_a_crowd_as_the_reference) {
     for (uint32_t s = 0; s < SETTING_COUNT; s++) {
         std::string what = "setting " + std::to_string(s);
         assert_same(&got[s], &wanted[s], what.c_str());
-        if (s % 4 == 0) {
+        if (s % 4 == 0 || sequences[s].sampling.repetition_penalty != 1.0f) {
+            sequences[s].history_count = 4; // the last one is drawn_before[1]
+            sequences[s].history_drawn = 2;
             const float *row = logits.data() + (size_t)s * VOCAB;
             cr_assert_eq(sample(&d, &pointers[s], 1, row, VOCAB, suppress, 2, &alone), OK);
             cr_assert_eq(memcmp(&alone, &got[s], sizeof alone), 0, "%s: alone", what.c_str());
@@ -187,24 +204,31 @@ Test(sample, ties_go_to_the_lowest_id_and_damaged_logits_are_passed_over) {
     for (int i = 0; i < 100; i++) {
         logits[i] = i % 2 == 0 ? NAN : -INFINITY;
     }
-    cr_assert_eq(sample(&d, &warm_row, 1, logits, 100, NULL, 0, &out), E_INTERNAL);
+    cr_assert_eq(sample(&d, &warm_row, 1, logits, 100, NULL, 0, &out), OK);
+    cr_assert_eq(out.chosen.token, -1, "nothing is left");
     device_close(&d);
 }
 
-// More logits tie for the first place than a prefix holds: everything is sorted.
-Test(sample, a_flat_row_takes_the_lowest_id) {
-    std::vector<float> logits(VOCAB, 0.5f);
+// More logits tie for the first place than a prefix holds: everything is sorted. In a step of two
+// such rows around one that its prefix decides, one after the other.
+Test(sample, flat_rows_take_the_lowest_id) {
+    std::vector<float> logits(3 * VOCAB, 0.5f);
+    logits[VOCAB + 70] = 6.0f;
+    logits[2 * VOCAB + 1] = 0.0f;
     BatchSequence greedy = {};
     greedy.sampling.top_p = 1.0f;
     greedy.sampling.repetition_penalty = 1.0f;
     greedy.sampling.logprobs = 2;
-    const BatchSequence *row = &greedy;
+    const BatchSequence *rows[] = {&greedy, &greedy, &greedy};
     const int32_t suppress[] = {0};
     Device d = device_open(4);
-    StepSample out;
-    cr_assert_eq(sample(&d, &row, 1, logits.data(), VOCAB, suppress, 1, &out), OK);
-    cr_assert_eq(out.chosen.token, 1);
-    cr_assert_eq(out.top[1].token, 2);
-    cr_assert_float_eq(out.chosen.logprob, -log(VOCAB - 1.0), 1e-5);
+    StepSample out[3];
+    cr_assert_eq(sample(&d, rows, 3, logits.data(), VOCAB, suppress, 1, out), OK);
+    cr_assert_eq(out[0].chosen.token, 1);
+    cr_assert_eq(out[0].top[1].token, 2);
+    cr_assert_float_eq(out[0].chosen.logprob, -log(VOCAB - 1.0), 1e-5);
+    cr_assert_eq(out[1].chosen.token, 70);
+    cr_assert_eq(out[2].chosen.token, 2);
+    cr_assert_eq(out[2].top[1].token, 3);
     device_close(&d);
 }

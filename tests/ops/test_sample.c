@@ -12,13 +12,18 @@
 
 static const CpuIsa isas[] = {CPU_ISA_REFERENCE, CPU_ISA_SCALAR, CPU_ISA_AVX2, CPU_ISA_AVX512};
 
+// What the step before drew: sample 1 is what histories end with.
+static const int32_t drawn_before[] = {-1, 5};
+
 static Status sample(const Backend *backend, const BatchSequence *sequence, const float *logits,
                      uint32_t vocab, const int32_t *suppress, uint32_t suppress_count,
                      StepSample *out) {
     float *copy = malloc(vocab * sizeof *copy);
     memcpy(copy, logits, vocab * sizeof *copy);
-    OpSample op = {1, &sequence, copy, vocab, suppress, suppress_count, out};
+    int32_t drawn;
+    OpSample op = {1, &sequence, drawn_before, copy, vocab, suppress, suppress_count, out, &drawn};
     Status status = backend->ops->sample(backend->context, &op);
+    cr_assert_eq(drawn, out->chosen.token);
     free(copy);
     return status;
 }
@@ -55,12 +60,10 @@ Test(sample, draws_the_tokens_that_transformers_would) {
                                                        .logprobs = 5},
                                           .draw = d,
                                           .history = history,
-                                          .history_count = history_count,
-                                          .tag = c};
+                                          .history_count = history_count};
                 StepSample out;
                 cr_assert_eq(sample(&backend, &sequence, logits, vocab, suppress, suppressed, &out),
                              OK);
-                cr_assert_eq(out.tag, c);
                 cr_assert_eq((uint32_t)out.chosen.token, tokens[d],
                              "%s: case %u draw %u is %d, transformers gives %u",
                              cpu_isa_name(isas[b]), c, d, out.chosen.token, tokens[d]);
@@ -111,7 +114,8 @@ Test(sample, the_true_vocabulary_alone_and_in_a_crowd_as_the_reference, .timeout
     StepSample wanted[SETTING_COUNT], got[SETTING_COUNT], alone;
     Backend reference = isa_open(CPU_ISA_REFERENCE, 1);
     memcpy(copy, logits, (size_t)SETTING_COUNT * VOCAB * sizeof *copy);
-    OpSample op = {SETTING_COUNT, pointers, copy, VOCAB, suppress, 2, wanted};
+    int32_t drawn[SETTING_COUNT];
+    OpSample op = {SETTING_COUNT, pointers, NULL, copy, VOCAB, suppress, 2, wanted, drawn};
     cr_assert_eq(reference.ops->sample(reference.context, &op), OK);
     for
         EACH_ISA(isa) {
@@ -170,7 +174,40 @@ Test(sample, ties_go_to_the_lowest_id_and_damaged_logits_are_passed_over) {
         for (int i = 0; i < 100; i++) {
             logits[i] = i % 2 == 0 ? NAN : -INFINITY;
         }
-        cr_assert_eq(sample(&backend, &warm, logits, 100, NULL, 0, &out), E_INTERNAL);
+        cr_assert_eq(sample(&backend, &warm, logits, 100, NULL, 0, &out), OK);
+        cr_assert_eq(out.chosen.token, -1, "nothing is left");
+        backend.close(backend.context);
+    }
+}
+
+// A penalty that decides: the last token of the history would win, and is penalised once whether
+// the host knows it or only the step before does, and also where it had been there already.
+Test(sample, the_penalty_counts_a_token_that_the_step_before_drew) {
+    const int32_t histories[2][4] = {{2, 2, -1, 5}, {5, 2, -1, 5}};
+    float logits[100] = {0};
+    logits[5] = 3.0f;
+    logits[9] = 2.0f;
+    for (size_t b = 0; b < sizeof isas / sizeof isas[0]; b++) {
+        if (!cpu_isa_available(isas[b])) {
+            continue;
+        }
+        Backend backend = isa_open(isas[b], 1);
+        for (int h = 0; h < 2; h++) {
+            BatchSequence known = {
+                .sampling = {.top_p = 1.0f, .repetition_penalty = 1.6f, .logprobs = 20},
+                .history = histories[h],
+                .history_count = 4};
+            BatchSequence pending = known, without = known;
+            pending.history_count = without.history_count = 3;
+            pending.history_drawn = 2; // drawn_before[1]
+            StepSample wanted, got, other;
+            cr_assert_eq(sample(&backend, &known, logits, 100, NULL, 0, &wanted), OK);
+            cr_assert_eq(sample(&backend, &pending, logits, 100, NULL, 0, &got), OK);
+            cr_assert_eq(sample(&backend, &without, logits, 100, NULL, 0, &other), OK);
+            cr_assert_eq(wanted.chosen.token, 9, "%s", cpu_isa_name(isas[b]));
+            cr_assert_eq(memcmp(&got, &wanted, sizeof got), 0, "%s", cpu_isa_name(isas[b]));
+            cr_assert_eq(other.chosen.token, h == 0 ? 5 : 9);
+        }
         backend.close(backend.context);
     }
 }

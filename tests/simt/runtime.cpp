@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA runtime over host memory. Work on a stream is done at once, in call order; while a
-// stream is being captured it is recorded instead and done at every launch of the graph.
+// The CUDA runtime over host memory. Work on a stream is done in call order: at once, or where
+// SimtOptions.late asks for it when the host waits for it, so that who reads a result too early or
+// writes over what is still to be copied finds out. While a stream is being captured it is recorded
+// instead and done at every launch of the graph.
 #include "tests/simt/state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
+#include <deque>
 #include <functional>
+#include <map>
 #include <set>
 
 typedef std::function<cudaError_t()> Work;
@@ -20,12 +24,17 @@ struct SimtGraphExec {
 };
 struct SimtStream {
     SimtGraph *capture = nullptr;
+    std::deque<Work> queue; // late work
 };
 struct SimtEvent {
     double milliseconds = -1;
+    SimtStream *stream = nullptr;
+    uint64_t recorded = 0, reached = 0;
 };
 
 static SimtStream default_stream;
+static std::set<SimtStream *> streams = {&default_stream};
+static std::map<const unsigned char *, size_t> pinned; // memory of cudaMallocHost
 static cudaError_t last_error = cudaSuccess;
 
 static SimtStream *stream_of(cudaStream_t stream) {
@@ -48,7 +57,38 @@ static cudaError_t enqueue(cudaStream_t stream, Work work) {
         s->capture->works.push_back(std::move(work));
         return cudaSuccess;
     }
+    if (simt_options.late) {
+        s->queue.push_back(std::move(work));
+        return cudaSuccess;
+    }
     return keep(work());
+}
+
+// The oldest late work of a stream; what is left behind a fault is dropped.
+static void run_oldest(SimtStream *stream) {
+    Work work = std::move(stream->queue.front());
+    stream->queue.pop_front();
+    if (simt_failed() || keep(work()) != cudaSuccess) {
+        stream->queue.clear();
+    }
+}
+
+static void run_all(SimtStream *stream) {
+    while (!stream->queue.empty()) {
+        run_oldest(stream);
+    }
+}
+
+static void run_everything(void) {
+    for (SimtStream *stream : streams) {
+        run_all(stream);
+    }
+}
+
+static bool is_pinned(const void *memory) {
+    auto above = pinned.upper_bound((const unsigned char *)memory);
+    return above != pinned.begin() &&
+           (const unsigned char *)memory < std::prev(above)->first + std::prev(above)->second;
 }
 
 const char *cudaGetErrorString(cudaError_t error) {
@@ -86,16 +126,20 @@ cudaError_t cudaMalloc(void **pointer, size_t bytes) {
 }
 
 cudaError_t cudaFree(void *pointer) {
+    run_everything();
     return keep(pointer == nullptr || simt_memory.give(pointer) ? cudaSuccess
                                                                 : cudaErrorInvalidValue);
 }
 
 cudaError_t cudaMallocHost(void **pointer, size_t bytes) {
     *pointer = malloc(bytes > 0 ? bytes : 1);
+    pinned[(const unsigned char *)*pointer] = bytes;
     return keep(*pointer != nullptr ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaFreeHost(void *pointer) {
+    run_everything();
+    pinned.erase((const unsigned char *)pointer);
     free(pointer);
     return cudaSuccess;
 }
@@ -114,10 +158,23 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
                       (from_device && !simt_memory.contains(from, bytes)))) {
         return keep(cudaErrorInvalidValue);
     }
-    return enqueue(stream, [=] {
+    // Memory that is not pinned goes through some of the driver's: it may be written over as soon as
+    // this returns, and the host is kept waiting for what comes into it.
+    bool late = simt_options.late && stream_of(stream)->capture == nullptr;
+    if (late && kind == cudaMemcpyHostToDevice && !is_pinned(from)) {
+        std::vector<unsigned char> copy((const unsigned char *)from,
+                                        (const unsigned char *)from + bytes);
+        return enqueue(stream, [=] {
+            memcpy(to, copy.data(), copy.size());
+            return (cudaError_t)cudaSuccess;
+        });
+    }
+    cudaError_t status = enqueue(stream, [=] {
         memmove(to, from, bytes);
         return (cudaError_t)cudaSuccess;
     });
+    bool waits = late && kind == cudaMemcpyDeviceToHost && !is_pinned(to);
+    return waits ? cudaStreamSynchronize(stream) : status;
 }
 
 cudaError_t cudaMemsetAsync(void *pointer, int value, size_t bytes, cudaStream_t stream) {
@@ -132,10 +189,13 @@ cudaError_t cudaMemsetAsync(void *pointer, int value, size_t bytes, cudaStream_t
 
 cudaError_t cudaStreamCreate(cudaStream_t *stream) {
     *stream = new SimtStream();
+    streams.insert(*stream);
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+    run_all(stream);
+    streams.erase(stream);
     delete stream;
     return cudaSuccess;
 }
@@ -144,10 +204,12 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     if (stream_of(stream)->capture != nullptr) {
         return keep(cudaErrorIllegalState);
     }
+    run_all(stream_of(stream));
     return keep(simt_failed() ? cudaErrorLaunchFailure : cudaSuccess);
 }
 
 cudaError_t cudaDeviceSynchronize(void) {
+    run_everything();
     return cudaStreamSynchronize(nullptr);
 }
 
@@ -162,15 +224,24 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    event->stream = stream_of(stream);
+    uint64_t number = ++event->recorded;
     return enqueue(stream, [=] {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
         event->milliseconds = (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
+        event->reached = number;
         return (cudaError_t)cudaSuccess;
     });
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    while (event->reached < event->recorded && !event->stream->queue.empty()) {
+        run_oldest(event->stream);
+    }
+    if (simt_failed()) {
+        return keep(cudaErrorLaunchFailure);
+    }
     return keep(event->milliseconds >= 0 ? cudaSuccess : cudaErrorIllegalState);
 }
 
@@ -179,8 +250,8 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEve
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
-    return cudaSuccess; // work is done in call order
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t event, unsigned) {
+    return cudaEventSynchronize(event); // sooner than a GPU would, but no sooner than it may
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {

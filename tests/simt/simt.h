@@ -4,7 +4,8 @@
 //
 // Each CUDA thread is a fiber. Fibers of a block run in an order drawn from a seed and switch where
 // the hardware would let them meet: barriers, warp operations, mma, ldmatrix. Blocks run one after
-// another, in a seeded order too. Device memory is host memory.
+// another, in a seeded order too. Device memory is host memory. Work of a stream is done at once,
+// or as late as a busy GPU might (SimtOptions.late).
 //
 // A fault ends the launch, is kept as text (kernel, block, thread, file:line, rule) and makes every
 // later call fail, as a sticky device error does; simt_reset starts anew. Found are:
@@ -29,6 +30,7 @@ typedef struct SimtOptions {
     bool profile;          // count conflicts and sectors (slower)
     size_t shared_max;     // bytes a block may use; 0 = 101,376, what every GPU from sm_80 on has
     uint64_t memory_bytes; // device memory; 0 = 4 GiB
+    bool late;             // work of a stream is done when the host waits for it, not before
 } SimtOptions;
 
 typedef struct SimtReport {

@@ -30,7 +30,8 @@ static Status fake_linear(void *context, const OpLinear *op) {
 static Status fake_sample(void *context, const OpSample *op) {
     FakeBackend *fake = context;
     for (uint32_t i = 0; i < op->count; i++) {
-        op->out[i] = (StepSample){.tag = op->sequences[i]->tag};
+        op->drawn[i] = fake->nothing_left ? -1 : 0;
+        op->out[i] = (StepSample){.chosen = {.token = op->drawn[i]}};
     }
     fake->sampled += op->count;
     return plain_sample(context, op);
@@ -57,10 +58,27 @@ static Status fake_copy(void *context, void *to, const void *from, size_t bytes)
     return OK;
 }
 
+static Status fake_download(void *context, void *to, const void *from, size_t bytes) {
+    (void)context;
+    memcpy(to, from, bytes);
+    return OK;
+}
+
 static Status fake_wait(void *context, Error *error) {
     return ((FakeBackend *)context)->wait_fails
                ? error_set(error, E_INTERNAL, "The fake device fell over.")
                : OK;
+}
+
+static Status fake_mark(void *context, uint32_t mark) {
+    (void)context;
+    cr_assert_lt(mark, DEVICE_MARKS);
+    return OK;
+}
+
+static Status fake_reach(void *context, uint32_t mark) {
+    (void)mark;
+    return ((FakeBackend *)context)->wait_fails ? E_INTERNAL : OK;
 }
 
 static size_t fake_page_bytes(KvKind kind, const LayerShape *shape) {
@@ -90,9 +108,13 @@ static uint64_t fake_memory_bytes(void *context) {
 static const DeviceTable fake_device = {.name = "fake",
                                         .take = fake_take,
                                         .give = fake_give,
+                                        .take_host = fake_take,
+                                        .give_host = fake_give,
                                         .upload = fake_copy,
-                                        .download = fake_copy,
+                                        .download = fake_download,
                                         .wait = fake_wait,
+                                        .mark = fake_mark,
+                                        .reach = fake_reach,
                                         .kv_page_bytes = fake_page_bytes,
                                         .place_matrix = fake_place_matrix,
                                         .place_floats = fake_place_floats,

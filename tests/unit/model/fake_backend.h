@@ -22,6 +22,7 @@ typedef struct FakeBackend {
     uint32_t fail_at; // index of the call that fails; UINT32_MAX = none
     Status fail_with;
     bool wait_fails;
+    bool nothing_left;     // to draw, in any row
     uint32_t taken, given; // device allocations
     uint32_t take_limit;   // takes beyond it find no memory
     uint64_t free_bytes;   // what memory_bytes says

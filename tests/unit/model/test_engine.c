@@ -195,26 +195,31 @@ Test(engine, the_first_failure_stays) {
     teardown(s);
 }
 
+// The builder's one Batch is filled anew while the step before it is under way.
 Test(engine, steps_end_in_the_order_of_their_beginning) {
     Setup *s = setup();
-    Batch batches[3];
-    BatchSequence sequences[3];
-    for (uint32_t i = 0; i < 3; i++) {
-        batch_builder_rows(s->builder, add(s, 5), 5);
-        batches[i] = *batch_builder_batch(s->builder);
-        sequences[i] = batches[i].sequences[0];
-        batches[i].sequences = &sequences[i];
-    }
     s->result = (StepResult){.samples = s->samples};
-    cr_assert_eq(engine_begin(s->engine, &batches[0], &s->error), OK);
-    for (uint32_t i = 0; i < 3; i++) {
-        if (i < 2) {
-            cr_assert_eq(engine_begin(s->engine, &batches[i + 1], &s->error), OK);
+    for (uint32_t i = 0; i < 4; i++) {
+        batch_builder_rows(s->builder, add(s, 5), 5);
+        cr_assert_eq(engine_begin(s->engine, batch_builder_batch(s->builder), &s->error), OK);
+        if (i > 0) {
+            cr_assert_eq(engine_end(s->engine, &s->result, &s->error), OK);
+            cr_assert_eq(s->result.sample_count, 1);
+            cr_assert_eq(s->samples[0].tag, i - 1);
         }
-        cr_assert_eq(engine_end(s->engine, &s->result, &s->error), OK);
-        cr_assert_eq(s->result.sample_count, 1);
-        cr_assert_eq(s->samples[0].tag, i);
     }
+    teardown(s);
+}
+
+Test(engine, a_row_with_nothing_left_to_draw_is_found_at_the_end) {
+    Setup *s = setup();
+    s->fake.nothing_left = true;
+    s->result = (StepResult){.samples = s->samples};
+    batch_builder_rows(s->builder, add(s, 5), 5);
+    cr_assert_eq(engine_begin(s->engine, batch_builder_batch(s->builder), &s->error), OK);
+    cr_assert_eq(engine_end(s->engine, &s->result, &s->error), E_INTERNAL);
+    cr_assert_not_null(strstr(s->error.text, "A step of the engine failed"));
+    cr_assert_eq(s->result.sample_count, 0);
     teardown(s);
 }
 
@@ -265,7 +270,7 @@ Test(engine, memory_is_refused_with_the_sum_and_what_to_lower) {
 
 Test(engine, running_out_of_memory_half_way_gives_the_rest_back) {
     Weights *weights = fake_weights();
-    for (uint32_t limit = 0; limit < 4; limit++) { // three layers and the workspace
+    for (uint32_t limit = 0; limit < 5; limit++) { // three layers, the workspace, the host
         FakeBackend fake;
         fake_backend_open(&fake);
         fake.take_limit = limit;

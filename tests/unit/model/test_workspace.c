@@ -31,6 +31,8 @@ static void check(const Weights *weights, const EngineOptions *options) {
     size_t activation = (size_t)precision_stride(256) * activation_value_bytes(shape.activation);
     size_t patch = activation_value_bytes(shape.vision);
     Piece pieces[] = {
+        {w.drawn, 2 * shape.sequences * sizeof(int32_t), 7},
+        {w.results, shape.sequences * sizeof(StepSample), 7},
         {w.step, w.step_bytes, 7},
         floats(w.h, rows, config->hidden, 7),
         {w.activation.values, rows * activation, 7},

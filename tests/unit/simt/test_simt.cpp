@@ -35,7 +35,7 @@ template <typename T> static std::vector<T> host_copy(const T *device, size_t co
 }
 
 static void reset(uint64_t seed, bool profile = false) {
-    SimtOptions options = {seed, profile, 0, 0};
+    SimtOptions options = {seed, profile, 0, 0, false};
     simt_reset(&options);
 }
 
@@ -519,8 +519,49 @@ Test(simt, a_captured_graph_runs_at_each_launch_and_not_before) {
     free_all();
 }
 
+Test(simt, late_work_is_done_when_the_host_waits_for_it_and_not_before) {
+    SimtOptions options = {};
+    options.late = true;
+    simt_reset(&options);
+    cudaStream_t stream;
+    cudaEvent_t first, second;
+    cudaStreamCreate(&stream);
+    cudaEventCreate(&first);
+    cudaEventCreate(&second);
+    int *pinned, unpinned = 40;
+    void *device;
+    cr_assert_eq(cudaMallocHost((void **)&pinned, 3 * sizeof(int)), cudaSuccess);
+    cr_assert_eq(cudaMalloc(&device, 2 * sizeof(int)), cudaSuccess);
+    int *words = (int *)device;
+    pinned[0] = 1;
+    pinned[1] = pinned[2] = -1;
+    cudaMemcpyAsync(words, pinned, 4, cudaMemcpyHostToDevice, stream);
+    cudaMemcpyAsync(words + 1, &unpinned, 4, cudaMemcpyHostToDevice, stream);
+    pinned[0] = 2; // too early
+    unpinned = 41; // in time
+    cudaMemcpyAsync(pinned + 1, words, 4, cudaMemcpyDeviceToHost, stream);
+    cudaEventRecord(first, stream);
+    cudaMemcpyAsync(pinned + 2, words + 1, 4, cudaMemcpyDeviceToHost, stream);
+    cudaEventRecord(second, stream);
+    cr_assert_eq(pinned[1], -1);
+    cr_assert_eq(cudaEventSynchronize(first), cudaSuccess);
+    cr_assert_eq(pinned[1], 2, "what was there when its turn came");
+    cr_assert_eq(pinned[2], -1, "behind the event");
+    cr_assert_eq(cudaEventSynchronize(second), cudaSuccess);
+    cr_assert_eq(pinned[2], 40);
+    Args a = {words, words, 1};
+    cr_assert_eq(LAUNCH(add_one, dim3(1), 32, 0, stream, a), cudaSuccess);
+    cudaMemcpyAsync(&unpinned, words, 4, cudaMemcpyDeviceToHost, stream);
+    cr_assert_eq(unpinned, 3, "memory that is not pinned keeps the host waiting");
+    cudaEventDestroy(first);
+    cudaEventDestroy(second);
+    cudaStreamDestroy(stream);
+    cudaFreeHost(pinned);
+    cudaFree(device);
+}
+
 Test(simt, memory_is_limited_poisoned_and_counted) {
-    SimtOptions options = {0, false, 0, 1000};
+    SimtOptions options = {0, false, 0, 1000, false};
     simt_reset(&options);
     void *a, *b;
     cr_assert_eq(cudaMalloc(&a, 900), cudaSuccess);
