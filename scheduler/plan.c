@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The step: plan fills a Batch, commit takes the result. sched.h has the rules, in the order in
-// which sched_plan below follows them.
+// The step: fills a Batch. sched.h has the rules, in the order in which sched_plan below follows
+// them; commit.c takes the result.
 #include "base/check.h"
 #include "base/num.h"
 #include "scheduler/record.h"
@@ -8,8 +8,14 @@
 
 #include <string.h>
 
-static uint32_t uncached(const Sequence *q) {
-    return q->token_count - q->cached_count;
+// Tokens known and in no open plan.
+static uint32_t unplanned(const Sequence *q) {
+    uint32_t next = sequence_next(q);
+    return q->token_count > next ? q->token_count - next : 0;
+}
+
+static bool is_in_this_plan(const Scheduler *s, const Sequence *q) {
+    return q->planned_rows[s->making] > 0;
 }
 
 // ---- Pages --------------------------------------------------------------------------------------
@@ -47,7 +53,7 @@ static bool can_grow(const Scheduler *s, const Sequence *q, uint32_t position_en
 
 static void preempt(Scheduler *s, uint32_t slot) {
     Sequence *q = &s->slots[slot];
-    REQUIRE(q->planned_rows == 0 && !q->reserved);
+    REQUIRE(sequence_planned(q) == 0 && !q->reserved);
     sched_list_remove(&s->running, slot);
     policy_run_end(&s->policy, q->user);
     s->stats.recomputed_tokens += q->cached_count;
@@ -57,15 +63,15 @@ static void preempt(Scheduler *s, uint32_t slot) {
     s->stats.preemptions++;
 }
 
-// The running sequence of least rank that may be sent back, or NO_SLOT. With `than`, only one of
-// less rank than that.
+// The running sequence of least rank that may be sent back when nothing is under way, or NO_SLOT.
+// With `than`, only one of less rank than that.
 static uint32_t find_victim(const Scheduler *s, const Sequence *than, bool batch_only) {
     for (uint32_t i = s->running.count; i > 0; i--) {
         const Sequence *q = &s->slots[s->running.slots[i - 1]];
         if (q == than || (batch_only && q->class != CLASS_BATCH)) {
             return NO_SLOT;
         }
-        if (q->planned_rows == 0 && !q->reserved && q->ending == FINISH_NONE) {
+        if (!is_in_this_plan(s, q) && !q->reserved && q->ending == FINISH_NONE) {
             return s->running.slots[i - 1];
         }
     }
@@ -78,6 +84,10 @@ static bool make_room(Scheduler *s, Sequence *q, uint32_t position_end) {
         if (victim == NO_SLOT) {
             return false;
         }
+        if (s->plan_count > 0) {
+            s->draining = true;
+            return false;
+        }
         preempt(s, victim);
     }
     return true;
@@ -86,7 +96,8 @@ static bool make_room(Scheduler *s, Sequence *q, uint32_t position_end) {
 // ---- Rows ---------------------------------------------------------------------------------------
 
 static void put_images(Scheduler *s, const Sequence *q, uint32_t first, uint32_t end) {
-    Batch *b = &s->batch;
+    Plan *plan = &s->plans[s->making];
+    Batch *b = &plan->batch;
     for (uint32_t i = 0; i < q->image_count; i++) {
         const SequenceImage *image = &q->images[i];
         if (image->position_first < first || image->position_first >= end) {
@@ -96,10 +107,10 @@ static void put_images(Scheduler *s, const Sequence *q, uint32_t first, uint32_t
         uint32_t image_end = image->position_first + image->patch_count;
         REQUIRE(image_end <= end);
         for (uint32_t row = row_first; row < row_first + image->patch_count; row++) {
-            s->tokens[row] = -1;
-            s->sliding_end[row] = image_end;
+            plan->tokens[row] = BATCH_TOKEN_MEDIA;
+            plan->sliding_end[row] = image_end;
         }
-        s->images[b->image_count++] =
+        plan->images[b->image_count++] =
             (BatchImage){row_first, image->patch_count, image->pixels, image->positions};
     }
 }
@@ -115,30 +126,35 @@ static void charge_prompt(Scheduler *s, Sequence *q, uint32_t first, uint32_t en
     }
 }
 
-// Adds rows [cached_count, cached_count + row_count) of a sequence to the step.
+// Adds the next `row_count` rows of a sequence to the step. The last one may be of the token that
+// the step before draws.
 static void put_rows(Scheduler *s, uint32_t slot, uint32_t row_count) {
     Sequence *q = &s->slots[slot];
-    Batch *b = &s->batch;
-    uint32_t first = q->cached_count;
-    uint32_t end = first + row_count;
-    BatchSequence *out = &s->sequences[b->sequence_count];
+    Plan *plan = &s->plans[s->making];
+    Batch *b = &plan->batch;
+    uint32_t first = sequence_next(q), end = first + row_count;
+    bool ahead = end > q->token_count;
+    REQUIRE(!ahead || (q->drawing > 0 && end == q->token_count + 1));
+    BatchSequence *out = &plan->sequences[b->sequence_count];
     *out = (BatchSequence){
         .row_first = b->row_count,
         .row_count = row_count,
         .position_first = first,
-        .sample = end == q->token_count,
+        .sample = end >= q->token_count,
         .sampling = q->sampling,
-        .draw = q->token_count - q->prompt_count,
+        .draw = q->token_count + ahead - q->prompt_count,
         .history = q->tokens,
         .history_count = q->token_count,
+        .history_drawn = ahead ? q->drawing : 0,
         .tag = sched_handle(s, slot),
     };
     for (uint32_t i = 0; i < row_count; i++) {
         uint32_t row = b->row_count + i;
-        s->tokens[row] = q->tokens[first + i];
-        s->positions[row] = first + i;
-        s->sliding_end[row] = first + i + 1;
-        s->row_sequence[row] = b->sequence_count;
+        plan->tokens[row] =
+            first + i < q->token_count ? q->tokens[first + i] : batch_token_drawn(q->drawing - 1);
+        plan->positions[row] = first + i;
+        plan->sliding_end[row] = first + i + 1;
+        plan->row_sequence[row] = b->sequence_count;
     }
     put_images(s, q, first, end);
     charge_prompt(s, q, first, end);
@@ -147,13 +163,19 @@ static void put_rows(Scheduler *s, uint32_t slot, uint32_t row_count) {
         out->page_first[kind] = b->page_table_count[kind];
         out->page_count[kind] = table->count;
         out->page_skip[kind] = table->skip;
-        memcpy(s->pages_out[kind] + b->page_table_count[kind], table->pages,
+        memcpy(plan->pages_out[kind] + b->page_table_count[kind], table->pages,
                table->count * sizeof *table->pages);
         b->page_table_count[kind] += table->count;
     }
-    s->planned[b->sequence_count++] = slot;
+    plan->slots[b->sequence_count++] = slot;
     b->row_count += row_count;
-    q->planned_rows = row_count;
+    q->planned_rows[s->making] = row_count;
+    q->drawing = out->sample ? ++plan->sample_count : 0;
+}
+
+// Can the row of a token that the step under way draws be planned? Not behind the last token.
+static bool has_row_ahead(const Sequence *q) {
+    return q->drawing > 0 && q->token_count + 1 < q->prompt_count + q->new_tokens_max;
 }
 
 // Plans the decodes, in rank order, and lists who has more to compute.
@@ -162,22 +184,33 @@ static void plan_decodes(Scheduler *s) {
     for (uint32_t i = 0; i < s->running.count; i++) {
         uint32_t slot = s->running.slots[i];
         Sequence *q = &s->slots[slot];
-        if (q->ending != FINISH_NONE) {
+        if (q->ending != FINISH_NONE || (unplanned(q) == 0 && !has_row_ahead(q))) {
             continue;
         }
-        if (uncached(q) > 1) {
+        if (unplanned(q) > 1) {
             s->prefilling.slots[s->prefilling.count++] = slot;
-        } else if (make_room(s, q, q->token_count)) {
+        } else if (make_room(s, q, sequence_next(q) + 1)) {
             put_rows(s, slot, 1);
         }
     }
 }
 
+// Rows until a sequence's sliding pages span what sched_pages_needed promises. Pages leave the
+// window at commits, so only a chunk planned ahead can meet this bound.
+static uint32_t rows_to_sliding_bound(const Scheduler *s, const Sequence *q) {
+    uint32_t most =
+        sched_pages_needed(&s->options, PAGE_SLIDING, q->prompt_count + q->new_tokens_max);
+    uint32_t end = (q->tables[PAGE_SLIDING].skip + most) * KV_PAGE_TOKENS;
+    uint32_t next = sequence_next(q);
+    return end > next ? end - next : 0;
+}
+
 static void plan_prefill(Scheduler *s, uint32_t slot) {
     Sequence *q = &s->slots[slot];
-    uint32_t budget = s->options.rows_max - s->batch.row_count;
-    uint32_t chunk = sequence_chunk(q, (uint32_t)num_min(uncached(q), budget));
-    if (chunk > 0 && make_room(s, q, q->cached_count + chunk)) {
+    uint32_t budget = s->options.rows_max - s->plans[s->making].batch.row_count;
+    uint32_t most = (uint32_t)num_min(budget, rows_to_sliding_bound(s, q));
+    uint32_t chunk = sequence_chunk(q, (uint32_t)num_min(unplanned(q), most));
+    if (chunk > 0 && make_room(s, q, sequence_next(q) + chunk)) {
         put_rows(s, slot, chunk);
     }
 }
@@ -286,6 +319,8 @@ static PrefixHit find_prefix(Scheduler *s, const Sequence *q) {
 // Gives an admitted sequence the pages of a hit. Pages were checked to be enough.
 static void take_prefix(Scheduler *s, Sequence *q, const PrefixHit *hit) {
     uint32_t copies = hit->tokens % KV_PAGE_TOKENS > 0;
+    Plan *plan = &s->plans[s->making];
+    Batch *b = &plan->batch;
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         PageTable *table = &q->tables[kind];
         KvPool *pool = &s->pages.pools[kind];
@@ -296,14 +331,14 @@ static void take_prefix(Scheduler *s, Sequence *q, const PrefixHit *hit) {
             if (i < hit->pages) {
                 table->pages[table->count++] = page;
             } else {
-                s->copy_from[kind][s->batch.copy_count[kind]] = page;
+                plan->copy_from[kind][b->copy_count[kind]] = page;
             }
         }
     }
     for (int kind = 0; kind < PAGE_KIND_COUNT && copies > 0; kind++) {
         PageTable *table = &q->tables[kind];
         REQUIRE(pages_take(&s->pages, kind, &table->pages[table->count]));
-        s->copy_to[kind][s->batch.copy_count[kind]++] = table->pages[table->count++];
+        plan->copy_to[kind][b->copy_count[kind]++] = table->pages[table->count++];
     }
     q->cached_count = hit->tokens;
     q->hit_tokens = (uint32_t)num_min(hit->tokens, q->prompt_count);
@@ -393,7 +428,8 @@ static bool admit(Scheduler *s, uint32_t slot, bool whole) {
             return false;
         }
     }
-    if (whole && q->token_count - hit.tokens > s->options.rows_max - s->batch.row_count) {
+    uint32_t budget = s->options.rows_max - s->plans[s->making].batch.row_count;
+    if (whole && q->token_count - hit.tokens > budget) {
         return false;
     }
     admit_one(s, slot, &hit);
@@ -401,8 +437,8 @@ static bool admit(Scheduler *s, uint32_t slot, bool whole) {
 }
 
 static uint32_t next_waiting(const Scheduler *s, uint32_t first) {
-    bool open =
-        s->running.count < s->options.sequences_max && s->batch.row_count < s->options.rows_max;
+    bool open = s->running.count < s->options.sequences_max &&
+                s->plans[s->making].batch.row_count < s->options.rows_max;
     if (!open || first != NO_SLOT) {
         return open ? first : NO_SLOT;
     }
@@ -421,7 +457,7 @@ static void plan_prefills(Scheduler *s, uint32_t first) {
                (running == NO_SLOT || overtakes(s, waiting, running)) &&
                admit(s, waiting, unfinished || running != NO_SLOT)) {
             const Sequence *q = &s->slots[waiting];
-            unfinished = unfinished || q->planned_rows < uncached(q);
+            unfinished = unfinished || unplanned(q) > 0;
             first = NO_SLOT;
         }
         if (running == NO_SLOT) {
@@ -429,7 +465,7 @@ static void plan_prefills(Scheduler *s, uint32_t first) {
         }
         plan_prefill(s, running);
         const Sequence *q = &s->slots[running];
-        unfinished = unfinished || q->planned_rows < uncached(q);
+        unfinished = unfinished || unplanned(q) > 0;
     }
 }
 
@@ -470,146 +506,54 @@ static uint32_t yield_to_interactive(Scheduler *s) {
         if (victim == NO_SLOT) {
             break;
         }
+        if (s->plan_count > 0) {
+            s->draining = true;
+            break;
+        }
         preempt(s, victim);
         made_room_for = slot;
     }
     return made_room_for;
 }
 
-const Batch *sched_plan(Scheduler *s) {
-    REQUIRE(!s->plan_open);
-    Batch *b = &s->batch;
-    *b = (Batch){
-        .tokens = s->tokens,
-        .positions = s->positions,
-        .sliding_end = s->sliding_end,
-        .row_sequence = s->row_sequence,
-        .sequences = s->sequences,
-        .pages = {s->pages_out[0], s->pages_out[1]},
-        .images = s->images,
-        .copy_from = {s->copy_from[0], s->copy_from[1]},
-        .copy_to = {s->copy_to[0], s->copy_to[1]},
+// An empty plan behind the open ones.
+static Batch *plan_begin(Scheduler *s) {
+    REQUIRE(s->plan_count < SCHED_PLANS_MAX);
+    s->making = (s->plan_oldest + s->plan_count) % SCHED_PLANS_MAX;
+    Plan *plan = &s->plans[s->making];
+    plan->sample_count = 0;
+    plan->batch = (Batch){
+        .tokens = plan->tokens,
+        .positions = plan->positions,
+        .sliding_end = plan->sliding_end,
+        .row_sequence = plan->row_sequence,
+        .sequences = plan->sequences,
+        .pages = {plan->pages_out[0], plan->pages_out[1]},
+        .images = plan->images,
+        .copy_from = {plan->copy_from[0], plan->copy_from[1]},
+        .copy_to = {plan->copy_to[0], plan->copy_to[1]},
     };
+    return &plan->batch;
+}
+
+const Batch *sched_plan(Scheduler *s) {
+    Batch *b = plan_begin(s);
     sched_expire(s);
+    s->draining = s->draining && s->plan_count > 0;
     uint32_t first = yield_to_interactive(s);
-    plan_decodes(s);
-    plan_prefills(s, first);
+    if (!s->draining) {
+        plan_decodes(s);
+    }
+    if (!s->draining) {
+        plan_prefills(s, first);
+    }
     if (b->row_count == 0) {
         REQUIRE(b->copy_count[PAGE_FULL] == 0);
         record_plan(s, NULL);
         return NULL;
     }
-    s->plan_open = true;
+    s->plan_count++;
     s->stats.steps++;
     record_plan(s, b);
     return b;
-}
-
-// ---- Commit -------------------------------------------------------------------------------------
-
-static FinishReason finish_reason(const Sequence *q, int32_t token) {
-    for (uint32_t i = 0; i < q->stop_count; i++) {
-        if (q->stop_ids[i] == token) {
-            return FINISH_STOP;
-        }
-    }
-    return q->token_count == q->prompt_count + q->new_tokens_max ? FINISH_LENGTH : FINISH_NONE;
-}
-
-// Takes one sequence of the step over the line; returns whether an event was written.
-static bool commit_sequence(Scheduler *s, uint32_t index, const StepSample *sample, bool failed,
-                            SchedulerEvent *event) {
-    const BatchSequence *row = &s->sequences[index];
-    uint32_t slot = s->planned[index];
-    Sequence *q = &s->slots[slot];
-    uint32_t before = q->cached_count;
-    q->planned_rows = 0;
-    if (failed) {
-        q->shareable_end = 0; // its pages hold nobody knows what
-        sched_end(s, slot, FINISH_FAILED);
-        return false;
-    }
-    q->cached_count += row->row_count;
-    REQUIRE(q->cached_count <= q->token_count);
-    sequence_learn(q, &s->pages, before);
-    if (q->cached_count >= q->prompt_count) {
-        sched_release_held(s, slot);
-    }
-    sequence_slide(q, &s->pages, s->options.window, q->cached_count);
-    *(row->row_count == 1 ? &s->stats.decode_rows : &s->stats.prefill_rows) += row->row_count;
-    if (q->ending != FINISH_NONE || !row->sample) {
-        return false;
-    }
-    REQUIRE(sample != NULL && sample->tag == row->tag);
-    q->tokens[q->token_count++] = sample->chosen.token;
-    policy_charge_output(&s->policy, q->user, q->class, 1);
-    event->tag = q->tag;
-    event->handle = row->tag;
-    event->finish = finish_reason(q, sample->chosen.token);
-    event->has_token = true;
-    event->chosen = sample->chosen;
-    event->cached_tokens = q->hit_tokens;
-    event->queued_ms = q->queued_ms;
-    event->top_count = sample->top_count;
-    memcpy(event->top, sample->top, sample->top_count * sizeof *event->top);
-    if (event->finish != FINISH_NONE) {
-        sched_release(s, slot);
-    }
-    return true;
-}
-
-static size_t sweep_ending(Scheduler *s, SchedulerEvent *events, size_t events_max) {
-    size_t count = 0;
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < s->ending.count; i++) {
-        uint32_t slot = s->ending.slots[i];
-        Sequence *q = &s->slots[slot];
-        if (!q->ending_listed) {
-            continue; // it ended by itself in this step
-        }
-        if (count == events_max) {
-            s->ending.slots[kept++] = slot;
-            continue;
-        }
-        events[count++] =
-            (SchedulerEvent){.tag = q->tag, .handle = sched_handle(s, slot), .finish = q->ending};
-        sched_release(s, slot);
-    }
-    s->ending.count = kept;
-    return count;
-}
-
-static void learn_rate(Scheduler *s, uint32_t rows) {
-    if (s->now_ms > s->committed_ms) {
-        double rate = rows / (double)(s->now_ms - s->committed_ms);
-        s->rows_per_ms = s->rows_per_ms > 0 ? 0.9 * s->rows_per_ms + 0.1 * rate : rate;
-    }
-    s->committed_ms = s->now_ms;
-}
-
-size_t sched_commit(Scheduler *s, const StepResult *result, SchedulerEvent *events,
-                    size_t events_max) {
-    size_t count = 0;
-    record_commit(s, result, events_max);
-    if (s->plan_open) {
-        REQUIRE(events_max >= s->batch.sequence_count);
-        uint32_t sample = 0;
-        for (uint32_t i = 0; i < s->batch.sequence_count; i++) {
-            const StepSample *drawn = NULL;
-            if (result != NULL && s->sequences[i].sample) {
-                REQUIRE(sample < result->sample_count);
-                drawn = &result->samples[sample++];
-            }
-            count += commit_sequence(s, i, drawn, result == NULL, &events[count]);
-        }
-        for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-            for (uint32_t i = 0; i < s->batch.copy_count[kind]; i++) {
-                kv_pool_give(&s->pages.pools[kind], s->copy_from[kind][i]);
-            }
-        }
-        learn_rate(s, s->batch.row_count);
-        s->plan_open = false;
-    }
-    sched_expire(s);
-    return count + sweep_ending(s, events + count, events_max - count);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes the entries of a recording (replay.h has the format) for sched.c and plan.c. Each call
-// does nothing when the scheduler is not recorded.
+// Writes the entries of a recording (replay.h has the format) for sched.c, plan.c and commit.c.
+// Each call does nothing when the scheduler is not recorded.
 #ifndef SCHEDULER_RECORD_H
 #define SCHEDULER_RECORD_H
 

@@ -16,7 +16,8 @@ typedef struct Replay {
     bool broken; // sticky: a number ran over the end or out of its range
     Scheduler *scheduler;
     SchedulerOptions options;
-    const Batch *batch; // of the open plan
+    const Batch *batches[SCHED_PLANS_MAX]; // of the open plans, oldest first
+    uint32_t batch_count;
     int32_t *tokens, *stops;
     SequenceImage *images;
     StepSample *samples;
@@ -139,13 +140,20 @@ static void replay_add(Replay *r) {
 
 static void replay_plan(Replay *r) {
     uint64_t recorded = get(r, UINT64_MAX);
-    if (r->broken || r->batch != NULL) {
-        r->broken = true; // a plan inside a plan
+    bool full = r->batch_count == SCHED_PLANS_MAX;
+    if (r->broken || (full && r->report->first_difference == 0)) {
+        r->broken = true;
         return;
     }
-    r->batch = sched_plan(r->scheduler);
     r->report->plans++;
-    uint64_t made = r->batch != NULL ? record_fingerprint(r->batch) : 0;
+    if (full) {
+        return; // a plan that was none in the recording is open
+    }
+    const Batch *batch = sched_plan(r->scheduler);
+    if (batch != NULL) {
+        r->batches[r->batch_count++] = batch;
+    }
+    uint64_t made = batch != NULL ? record_fingerprint(batch) : 0;
     if (made != recorded && r->report->first_difference == 0) {
         r->report->first_difference = r->report->plans;
     }
@@ -157,10 +165,11 @@ static void replay_commit(Replay *r) {
     size_t events_max = num_min(get(r, UINT64_MAX), r->events_max);
     uint64_t count = get(r, UINT32_MAX);
     StepResult result = {.samples = r->samples};
+    const Batch *batch = r->batch_count > 0 ? r->batches[0] : NULL;
     uint32_t wanted = 0;
-    for (uint32_t i = 0; r->batch != NULL && i < r->batch->sequence_count; i++) {
-        if (r->batch->sequences[i].sample) {
-            r->samples[wanted++] = (StepSample){.tag = r->batch->sequences[i].tag};
+    for (uint32_t i = 0; batch != NULL && i < batch->sequence_count; i++) {
+        if (batch->sequences[i].sample) {
+            r->samples[wanted++] = (StepSample){.tag = batch->sequences[i].tag};
         }
     }
     for (uint64_t i = 0; i + 1 < count && !r->broken; i++) {
@@ -169,16 +178,17 @@ static void replay_commit(Replay *r) {
             r->samples[i].chosen.token = token;
         }
     }
-    if (r->broken || (r->batch != NULL && events_max < r->batch->sequence_count)) {
+    if (r->broken || (batch != NULL && events_max < batch->sequence_count)) {
         r->broken = true;
         return;
     }
     // After a plan unlike the recorded one fewer or more samples may be needed: zeros.
     result.sample_count = wanted;
-    bool answered = r->batch != NULL && count > 0;
+    bool answered = batch != NULL && count > 0;
     r->report->events +=
         sched_commit(r->scheduler, answered ? &result : NULL, r->events, events_max);
-    r->batch = NULL;
+    r->batch_count -= batch != NULL;
+    memmove(r->batches, r->batches + 1, r->batch_count * sizeof *r->batches);
     sched_check_all(r->scheduler);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What comes in: open, users, add, cancel, time; and the one way a sequence ends. plan.c has the
-// step.
+// What comes in: open, users, add, cancel, time; and the one way a sequence ends. plan.c and
+// commit.c have the step.
 #include "scheduler/sched.h"
 
 #include "base/check.h"
@@ -44,33 +44,44 @@ static void sched_defaults(SchedulerOptions *o, uint32_t slot_count) {
     }
 }
 
-static bool take_step_arrays(Scheduler *s) {
+static bool take_plan(Scheduler *s, Plan *plan) {
     const SchedulerOptions *o = &s->options;
     Arena *a = &s->arena;
-    s->tokens = arena_take_array(a, o->rows_max, sizeof *s->tokens);
-    s->positions = arena_take_array(a, o->rows_max, sizeof *s->positions);
-    s->sliding_end = arena_take_array(a, o->rows_max, sizeof *s->sliding_end);
-    s->row_sequence = arena_take_array(a, o->rows_max, sizeof *s->row_sequence);
-    s->sequences = arena_take_array(a, o->sequences_max, sizeof *s->sequences);
-    s->planned = arena_take_array(a, o->sequences_max, sizeof *s->planned);
-    s->images = arena_take_array(a, (size_t)o->sequences_max * o->images_max, sizeof *s->images);
-    s->keys = arena_take_array(a, o->tokens_max / KV_PAGE_TOKENS + 2, sizeof *s->keys);
-    size_t pages_most = num_max(o->pages[PAGE_SLIDING], o->pages[PAGE_FULL]);
-    s->holders = arena_take_array(a, pages_most + 1, sizeof *s->holders);
-    bool good = s->tokens != NULL && s->positions != NULL && s->sliding_end != NULL &&
-                s->row_sequence != NULL && s->sequences != NULL && s->planned != NULL &&
-                s->images != NULL && s->keys != NULL && s->holders != NULL;
+    plan->tokens = arena_take_array(a, o->rows_max, sizeof *plan->tokens);
+    plan->positions = arena_take_array(a, o->rows_max, sizeof *plan->positions);
+    plan->sliding_end = arena_take_array(a, o->rows_max, sizeof *plan->sliding_end);
+    plan->row_sequence = arena_take_array(a, o->rows_max, sizeof *plan->row_sequence);
+    plan->sequences = arena_take_array(a, o->sequences_max, sizeof *plan->sequences);
+    plan->slots = arena_take_array(a, o->sequences_max, sizeof *plan->slots);
+    plan->images =
+        arena_take_array(a, (size_t)o->sequences_max * o->images_max, sizeof *plan->images);
+    bool good = plan->tokens != NULL && plan->positions != NULL && plan->sliding_end != NULL &&
+                plan->row_sequence != NULL && plan->sequences != NULL && plan->slots != NULL &&
+                plan->images != NULL;
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         // Shared pages stand in several tables, so the bound is by sequence, not by pool.
         size_t per_sequence = sched_pages_needed(o, kind, o->tokens_max) + 1;
-        s->pages_out[kind] =
-            arena_take_array(a, o->sequences_max * per_sequence, sizeof *s->pages_out[kind]);
-        s->copy_from[kind] = arena_take_array(a, o->sequences_max, sizeof *s->copy_from[kind]);
-        s->copy_to[kind] = arena_take_array(a, o->sequences_max, sizeof *s->copy_to[kind]);
-        good = good && s->pages_out[kind] != NULL && s->copy_from[kind] != NULL &&
-               s->copy_to[kind] != NULL;
+        plan->pages_out[kind] =
+            arena_take_array(a, o->sequences_max * per_sequence, sizeof *plan->pages_out[kind]);
+        plan->copy_from[kind] =
+            arena_take_array(a, o->sequences_max, sizeof *plan->copy_from[kind]);
+        plan->copy_to[kind] = arena_take_array(a, o->sequences_max, sizeof *plan->copy_to[kind]);
+        good = good && plan->pages_out[kind] != NULL && plan->copy_from[kind] != NULL &&
+               plan->copy_to[kind] != NULL;
     }
     return good;
+}
+
+static bool take_plans(Scheduler *s) {
+    const SchedulerOptions *o = &s->options;
+    bool good = true;
+    for (int i = 0; i < SCHED_PLANS_MAX; i++) {
+        good = good && take_plan(s, &s->plans[i]);
+    }
+    s->keys = arena_take_array(&s->arena, o->tokens_max / KV_PAGE_TOKENS + 2, sizeof *s->keys);
+    size_t pages_most = num_max(o->pages[PAGE_SLIDING], o->pages[PAGE_FULL]);
+    s->holders = arena_take_array(&s->arena, pages_most + 1, sizeof *s->holders);
+    return good && s->keys != NULL && s->holders != NULL;
 }
 
 // Page tables belong to places, not to slots: only a running sequence holds pages. To keep a
@@ -121,7 +132,7 @@ static Status sched_take_memory(Scheduler *s, Error *error) {
     }
     TRY(policy_open(o->users_max, o->sequences_max, o->age_ms, &s->policy, error));
     TRY(token_store_open(o->stored_tokens_max, &s->store, error));
-    if (!take_slots(s) || !take_step_arrays(s)) {
+    if (!take_slots(s) || !take_plans(s)) {
         return error_set(
             error, E_MEMORY,
             "no memory for %u sequences of %u tokens; lower the batch, the queue or the "
@@ -479,6 +490,8 @@ void sched_release(Scheduler *s, uint32_t slot) {
     q->state = SEQUENCE_FREE;
     q->ending_listed = false;
     q->reserved = false;
+    memset(q->planned_rows, 0, sizeof q->planned_rows); // rows under way are dead
+    q->drawing = 0;
     s->free.slots[s->free.count++] = slot;
 }
 

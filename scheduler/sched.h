@@ -6,6 +6,12 @@
 //     sched_tick(s, now); sched_add ...; while ((batch = sched_plan(s)) != NULL) { engine_step;
 //     sched_commit; }
 //
+// One step may be planned ahead, while the one before it still runs: then a row may stand for a
+// token that is not drawn yet (batch.h). Steps run in the order of their plans, one behind the
+// other, so what a later one writes comes after what an earlier one reads.
+//
+//     sched_plan, begin; for (;;) { sched_plan, begin; end, sched_commit of the oldest; }
+//
 // What it decides, in this order, in every plan:
 //   1. Every running sequence with one uncached token is decoded.
 //   2. What is left of the token budget goes to prompts: running ones with more to compute and
@@ -16,6 +22,8 @@
 // When decoding runs out of pages, the running sequence of least rank (batch before interactive,
 // then the youngest) goes back to waiting and is computed again later, its tokens kept. After
 // SCHED_PREEMPTIONS_MAX times it comes back only when pages for all it may ever need are set aside.
+// Nothing is sent back while a step is under way: a plan that would have to lets the pipeline run
+// dry, and the next one with nothing under way does it.
 //
 // A prompt that begins like one computed before (same tokens, same pictures) shares its pages:
 // prefix.h.
@@ -34,7 +42,11 @@ typedef struct Scheduler Scheduler;
 // Batch waits while interactive does not, but ages: see policy.h.
 typedef enum SequenceClass { CLASS_INTERACTIVE, CLASS_BATCH, CLASS_COUNT } SequenceClass;
 
-enum { SCHED_STOP_MAX = 16, SCHED_PREEMPTIONS_MAX = 3 };
+enum {
+    SCHED_STOP_MAX = 16,
+    SCHED_PREEMPTIONS_MAX = 3,
+    SCHED_PLANS_MAX = 2, // uncommitted at a time
+};
 
 // Zero in a field marked (0 = ...) takes the default.
 typedef struct SchedulerOptions {
@@ -131,6 +143,7 @@ typedef struct SchedulerStats {
     uint32_t pages_used[PAGE_KIND_COUNT], pages_cached[PAGE_KIND_COUNT],
         pages_total[PAGE_KIND_COUNT];
     uint64_t steps, prefill_rows, decode_rows, preemptions, recomputed_tokens;
+    uint64_t dead_rows; // planned ahead for a sequence that ended before their step did
     uint64_t prefix_hit_tokens, prefix_asked_tokens;
 } SchedulerStats;
 
@@ -158,17 +171,22 @@ Status sched_add(Scheduler *scheduler, const SequenceRequest *request, uint64_t 
 // After a refusal: milliseconds until another try makes sense (an estimate from the recent rate).
 uint32_t sched_retry_ms(const Scheduler *scheduler);
 
-// Ends a sequence: one FINISH_CANCEL event at the next commit. A stale handle does nothing.
+// Ends a sequence: one FINISH_CANCEL event at the next commit, or when a step under way computes
+// rows of it, at that one's. A stale handle does nothing.
 void sched_cancel(Scheduler *scheduler, uint64_t handle);
 
-// The next step, or NULL when nothing can run. Valid until the next plan. A plan must be committed
-// before the next one.
+// The next step, or NULL when nothing can run. It may be called while one plan is uncommitted; NULL
+// then means: nothing can be planned before that one's commit. A Batch and its arrays stay until
+// its commit, except `history` of a sequence whose event said that it is finished: that must have
+// been read when its step began.
 const Batch *sched_plan(Scheduler *scheduler);
 
-// Takes the engine's samples and writes events: one per sampled token, one per cancelled, expired
-// or failed sequence. When the step failed pass result NULL: its sequences end with FINISH_FAILED.
-// Without an open plan it only reports cancelled and expired sequences. events_max is at least
-// sequences_max; what does not fit comes with the next commit. Returns the number of events.
+// Takes the engine's samples for the oldest plan and writes events: one per sampled token, one per
+// cancelled, expired or failed sequence. Samples of sequences that ended after their row was
+// planned are dropped. When the step failed pass result NULL, for the plan behind it too: its
+// sequences end with FINISH_FAILED. Without an open plan it only reports cancelled and expired
+// sequences. events_max is at least sequences_max; what does not fit comes with the next commit.
+// Returns the number of events.
 size_t sched_commit(Scheduler *scheduler, const StepResult *result, SchedulerEvent *events,
                     size_t events_max);
 

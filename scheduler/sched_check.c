@@ -7,7 +7,11 @@
 
 #include <string.h>
 
-// Each page's holders are the tables it stands in, and while a step is open the copies it feeds.
+static const Plan *open_plan(const Scheduler *s, uint32_t i) {
+    return &s->plans[(s->plan_oldest + i) % SCHED_PLANS_MAX];
+}
+
+// Each page's holders are the tables it stands in and the copies that open steps make of it.
 static void check_holders(const Scheduler *s, int kind) {
     const KvPool *pool = &s->pages.pools[kind];
     memset(s->holders, 0, pool->total * sizeof *s->holders);
@@ -17,8 +21,11 @@ static void check_holders(const Scheduler *s, int kind) {
             s->holders[table->pages[j]]++;
         }
     }
-    for (uint32_t i = 0; s->plan_open && i < s->batch.copy_count[kind]; i++) {
-        s->holders[s->copy_from[kind][i]]++;
+    for (uint32_t p = 0; p < s->plan_count; p++) {
+        const Plan *plan = open_plan(s, p);
+        for (uint32_t i = 0; i < plan->batch.copy_count[kind]; i++) {
+            s->holders[plan->copy_from[kind][i]]++;
+        }
     }
     for (uint32_t page = 0; page < pool->total; page++) {
         REQUIRE_MESSAGE(s->holders[page] == pool->pages[page].holders,
@@ -32,12 +39,16 @@ static void check_holders(const Scheduler *s, int kind) {
 
 static void check_waiting(const Sequence *q) {
     REQUIRE(q->tables[PAGE_FULL].count == 0 && q->tables[PAGE_SLIDING].count == 0);
-    REQUIRE(q->cached_count == 0 && q->planned_rows == 0);
+    REQUIRE(q->cached_count == 0 && sequence_planned(q) == 0 && q->drawing == 0);
 }
 
 static void check_running(const Scheduler *s, const Sequence *q) {
-    uint32_t end = q->cached_count + q->planned_rows;
-    REQUIRE(!q->held && q->cached_count < q->token_count && end <= q->token_count);
+    // One that is ending waits for rows under way and has no next one.
+    uint32_t end = q->ending == FINISH_NONE ? sequence_next(q) : q->cached_count;
+    bool ahead = s->plan_count == SCHED_PLANS_MAX && q->drawing > 0;
+    REQUIRE(!q->held && end <= q->token_count + ahead);
+    REQUIRE(q->cached_count < q->token_count || q->ending != FINISH_NONE);
+    REQUIRE(q->drawing == 0 || sequence_planned(q) > 0);
     REQUIRE(q->token_count <= q->prompt_count + q->new_tokens_max);
     REQUIRE(q->preemptions <= SCHED_PREEMPTIONS_MAX);
     REQUIRE(q->reserved == (q->preemptions == SCHED_PREEMPTIONS_MAX));
@@ -54,18 +65,24 @@ static void check_running(const Scheduler *s, const Sequence *q) {
             sliding->skip * KV_PAGE_TOKENS + s->options.window <= q->cached_count + 1);
 }
 
-static void check_batch(const Scheduler *s) {
-    const Batch *b = &s->batch;
-    uint32_t rows = 0;
+// An open plan: its rows are those its sequences count, but for sequences that have ended.
+static void check_plan(const Scheduler *s, const Plan *plan) {
+    const Batch *b = &plan->batch;
+    uint32_t rows = 0, samples = 0;
     REQUIRE(b->row_count > 0 && b->row_count <= s->options.rows_max);
     REQUIRE(b->sequence_count <= s->options.sequences_max);
     for (uint32_t i = 0; i < b->sequence_count; i++) {
-        const Sequence *q = &s->slots[s->planned[i]];
-        REQUIRE(q->state == SEQUENCE_RUNNING && q->planned_rows == b->sequences[i].row_count);
-        REQUIRE(b->sequences[i].row_first == rows);
-        rows += q->planned_rows;
+        const BatchSequence *row = &b->sequences[i];
+        const Sequence *q = &s->slots[plan->slots[i]];
+        bool live = q->state != SEQUENCE_FREE && sched_handle(s, plan->slots[i]) == row->tag;
+        REQUIRE(!live || q->state == SEQUENCE_RUNNING);
+        REQUIRE(!live || q->planned_rows[plan - s->plans] == row->row_count);
+        REQUIRE(live || plan == open_plan(s, 0)); // it ended when the one before was committed
+        REQUIRE(row->row_first == rows);
+        rows += row->row_count;
+        samples += row->sample;
     }
-    REQUIRE(rows == b->row_count);
+    REQUIRE(rows == b->row_count && samples == plan->sample_count);
 }
 
 void sched_check_all(const Scheduler *s) {
@@ -104,7 +121,7 @@ void sched_check_all(const Scheduler *s) {
     }
     token_store_check(&s->store, stored);
     policy_check(&s->policy, s->slots, s->slot_count);
-    if (s->plan_open) {
-        check_batch(s);
+    for (uint32_t i = 0; i < s->plan_count; i++) {
+        check_plan(s, open_plan(s, i));
     }
 }

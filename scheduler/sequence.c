@@ -76,12 +76,12 @@ const SequenceImage *sequence_image_around(const Sequence *sequence, uint32_t po
 }
 
 uint32_t sequence_chunk(const Sequence *sequence, uint32_t want) {
-    uint32_t end = sequence->cached_count + want;
+    uint32_t first = sequence_next(sequence), end = first + want;
     const SequenceImage *image = sequence_image_around(sequence, end);
     if (image != NULL) {
         end = image->position_first;
     }
-    return end > sequence->cached_count ? end - sequence->cached_count : 0;
+    return end > first ? end - first : 0;
 }
 
 // What distinguishes a position: its token, or the picture and the patch.

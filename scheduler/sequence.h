@@ -6,9 +6,11 @@
 //              +----------+   preempted: pages given back, tokens kept, computed again later
 //
 // Invariants (asserted by sched_check_all, which the tests call after every step):
-//   cached_count <= token_count; while RUNNING after a commit token_count - cached_count >= 1
-//   page tables cover [page_skip * KV_PAGE_TOKENS, cached_count) at least
-//   a WAITING sequence holds no page
+//   cached_count + rows planned <= token_count, one more when a plan is ahead: the row of the token
+//   that the step before it draws
+//   while RUNNING and not ending token_count - cached_count >= 1
+//   page tables cover [page_skip * KV_PAGE_TOKENS, cached_count + rows planned) at least
+//   a WAITING sequence holds no page and stands in no open plan
 #ifndef SCHEDULER_SEQUENCE_H
 #define SCHEDULER_SEQUENCE_H
 
@@ -59,8 +61,10 @@ typedef struct Sequence {
     FinishReason ending;     // cancelled, expired or failed: swept at the next commit
     bool ending_listed;
     uint32_t token_count;
-    uint32_t cached_count; // positions whose keys and values are in pages
-    uint32_t planned_rows; // rows of the step being run, 0 between steps
+    uint32_t cached_count;                  // positions whose keys and values are in pages
+    uint32_t planned_rows[SCHED_PLANS_MAX]; // in each open plan; 0 in the others
+    uint32_t drawing; // 1 + i: its next token is sample i of the youngest plan it stands in, which
+                      // is open; 0: all its tokens are known
     uint32_t preemptions;
     uint32_t charged_count; // prompt positions charged to the user: recomputing is on the house
     uint32_t hit_tokens;    // from the prefix cache at the last admission
@@ -70,6 +74,19 @@ typedef struct Sequence {
     uint32_t chain_pages;
     PageTable tables[PAGE_KIND_COUNT];
 } Sequence;
+
+static inline uint32_t sequence_planned(const Sequence *sequence) {
+    uint32_t rows = 0;
+    for (int i = 0; i < SCHED_PLANS_MAX; i++) {
+        rows += sequence->planned_rows[i];
+    }
+    return rows;
+}
+
+// The first position that is neither cached nor in an open plan.
+static inline uint32_t sequence_next(const Sequence *sequence) {
+    return sequence->cached_count + sequence_planned(sequence);
+}
 
 // The two pools and what the prefix cache knows of their pages.
 typedef struct Pages {
@@ -91,8 +108,7 @@ void sequence_slide(Sequence *sequence, Pages *pages, uint32_t window, uint32_t 
 // Gives every page back, last first, so that the beginnings of prompts stay cached longest.
 void sequence_drop_pages(Sequence *sequence, Pages *pages);
 
-// Largest n <= want such that rows [cached_count, cached_count + n) end at no place inside an
-// image.
+// Largest n <= want such that n rows from sequence_next on end at no place inside an image.
 uint32_t sequence_chunk(const Sequence *sequence, uint32_t want);
 
 // The image that contains `position` but does not start there, or NULL.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scheduler's own memory, shared by sched.c (what comes in) and plan.c (what goes out). Nobody
-// else includes this.
+// The scheduler's own memory, shared by sched.c (what comes in), plan.c (what goes out) and
+// commit.c (what comes of it). Nobody else includes this.
 #ifndef SCHEDULER_STATE_H
 #define SCHEDULER_STATE_H
 
@@ -17,13 +17,8 @@ typedef struct SlotList {
 
 #define NO_DEADLINE UINT64_MAX
 
-struct Scheduler {
-    // Set by sched_open.
-    SchedulerOptions options;
-    uint32_t slot_count;
-    Arena arena;
-    Sequence *slots;
-    // The step's arrays, filled by plan.
+// One step and the arrays its batch points to.
+typedef struct Plan {
     Batch batch;
     int32_t *tokens;
     uint32_t *positions, *sliding_end, *row_sequence;
@@ -31,13 +26,25 @@ struct Scheduler {
     BatchImage *images;
     uint32_t *pages_out[PAGE_KIND_COUNT];
     uint32_t *copy_from[PAGE_KIND_COUNT], *copy_to[PAGE_KIND_COUNT]; // [sequences_max]
-    uint32_t *planned; // [sequences_max] slot of each batch sequence
+    uint32_t *slots; // [sequences_max] slot of each batch sequence
+    uint32_t sample_count;
+} Plan;
+
+struct Scheduler {
+    // Set by sched_open.
+    SchedulerOptions options;
+    uint32_t slot_count;
+    Arena arena;
+    Sequence *slots;
     uint16_t *holders; // [larger pool] scratch of sched_check_all
     Hash128 *keys;     // [tokens_max / KV_PAGE_TOKENS + 2] scratch of the prefix lookup
-    bool plan_open;
-    Buffer entry; // of the recording
+    Buffer entry;      // of the recording
     // Changed by add, tick, plan and commit.
     uint64_t now_ms;
+    Plan plans[SCHED_PLANS_MAX];
+    uint32_t plan_oldest, plan_count; // the open ones
+    uint32_t making;                  // the plan that sched_plan fills
+    bool draining;                    // the next plan waits until none is open
     TokenStore store;
     Pages pages;
     Policy policy;

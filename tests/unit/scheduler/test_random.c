@@ -3,7 +3,8 @@
 // holds a hash of the sequence's tokens up to that position, copies copy it, rows write it, and
 // every row checks that all positions it may see hold exactly the hashes of its own sequence. A
 // page lost, shared wrongly, evicted early, copied late or slid away too soon shows as a wrong
-// hash, with the seed.
+// hash, with the seed. Half of the runs plan one step ahead; a step's rows are written when it
+// ends, and rows of sequences that have ended meanwhile write rubbish.
 #include "scheduler/sched.h"
 
 #include "base/prng.h"
@@ -29,7 +30,7 @@ typedef struct Expectation {
     uint32_t prompt_count, token_count, new_tokens_max;
     SequenceImage images[2];
     uint32_t image_count;
-    bool finished;
+    bool stops; // at stop_token
 } Expectation;
 
 typedef struct World {
@@ -38,6 +39,8 @@ typedef struct World {
     Scheduler *scheduler;
     uint64_t kv[PAGE_KIND_COUNT][PAGES_MAX][KV_PAGE_TOKENS];
     Expectation expected[REQUESTS];
+    StepSample drawn[8]; // by the last step that ended
+    uint32_t drawn_count;
     uint32_t added, ended;
     uint64_t now_ms;
 } World;
@@ -84,7 +87,14 @@ static void check_row(const World *w, const Batch *b, const Expectation *e, uint
     uint32_t p = b->positions[row];
     const SequenceImage *image = image_at(e, p);
     if (image == NULL) {
-        cr_assert_eq(b->tokens[row], e->tokens[p]);
+        int32_t token = b->tokens[row];
+        if (batch_token_is_drawn(token)) {
+            uint32_t sample = batch_drawn_index(token);
+            cr_assert_lt(sample, w->drawn_count);
+            cr_assert_eq(w->drawn[sample].tag, e->handle);
+            token = w->drawn[sample].chosen.token;
+        }
+        cr_assert_eq(token, e->tokens[p]);
         cr_assert_eq(b->sliding_end[row], p + 1);
         return;
     }
@@ -99,50 +109,89 @@ static void check_row(const World *w, const Batch *b, const Expectation *e, uint
     cr_assert(covered, "seed %llu: an image is cut", (unsigned long long)w->seed);
 }
 
-static void run_rows(World *w, const Batch *b) {
-    cr_assert_leq(b->row_count, w->options.rows_max);
-    cr_assert_leq(b->sequence_count, w->options.sequences_max);
+// The sequence whose rows these are; NULL when it has ended, or will without the token they wait
+// for.
+static const Expectation *owner(const World *w, const BatchSequence *q) {
+    for (uint32_t i = 0; i < w->added; i++) {
+        const Expectation *e = &w->expected[i];
+        if (e->live && e->handle == q->tag) {
+            return q->position_first + q->row_count <= e->token_count ? e : NULL;
+        }
+    }
+    return NULL;
+}
+
+static void write_rubbish(World *w, const Batch *b, const BatchSequence *q) {
+    for (uint32_t p = q->position_first; p < q->position_first + q->row_count; p++) {
+        *kv_slot(w, b, q, PAGE_SLIDING, p) = 1;
+        *kv_slot(w, b, q, PAGE_FULL, p) = 1;
+    }
+}
+
+static void check_sequence(const World *w, const Batch *b, const BatchSequence *q,
+                           const Expectation *e) {
+    cr_assert_eq(q->history_count + (q->history_drawn > 0), e->token_count);
+    cr_assert_eq(memcmp(q->history, e->tokens, q->history_count * sizeof *e->tokens), 0);
+    cr_assert_eq(q->sample, q->position_first + q->row_count == e->token_count);
+    cr_assert_eq(q->draw, e->token_count - e->prompt_count);
+    if (q->history_drawn > 0) {
+        cr_assert_eq(w->drawn[q->history_drawn - 1].tag, e->handle);
+    }
+    for (uint32_t r = 0; r < q->row_count; r++) {
+        cr_assert_eq(b->positions[q->row_first + r], q->position_first + r);
+        check_row(w, b, e, q->row_first + r);
+    }
+}
+
+static void look_back(World *w, const Batch *b, const BatchSequence *q, const uint64_t *hashes,
+                      int kind, uint32_t row) {
+    uint32_t p = b->positions[row], window = w->options.window;
+    uint32_t from = kind == PAGE_SLIDING && p + 1 > window ? p + 1 - window : 0;
+    uint32_t end = kind == PAGE_SLIDING ? b->sliding_end[row] : p + 1;
+    for (uint32_t seen = from; seen < end; seen++) {
+        cr_assert_eq(*kv_slot(w, b, q, kind, seen), hashes[seen],
+                     "seed %llu: row at %u sees wrong content at %u of kind %d",
+                     (unsigned long long)w->seed, p, seen, kind);
+    }
+}
+
+static void run_copies(World *w, const Batch *b) {
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         for (uint32_t i = 0; i < b->copy_count[kind]; i++) {
             memcpy(w->kv[kind][b->copy_to[kind][i]], w->kv[kind][b->copy_from[kind][i]],
                    sizeof w->kv[kind][0]);
         }
     }
+}
+
+static void run_rows(World *w, const Batch *b) {
+    cr_assert_leq(b->row_count, w->options.rows_max);
+    cr_assert_leq(b->sequence_count, w->options.sequences_max);
+    run_copies(w, b);
     for (uint32_t pass = 0; pass < 2; pass++) { // all rows write, then all rows look
         uint32_t row = 0;
         for (uint32_t i = 0; i < b->sequence_count; i++) {
             const BatchSequence *q = &b->sequences[i];
-            const Expectation *e = NULL;
-            for (uint32_t j = 0; j < w->added; j++) {
-                e = w->expected[j].live && w->expected[j].handle == q->tag ? &w->expected[j] : e;
-            }
-            cr_assert_not_null(e);
+            const Expectation *e = owner(w, q);
             cr_assert_eq(q->row_first, row);
             cr_assert_gt(q->row_count, 0);
-            cr_assert_eq(q->history_count, e->token_count);
-            cr_assert_eq(memcmp(q->history, e->tokens, e->token_count * sizeof *e->tokens), 0);
-            cr_assert_eq(q->sample, q->position_first + q->row_count == e->token_count);
+            row += q->row_count;
+            if (e == NULL) {
+                write_rubbish(w, b, q);
+                continue;
+            }
+            check_sequence(w, b, q, e);
             uint64_t hashes[TOKENS_MAX], hash = 0;
             for (uint32_t p = 0; p < e->token_count; p++) {
                 hashes[p] = hash = content(e, p, hash);
             }
-            for (uint32_t r = 0; r < q->row_count; r++, row++) {
-                uint32_t p = b->positions[row];
-                cr_assert_eq(p, q->position_first + r);
-                cr_assert_eq(b->row_sequence[row], i);
-                check_row(w, b, e, row);
+            for (uint32_t r = q->row_first; r < row; r++) {
+                cr_assert_eq(b->row_sequence[r], i);
                 for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
                     if (pass == 0) {
-                        *kv_slot(w, b, q, kind, p) = hashes[p];
-                        continue;
-                    }
-                    uint32_t window = w->options.window;
-                    uint32_t from = kind == PAGE_SLIDING && p + 1 > window ? p + 1 - window : 0;
-                    uint32_t end = kind == PAGE_SLIDING ? b->sliding_end[row] : p + 1;
-                    for (uint32_t seen = from; seen < end; seen++) {
-                        cr_assert_eq(*kv_slot(w, b, q, kind, seen), hashes[seen],
-                                     "seed %llu: row at %u sees wrong content at %u of kind %d",
-                                     (unsigned long long)w->seed, p, seen, kind);
+                        *kv_slot(w, b, q, kind, b->positions[r]) = hashes[b->positions[r]];
+                    } else {
+                        look_back(w, b, q, hashes, kind, r);
                     }
                 }
             }
@@ -150,6 +199,8 @@ static void run_rows(World *w, const Batch *b) {
         cr_assert_eq(row, b->row_count);
     }
 }
+
+static const int32_t stop_token = 7;
 
 // Prompts begin alike: the first tokens depend on one of three families, so that prefixes are
 // shared.
@@ -171,12 +222,15 @@ static void make_request(World *w, Dice *dice, Expectation *e, SequenceRequest *
         }
     }
     e->token_count = e->prompt_count;
+    e->stops = below(dice, 2);
     *r = (SequenceRequest){
         .tokens = e->tokens,
         .token_count = e->prompt_count,
         .images = e->images,
         .image_count = e->image_count,
         .new_tokens_max = e->new_tokens_max,
+        .stop_ids = &stop_token,
+        .stop_count = e->stops,
         .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f},
         .tag = w->added,
         .user = below(dice, w->options.users_max),
@@ -218,13 +272,42 @@ static void take_events(World *w, const SchedulerEvent *events, size_t count) {
         }
         uint32_t drawn = e->token_count - e->prompt_count;
         cr_assert_leq(drawn, e->new_tokens_max);
+        bool stop = e->stops && events[i].has_token && events[i].chosen.token == stop_token;
+        cr_assert_eq(events[i].finish == FINISH_STOP, stop);
         cr_assert_eq(events[i].finish == FINISH_LENGTH,
-                     drawn == e->new_tokens_max && events[i].has_token);
+                     drawn == e->new_tokens_max && events[i].has_token && !stop);
         if (events[i].finish != FINISH_NONE) {
             e->live = false;
             w->ended++;
         }
     }
+}
+
+static void cancel_some(World *w, Dice *dice) {
+    const Expectation *e = &w->expected[below(dice, REQUESTS)];
+    if (e->live && below(dice, 8) == 0) {
+        sched_cancel(w->scheduler, e->handle);
+    }
+}
+
+// Ends the oldest step, `b`; NULL: nothing runs.
+static void take_step(World *w, Dice *dice, const Batch *b, bool failed) {
+    StepSample samples[8];
+    StepResult result = {.samples = samples};
+    if (b != NULL) {
+        run_rows(w, b);
+        for (uint32_t i = 0; i < b->sequence_count; i++) {
+            if (b->sequences[i].sample) {
+                samples[result.sample_count++] = (StepSample){
+                    .tag = b->sequences[i].tag, .chosen = {.token = (int32_t)below(dice, 50)}};
+            }
+        }
+        memcpy(w->drawn, samples, sizeof samples);
+        w->drawn_count = result.sample_count;
+    }
+    SchedulerEvent events[SLOTS];
+    size_t count = sched_commit(w->scheduler, b != NULL && !failed ? &result : NULL, events, SLOTS);
+    take_events(w, events, count);
 }
 
 static SchedulerStats random_run(uint64_t seed) {
@@ -247,30 +330,28 @@ static SchedulerStats random_run(uint64_t seed) {
     };
     Error error;
     cr_assert_eq(sched_open(&w->options, &w->scheduler, &error), OK, "%s", error.text);
-    SchedulerEvent events[SLOTS];
-    for (uint32_t step = 0; w->ended < w->added || w->added < REQUESTS; step++) {
+    const uint32_t plans_max = 1 + below(&dice, SCHED_PLANS_MAX);
+    const Batch *open[SCHED_PLANS_MAX];
+    uint32_t open_count = 0;
+    bool failed = false; // what is open behind a failed step fails too
+    for (uint32_t step = 0; w->ended < w->added || w->added < REQUESTS || open_count > 0; step++) {
         cr_assert_lt(step, 20000, "seed %llu does not end: %u of %u", (unsigned long long)seed,
                      w->ended, w->added);
         w->now_ms += below(&dice, 20);
         sched_tick(w->scheduler, w->now_ms);
         add_requests(w, &dice);
-        const Batch *b = sched_plan(w->scheduler);
-        sched_check_all(w->scheduler);
-        StepSample samples[8];
-        StepResult result = {.samples = samples};
-        bool fails = below(&dice, 200) == 0;
-        if (b != NULL) {
-            run_rows(w, b);
-            for (uint32_t i = 0; i < b->sequence_count; i++) {
-                if (b->sequences[i].sample) {
-                    samples[result.sample_count++] = (StepSample){
-                        .tag = b->sequences[i].tag, .chosen = {.token = (int32_t)below(&dice, 50)}};
-                }
-            }
+        while (open_count < plans_max && !failed &&
+               (open[open_count] = sched_plan(w->scheduler)) != NULL) {
+            open_count++;
+            sched_check_all(w->scheduler);
+            cancel_some(w, &dice);
         }
-        size_t count =
-            sched_commit(w->scheduler, b != NULL && !fails ? &result : NULL, events, SLOTS);
-        take_events(w, events, count);
+        sched_check_all(w->scheduler);
+        failed = open_count > 0 && (failed || below(&dice, 200) == 0);
+        take_step(w, &dice, open_count > 0 ? open[0] : NULL, failed);
+        open_count -= open_count > 0;
+        open[0] = open[1];
+        failed = failed && open_count > 0;
         sched_check_all(w->scheduler);
     }
     SchedulerStats stats = sched_stats(w->scheduler);
@@ -282,16 +363,18 @@ static SchedulerStats random_run(uint64_t seed) {
 }
 
 Test(sched, every_row_sees_its_own_past_and_every_sequence_ends_in_random_runs, .timeout = 300) {
-    uint64_t preemptions = 0, hits = 0;
+    uint64_t preemptions = 0, hits = 0, dead = 0;
     const char *one = getenv("TESSERA_SEED");
     uint64_t first = one != NULL ? strtoull(one, NULL, 10) : 1, last = one != NULL ? first : 1500;
     for (uint64_t seed = first; seed <= last; seed++) {
         SchedulerStats stats = random_run(seed);
         preemptions += stats.preemptions;
         hits += stats.prefix_hit_tokens;
+        dead += stats.dead_rows;
     }
     if (one == NULL) { // the runs must be hard enough to mean something
         cr_assert_gt(preemptions, 1000, "%llu preemptions", (unsigned long long)preemptions);
         cr_assert_gt(hits, 100000, "%llu tokens from the prefix cache", (unsigned long long)hits);
+        cr_assert_gt(dead, 1000, "%llu dead rows", (unsigned long long)dead);
     }
 }

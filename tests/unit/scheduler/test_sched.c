@@ -1,64 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the scheduler promises, one small case each. test_random.c has the thousands of random ones.
-#include "scheduler/sched.h"
+#include "tests/unit/scheduler/small.h"
 
 #include <criterion/criterion.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
-static SchedulerOptions small_options(void) {
-    return (SchedulerOptions){.rows_max = 64,
-                              .sequences_max = 4,
-                              .waiting_max = 8,
-                              .tokens_max = 256,
-                              .images_max = 2,
-                              .window = 48,
-                              .pages = {40, 40}};
-}
-
-static Scheduler *open_scheduler(const SchedulerOptions *options) {
-    Scheduler *s;
-    Error error = {0};
-    cr_assert_eq(sched_open(options, &s, &error), OK, "%s", error.text);
-    return s;
-}
-
-static int32_t prompt_tokens[4096];
-
-static SequenceRequest text_request(uint32_t tokens, uint32_t new_tokens, uint64_t tag) {
-    return (SequenceRequest){.tokens = prompt_tokens,
-                             .token_count = tokens,
-                             .new_tokens_max = new_tokens,
-                             .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f},
-                             .tag = tag};
-}
-
-// Answers a batch: every sampling sequence draws `token`.
-static size_t answer(Scheduler *s, const Batch *batch, int32_t token, SchedulerEvent *events,
-                     size_t events_max) {
-    static StepSample samples[64];
-    StepResult result = {.samples = samples};
-    for (uint32_t i = 0; i < batch->sequence_count; i++) {
-        if (batch->sequences[i].sample) {
-            samples[result.sample_count++] =
-                (StepSample){.tag = batch->sequences[i].tag, .chosen = {.token = token}};
-        }
-    }
-    return sched_commit(s, &result, events, events_max);
-}
-
 Test(sched, a_prompt_is_prefilled_then_decoded_one_row_a_step) {
     SchedulerOptions options = small_options();
-    Scheduler *s = open_scheduler(&options);
-    SequenceRequest request = text_request(10, 3, 7);
+    Scheduler *s = small_open(&options);
+    SequenceRequest request = small_request(10, 3, 7);
     uint64_t handle;
     SchedulerEvent events[16];
     cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
     const Batch *batch = sched_plan(s);
     cr_assert_eq(batch->row_count, 10);
     cr_assert(batch->sequences[0].sample);
-    cr_assert_eq(answer(s, batch, 5, events, 16), 1);
+    cr_assert_eq(small_answer(s, batch, 5, events, 16), 1);
     cr_assert_eq(events[0].tag, 7);
     cr_assert_eq(events[0].finish, FINISH_NONE);
     for (int i = 0; i < 2; i++) {
@@ -67,7 +26,7 @@ Test(sched, a_prompt_is_prefilled_then_decoded_one_row_a_step) {
         cr_assert_eq(batch->tokens[0], 5);
         cr_assert_eq(batch->positions[0], 10u + (uint32_t)i);
         cr_assert_eq(batch->sequences[0].draw, 1u + (uint64_t)i);
-        cr_assert_eq(answer(s, batch, 5, events, 16), 1);
+        cr_assert_eq(small_answer(s, batch, 5, events, 16), 1);
     }
     cr_assert_eq(events[0].finish, FINISH_LENGTH);
     cr_assert_null(sched_plan(s));
@@ -78,16 +37,16 @@ Test(sched, a_prompt_is_prefilled_then_decoded_one_row_a_step) {
 
 Test(sched, a_stop_id_ends_the_sequence) {
     SchedulerOptions options = small_options();
-    Scheduler *s = open_scheduler(&options);
-    SequenceRequest request = text_request(4, 100, 1);
+    Scheduler *s = small_open(&options);
+    SequenceRequest request = small_request(4, 100, 1);
     int32_t stop[] = {1, 106, 50};
     request.stop_ids = stop;
     request.stop_count = 3;
     uint64_t handle;
     SchedulerEvent events[16];
     sched_add(s, &request, &handle, NULL);
-    answer(s, sched_plan(s), 9, events, 16);
-    cr_assert_eq(answer(s, sched_plan(s), 50, events, 16), 1);
+    small_answer(s, sched_plan(s), 9, events, 16);
+    cr_assert_eq(small_answer(s, sched_plan(s), 50, events, 16), 1);
     cr_assert_eq(events[0].finish, FINISH_STOP);
     cr_assert_null(sched_plan(s));
     sched_close(s);
@@ -95,8 +54,8 @@ Test(sched, a_stop_id_ends_the_sequence) {
 
 Test(sched, an_image_is_never_cut_and_its_rows_see_its_end) {
     SchedulerOptions options = small_options();
-    Scheduler *s = open_scheduler(&options);
-    SequenceRequest request = text_request(120, 1, 1);
+    Scheduler *s = small_open(&options);
+    SequenceRequest request = small_request(120, 1, 1);
     SequenceImage images[] = {{.position_first = 40, .patch_count = 50},
                               {.position_first = 95, .patch_count = 20}};
     request.images = images;
@@ -117,34 +76,34 @@ Test(sched, an_image_is_never_cut_and_its_rows_see_its_end) {
             cr_assert_eq(batch->sliding_end[row], end);
             cr_assert_eq(batch->tokens[row] == -1, end != p + 1 || p == 89 || p == 114);
         }
-        answer(s, batch, 3, events, 16);
+        small_answer(s, batch, 3, events, 16);
     }
     sched_close(s);
 }
 
 Test(sched, requests_that_can_never_fit_are_refused_by_name) {
     SchedulerOptions options = small_options();
-    Scheduler *s = open_scheduler(&options);
+    Scheduler *s = small_open(&options);
     uint64_t handle;
     Error error;
-    SequenceRequest long_prompt = text_request(250, 7, 1);
+    SequenceRequest long_prompt = small_request(250, 7, 1);
     cr_assert_eq(sched_add(s, &long_prompt, &handle, &error), E_CONTEXT);
     cr_assert(strstr(error.text, "256") != NULL);
     SequenceImage image = {.position_first = 0, .patch_count = 62};
-    SequenceRequest big_image = text_request(70, 1, 1);
+    SequenceRequest big_image = small_request(70, 1, 1);
     big_image.images = &image;
     big_image.image_count = 1;
     cr_assert_eq(sched_add(s, &big_image, &handle, &error), E_CONTEXT);
     cr_assert(strstr(error.text, "never cut") != NULL);
     image.patch_count = 71;
     cr_assert_eq(sched_add(s, &big_image, &handle, &error), E_ARGUMENT);
-    SequenceRequest empty = text_request(0, 1, 1);
+    SequenceRequest empty = small_request(0, 1, 1);
     cr_assert_eq(sched_add(s, &empty, &handle, &error), E_ARGUMENT);
     for (int i = 0; i < 12; i++) {
-        SequenceRequest good = text_request(5, 5, 1);
+        SequenceRequest good = small_request(5, 5, 1);
         cr_assert_eq(sched_add(s, &good, &handle, &error), OK);
     }
-    SequenceRequest one_more = text_request(5, 5, 1);
+    SequenceRequest one_more = small_request(5, 5, 1);
     cr_assert_eq(sched_add(s, &one_more, &handle, &error), E_BUSY);
     sched_close(s);
 }
@@ -152,19 +111,19 @@ Test(sched, requests_that_can_never_fit_are_refused_by_name) {
 Test(sched, cancel_ends_running_and_waiting_sequences_with_one_event_each) {
     SchedulerOptions options = small_options();
     options.sequences_max = 1;
-    Scheduler *s = open_scheduler(&options);
-    SequenceRequest request = text_request(8, 50, 1);
+    Scheduler *s = small_open(&options);
+    SequenceRequest request = small_request(8, 50, 1);
     uint64_t running, waiting;
     SchedulerEvent events[16];
     sched_add(s, &request, &running, NULL);
-    answer(s, sched_plan(s), 2, events, 16);
+    small_answer(s, sched_plan(s), 2, events, 16);
     request.tag = 2;
     sched_add(s, &request, &waiting, NULL);
     const Batch *batch = sched_plan(s);
     sched_cancel(s, running); // while its step runs
     sched_cancel(s, waiting);
     sched_cancel(s, 0xdeadbeef00000001u); // stale
-    cr_assert_eq(answer(s, batch, 2, events, 16), 2);
+    cr_assert_eq(small_answer(s, batch, 2, events, 16), 2);
     cr_assert_eq(events[0].finish, FINISH_CANCEL);
     cr_assert_eq(events[1].finish, FINISH_CANCEL);
     cr_assert_neq(events[0].tag, events[1].tag);
@@ -177,8 +136,8 @@ Test(sched, cancel_ends_running_and_waiting_sequences_with_one_event_each) {
 
 Test(sched, a_failed_step_cancels_its_sequences) {
     SchedulerOptions options = small_options();
-    Scheduler *s = open_scheduler(&options);
-    SequenceRequest request = text_request(8, 50, 1);
+    Scheduler *s = small_open(&options);
+    SequenceRequest request = small_request(8, 50, 1);
     uint64_t handle;
     SchedulerEvent events[16];
     sched_add(s, &request, &handle, NULL);
@@ -203,7 +162,7 @@ static void keep_busy(Scheduler *s, const SequenceRequest *requests, uint32_t co
         }
         const Batch *batch = sched_plan(s);
         cr_assert_not_null(batch);
-        answer(s, batch, 3, events, 64);
+        small_answer(s, batch, 3, events, 64);
         sched_check_all(s);
     }
 }
@@ -213,10 +172,10 @@ Test(policy, backlogged_users_get_equal_service_whatever_they_ask_for) {
     options.users_max = 3;
     options.waiting_max = 20;
     options.no_prefix_cache = true;
-    Scheduler *s = open_scheduler(&options);
+    Scheduler *s = small_open(&options);
     // Long prompts, long answers, short everything: all always have six requests in flight.
-    SequenceRequest requests[] = {text_request(100, 4, 0), text_request(6, 40, 1),
-                                  text_request(8, 6, 2)};
+    SequenceRequest requests[] = {small_request(100, 4, 0), small_request(6, 40, 1),
+                                  small_request(8, 6, 2)};
     for (uint32_t i = 0; i < 3; i++) {
         requests[i].user = i;
     }
@@ -239,9 +198,9 @@ Test(policy, weights_divide_the_service) {
     options.users_max = 2;
     options.waiting_max = 20;
     options.no_prefix_cache = true;
-    Scheduler *s = open_scheduler(&options);
+    Scheduler *s = small_open(&options);
     sched_user_set(s, 1, &(UserLimits){.weight = 3.0});
-    SequenceRequest requests[] = {text_request(20, 10, 0), text_request(20, 10, 1)};
+    SequenceRequest requests[] = {small_request(20, 10, 0), small_request(20, 10, 1)};
     requests[1].user = 1;
     keep_busy(s, requests, 2, 4000);
     UserStats a = sched_user_stats(s, 0), b = sched_user_stats(s, 1);
@@ -256,8 +215,8 @@ Test(policy, a_user_who_was_away_has_earned_no_credit) {
     options.users_max = 2;
     options.waiting_max = 20;
     options.no_prefix_cache = true;
-    Scheduler *s = open_scheduler(&options);
-    SequenceRequest requests[] = {text_request(20, 10, 0), text_request(20, 10, 1)};
+    Scheduler *s = small_open(&options);
+    SequenceRequest requests[] = {small_request(20, 10, 0), small_request(20, 10, 1)};
     requests[1].user = 1;
     keep_busy(s, requests, 1, 2000); // user 0 alone
     uint64_t before = sched_user_stats(s, 0).prompt_tokens;
@@ -274,15 +233,15 @@ Test(policy, interactive_takes_the_place_of_batch_and_aged_batch_still_runs) {
     options.sequences_max = 2;
     options.waiting_max = 30;
     options.age_ms = 100;
-    Scheduler *s = open_scheduler(&options);
-    SequenceRequest batch_request = text_request(20, 200, 1), chat = text_request(10, 5, 2);
+    Scheduler *s = small_open(&options);
+    SequenceRequest batch_request = small_request(20, 200, 1), chat = small_request(10, 5, 2);
     batch_request.class = CLASS_BATCH;
     uint64_t handle;
     SchedulerEvent events[64];
     for (int i = 0; i < 3; i++) {
         sched_add(s, &batch_request, &handle, NULL);
     }
-    answer(s, sched_plan(s), 3, events, 64);
+    small_answer(s, sched_plan(s), 3, events, 64);
     sched_add(s, &chat, &handle, NULL);
     const Batch *batch = sched_plan(s);
     bool chat_runs = false;
@@ -291,7 +250,7 @@ Test(policy, interactive_takes_the_place_of_batch_and_aged_batch_still_runs) {
     }
     cr_assert(chat_runs);
     cr_assert_eq(sched_stats(s).preemptions, 1);
-    answer(s, batch, 3, events, 64);
+    small_answer(s, batch, 3, events, 64);
     // Interactive requests never stop coming; the batch ones still advance once they have aged.
     uint32_t batch_tokens = 0;
     for (uint64_t now = 0; now < 3000; now += 10) {
@@ -299,7 +258,7 @@ Test(policy, interactive_takes_the_place_of_batch_and_aged_batch_still_runs) {
         while (sched_stats(s).waiting < 8) {
             sched_add(s, &chat, &handle, NULL);
         }
-        size_t count = answer(s, sched_plan(s), 3, events, 64);
+        size_t count = small_answer(s, sched_plan(s), 3, events, 64);
         for (size_t i = 0; i < count; i++) {
             batch_tokens += events[i].tag == 1;
         }
@@ -312,10 +271,10 @@ Test(policy, interactive_takes_the_place_of_batch_and_aged_batch_still_runs) {
 Test(policy, limits_of_one_user_refuse_that_user_only) {
     SchedulerOptions options = small_options();
     options.users_max = 2;
-    Scheduler *s = open_scheduler(&options);
+    Scheduler *s = small_open(&options);
     sched_user_set(s, 0, &(UserLimits){.in_flight_max = 2});
     sched_user_set(s, 1, &(UserLimits){.tokens_per_minute = 600});
-    SequenceRequest a = text_request(10, 10, 0), b = text_request(400, 100, 1);
+    SequenceRequest a = small_request(10, 10, 0), b = small_request(400, 100, 1);
     b.token_count = 200;
     b.new_tokens_max = 50;
     b.user = 1;
@@ -336,9 +295,9 @@ Test(policy, limits_of_one_user_refuse_that_user_only) {
 Test(policy, waiting_tokens_of_one_user_are_bounded) {
     SchedulerOptions options = small_options();
     options.users_max = 2;
-    Scheduler *s = open_scheduler(&options);
+    Scheduler *s = small_open(&options);
     sched_user_set(s, 0, &(UserLimits){.queued_tokens_max = 70});
-    SequenceRequest request = text_request(30, 5, 1);
+    SequenceRequest request = small_request(30, 5, 1);
     uint64_t handle;
     SchedulerEvent events[16];
     Error error;
@@ -347,7 +306,7 @@ Test(policy, waiting_tokens_of_one_user_are_bounded) {
     cr_assert_eq(sched_user_stats(s, 0).queued_tokens, 60);
     cr_assert_eq(sched_add(s, &request, &handle, &error), E_USER_BUSY);
     cr_assert(strstr(error.text, "at most 70") != NULL);
-    answer(s, sched_plan(s), 3, events, 16); // both run: nothing waits any more
+    small_answer(s, sched_plan(s), 3, events, 16); // both run: nothing waits any more
     cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
     sched_check_all(s);
     sched_close(s);
@@ -357,8 +316,8 @@ Test(policy, users_who_flood_leave_room_for_one_who_has_nothing_waiting) {
     SchedulerOptions options = small_options();
     options.users_max = 4;
     options.waiting_max = 56; // with 4 running: 60 places
-    Scheduler *s = open_scheduler(&options);
-    SequenceRequest request = text_request(8, 5, 1);
+    Scheduler *s = small_open(&options);
+    SequenceRequest request = small_request(8, 5, 1);
     uint64_t handle;
     Error error;
     uint32_t accepted[2] = {0};
@@ -378,8 +337,8 @@ Test(policy, users_who_flood_leave_room_for_one_who_has_nothing_waiting) {
 Test(policy, admissions_of_one_step_alternate_between_users) {
     SchedulerOptions options = small_options();
     options.users_max = 2;
-    Scheduler *s = open_scheduler(&options);
-    SequenceRequest request = text_request(10, 5, 0);
+    Scheduler *s = small_open(&options);
+    SequenceRequest request = small_request(10, 5, 0);
     uint64_t handle;
     for (uint32_t i = 0; i < 4; i++) { // four of user 0 come before two of user 1
         cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
@@ -397,9 +356,9 @@ Test(policy, admissions_of_one_step_alternate_between_users) {
 
 Test(policy, a_wait_longer_than_a_number_can_say_is_the_longest_number) {
     SchedulerOptions options = small_options();
-    Scheduler *s = open_scheduler(&options);
+    Scheduler *s = small_open(&options);
     sched_user_set(s, 0, &(UserLimits){.tokens_per_minute = 1});
-    SequenceRequest request = text_request(100, 100, 1);
+    SequenceRequest request = small_request(100, 100, 1);
     uint64_t handle;
     Error error;
     cr_assert_eq(sched_add(s, &request, &handle, &error), E_RATE);
@@ -411,19 +370,19 @@ Test(sched, batch_keeps_its_pages_when_they_would_not_be_enough) {
     SchedulerOptions options = small_options();
     options.pages[PAGE_FULL] = options.pages[PAGE_SLIDING] = 16;
     options.no_prefix_cache = true;
-    Scheduler *s = open_scheduler(&options);
-    SequenceRequest chat = text_request(150, 50, 1), batch_request = text_request(20, 30, 2);
+    Scheduler *s = small_open(&options);
+    SequenceRequest chat = small_request(150, 50, 1), batch_request = small_request(20, 30, 2);
     batch_request.class = CLASS_BATCH;
     uint64_t handle;
     SchedulerEvent events[16];
     cr_assert_eq(sched_add(s, &chat, &handle, NULL), OK);
     cr_assert_eq(sched_add(s, &batch_request, &handle, NULL), OK);
     for (int i = 0; i < 4; i++) {
-        answer(s, sched_plan(s), 3, events, 16);
+        small_answer(s, sched_plan(s), 3, events, 16);
     }
     cr_assert_eq(sched_stats(s).running, 2);
     cr_assert_eq(sched_add(s, &chat, &handle, NULL), OK); // 10 pages; 4 free, 2 of batch
-    answer(s, sched_plan(s), 3, events, 16);
+    small_answer(s, sched_plan(s), 3, events, 16);
     cr_assert_eq(sched_stats(s).running, 2);
     cr_assert_eq(sched_stats(s).preemptions, 0);
     sched_close(s);
@@ -432,8 +391,8 @@ Test(sched, batch_keeps_its_pages_when_they_would_not_be_enough) {
 Test(sched, preemptions_of_one_sequence_are_bounded) {
     SchedulerOptions options = small_options();
     options.sequences_max = 1;
-    Scheduler *s = open_scheduler(&options);
-    SequenceRequest batch_request = text_request(20, 60, 1), chat = text_request(10, 2, 2);
+    Scheduler *s = small_open(&options);
+    SequenceRequest batch_request = small_request(20, 60, 1), chat = small_request(10, 2, 2);
     batch_request.class = CLASS_BATCH;
     uint64_t handle;
     SchedulerEvent events[16];
@@ -441,7 +400,7 @@ Test(sched, preemptions_of_one_sequence_are_bounded) {
     bool ended = false;
     for (int i = 0; i < 400 && !ended; i++) { // a chat request comes whenever batch runs
         const Batch *batch = sched_plan(s);
-        size_t count = answer(s, batch, 3, events, 16);
+        size_t count = small_answer(s, batch, 3, events, 16);
         for (size_t j = 0; j < count; j++) {
             ended |= events[j].tag == 1 && events[j].finish == FINISH_LENGTH;
         }
@@ -457,16 +416,16 @@ Test(sched, preemptions_of_one_sequence_are_bounded) {
 
 Test(sched, memory_is_taken_at_open_and_never_again) {
     SchedulerOptions options = small_options();
-    Scheduler *s = open_scheduler(&options);
+    Scheduler *s = small_open(&options);
     SchedulerEvent events[16];
     uint64_t handle;
     size_t before = mallinfo2().uordblks;
     for (int i = 0; i < 500; i++) {
-        SequenceRequest request = text_request(1 + (uint32_t)i % 200, 1 + (uint32_t)i % 50, 1);
+        SequenceRequest request = small_request(1 + (uint32_t)i % 200, 1 + (uint32_t)i % 50, 1);
         sched_add(s, &request, &handle, NULL); // refused ones among them
         const Batch *batch = sched_plan(s);
         if (batch != NULL) {
-            answer(s, batch, 3, events, 16);
+            small_answer(s, batch, 3, events, 16);
         }
         if (i % 7 == 0) {
             sched_cancel(s, handle);
@@ -479,8 +438,8 @@ Test(sched, memory_is_taken_at_open_and_never_again) {
 Test(sched, queued_prompt_tokens_are_bounded_with_a_retry_hint) {
     SchedulerOptions options = small_options();
     options.queued_tokens_max = 100;
-    Scheduler *s = open_scheduler(&options);
-    SequenceRequest request = text_request(40, 5, 1);
+    Scheduler *s = small_open(&options);
+    SequenceRequest request = small_request(40, 5, 1);
     uint64_t handle;
     Error error;
     cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
@@ -493,15 +452,15 @@ Test(sched, queued_prompt_tokens_are_bounded_with_a_retry_hint) {
 Test(sched, a_deadline_ends_a_sequence_wherever_it_is) {
     SchedulerOptions options = small_options();
     options.sequences_max = 1;
-    Scheduler *s = open_scheduler(&options);
-    SequenceRequest request = text_request(8, 50, 1);
+    Scheduler *s = small_open(&options);
+    SequenceRequest request = small_request(8, 50, 1);
     request.deadline_ms = 100;
     uint64_t handle;
     SchedulerEvent events[16];
     sched_add(s, &request, &handle, NULL);
     request.tag = 2;
     sched_add(s, &request, &handle, NULL);
-    answer(s, sched_plan(s), 3, events, 16);
+    small_answer(s, sched_plan(s), 3, events, 16);
     sched_tick(s, 100);
     const Batch *batch = sched_plan(s);
     cr_assert_null(batch);
@@ -517,7 +476,7 @@ Test(sched, a_deadline_ends_a_sequence_wherever_it_is) {
 Test(prefix, ten_questions_about_one_picture_cost_one_picture) {
     SchedulerOptions options = small_options();
     options.rows_max = 100;
-    Scheduler *s = open_scheduler(&options);
+    Scheduler *s = small_open(&options);
     SequenceImage image = {.position_first = 5, .patch_count = 70, .content = {1, 2}};
     uint64_t handle;
     SchedulerEvent events[16];
@@ -527,7 +486,7 @@ Test(prefix, ten_questions_about_one_picture_cost_one_picture) {
         for (int j = 0; j < 90; j++) {
             tokens[j] = j < 76 ? j : 1000 * i + j; // the question differs from 76 on
         }
-        SequenceRequest request = text_request(90, 1, 1);
+        SequenceRequest request = small_request(90, 1, 1);
         request.tokens = tokens;
         request.images = &image;
         request.image_count = 1;
@@ -536,7 +495,7 @@ Test(prefix, ten_questions_about_one_picture_cost_one_picture) {
         rows += batch->row_count;
         cr_assert_eq(batch->image_count, i == 0);
         cr_assert_eq(batch->copy_count[PAGE_FULL], i > 0); // the page in which the picture ends
-        cr_assert_eq(answer(s, batch, 3, events, 16), 1);
+        cr_assert_eq(small_answer(s, batch, 3, events, 16), 1);
         cr_assert_eq(events[0].cached_tokens, i == 0 ? 0 : 75);
         sched_check_all(s);
     }
@@ -546,19 +505,19 @@ Test(prefix, ten_questions_about_one_picture_cost_one_picture) {
 
 Test(prefix, other_content_or_other_budget_shares_nothing) {
     SchedulerOptions options = small_options();
-    Scheduler *s = open_scheduler(&options);
+    Scheduler *s = small_open(&options);
     const Hash128 contents[] = {{1, 2}, {1, 3}, {2, 2}, {0, 0}, {0, 0}};
     uint64_t handle;
     SchedulerEvent events[16];
     for (int i = 0; i < 5; i++) {
         SequenceImage image = {.position_first = 0, .patch_count = 40, .content = contents[i]};
-        SequenceRequest request = text_request(50, 1, 1);
+        SequenceRequest request = small_request(50, 1, 1);
         request.images = &image;
         request.image_count = 1;
         sched_add(s, &request, &handle, NULL);
         const Batch *batch = sched_plan(s);
         cr_assert_eq(batch->row_count, 50, "content %d", i);
-        answer(s, batch, 3, events, 16);
+        small_answer(s, batch, 3, events, 16);
     }
     sched_close(s);
 }
@@ -569,15 +528,15 @@ Test(prefix, users_share_unless_each_has_a_cache_of_its_own) {
         options.users_max = 2;
         options.prefix_per_user = per_user;
         options.prefix_seed = 7;
-        Scheduler *s = open_scheduler(&options);
+        Scheduler *s = small_open(&options);
         uint64_t handle;
         SchedulerEvent events[16];
         static const uint32_t users[] = {0, 1, 0, 1};
         for (int i = 0; i < 4; i++) {
-            SequenceRequest request = text_request(50, 1, 1);
+            SequenceRequest request = small_request(50, 1, 1);
             request.user = users[i];
             sched_add(s, &request, &handle, NULL);
-            cr_assert_eq(answer(s, sched_plan(s), 3, events, 16), 1);
+            cr_assert_eq(small_answer(s, sched_plan(s), 3, events, 16), 1);
             bool first = i == 0 || (per_user && i == 1);
             cr_expect_eq(events[0].cached_tokens, first ? 0 : 49, "request %d", i);
             sched_check_all(s);
@@ -589,8 +548,8 @@ Test(prefix, users_share_unless_each_has_a_cache_of_its_own) {
 Test(prefix, samples_of_one_prompt_wait_for_it_and_share_its_pages) {
     SchedulerOptions options = small_options();
     options.rows_max = 30;
-    Scheduler *s = open_scheduler(&options);
-    SequenceRequest request = text_request(100, 8, 1);
+    Scheduler *s = small_open(&options);
+    SequenceRequest request = small_request(100, 8, 1);
     uint64_t leader, handle;
     SchedulerEvent events[16];
     sched_add(s, &request, &leader, NULL);
@@ -601,13 +560,13 @@ Test(prefix, samples_of_one_prompt_wait_for_it_and_share_its_pages) {
     for (int step = 0; step < 4; step++) { // four chunks of the leader, nobody else
         const Batch *batch = sched_plan(s);
         cr_assert_eq(batch->sequence_count, 1);
-        answer(s, batch, 3, events, 16);
+        small_answer(s, batch, 3, events, 16);
     }
     const Batch *batch = sched_plan(s);
     cr_assert_eq(batch->sequence_count, 4);
     cr_assert_eq(batch->row_count, 4); // one row each: all the others came from the cache
     cr_assert_eq(batch->copy_count[PAGE_FULL], 3);
-    answer(s, batch, 3, events, 16);
+    small_answer(s, batch, 3, events, 16);
     sched_check_all(s);
     sched_close(s);
 }
