@@ -13,7 +13,6 @@ struct StepLoop {
     uint32_t slot_count;
     Request **slots;            // [slot_count] by tag; NULL = free
     SequenceRequest *sequences; // [slot_count] what the stepper borrows
-    uint32_t busy_count;        // slots in use
     StepLoopStats stats;
 };
 
@@ -32,13 +31,12 @@ Status step_loop_open(const StepLoopOptions *options, StepLoop **out, Error *err
         step_loop_close(loop);
         return error_set(error, E_MEMORY, "no memory for the step loop; lower the batch");
     }
-    const StepperOptions stepper = {
+    StepperOptions stepper = {
         .scheduler = options->runtime->scheduler,
         .sequences_max = sizes->batch,
         .tags_max = loop->slot_count,
-        .step = step_engine_run,
-        .step_context = &loop->engine,
     };
+    step_engine_options(&loop->engine, &stepper);
     Status status = stepper_open(&stepper, &loop->stepper, error);
     if (status != OK) {
         step_loop_close(loop);
@@ -66,7 +64,6 @@ static void step_loop_finish(StepLoop *loop, uint32_t slot) {
         loop->stats.tokens_out += request->answer.token_count;
     }
     loop->slots[slot] = NULL;
-    loop->busy_count--;
     loop->options.finished(loop->options.context, request);
 }
 
@@ -104,7 +101,6 @@ void step_loop_add(StepLoop *loop, Request *request) {
     }
     REQUIRE(slot < loop->slot_count);
     loop->slots[slot] = request;
-    loop->busy_count++;
     request->status = answer_begin(&request->answer, loop->options.runtime->tokenizer,
                                    request->question, &request->error);
     if (request->status == OK) {
@@ -118,7 +114,7 @@ void step_loop_add(StepLoop *loop, Request *request) {
 }
 
 bool step_loop_busy(const StepLoop *loop) {
-    return loop->busy_count > 0;
+    return stepper_busy(loop->stepper);
 }
 
 static void step_loop_token(StepLoop *loop, uint32_t slot, const SchedulerEvent *event) {

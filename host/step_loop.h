@@ -30,7 +30,7 @@ void step_loop_close(StepLoop *loop);
 // every step, in order of arrival.
 void step_loop_add(StepLoop *loop, Request *request);
 
-bool step_loop_busy(const StepLoop *loop); // requests are running or waiting
+bool step_loop_busy(const StepLoop *loop); // requests run or wait, or a step is under way
 
 // One step. An error is the engine's: every running request has been finished with it, and further
 // steps will fail alike.

@@ -24,7 +24,9 @@ struct Stepper {
     uint32_t parked_count;
     SchedulerEvent *raw; // [raw_max] from one commit
     size_t raw_max;
-    StepSample *samples;  // [sequences_max]
+    StepSample *samples;           // [sequences_max]
+    Status begun[SCHED_PLANS_MAX]; // of the open plans, oldest first: how their begin went
+    uint32_t begun_count;
     StepperEvent *events; // [events_max]
     size_t event_count, events_max;
     bool handed_out; // the caller has seen them
@@ -38,8 +40,9 @@ Status stepper_open(const StepperOptions *options, Stepper **out, Error *error) 
     if (stepper != NULL) {
         stepper->options = *options;
         stepper->raw_max = (size_t)options->sequences_max + options->tags_max;
-        // Of one step: a token of every running sequence, and an ending or a refusal of every tag;
-        // a tag may be refused, used again and refused again before the step.
+        // Of one call: a token of every running sequence, and an ending or a refusal of every tag;
+        // a tag may be refused, used again and refused again before it. A call that ends two steps
+        // does so because the engine has failed: the second has endings only.
         stepper->events_max = stepper->raw_max + 2 * (size_t)options->tags_max;
         stepper->tags = calloc(options->tags_max, sizeof *stepper->tags);
         stepper->parked = calloc(options->tags_max, sizeof *stepper->parked);
@@ -64,6 +67,14 @@ void stepper_close(Stepper *stepper) {
         if (stepper->tags[tag].state == TAG_RUNNING) {
             sched_cancel(stepper->options.scheduler, stepper->tags[tag].handle);
         }
+    }
+    for (; stepper->begun_count > 0; stepper->begun_count--) {
+        StepResult result = {.samples = stepper->samples};
+        if (stepper->begun[0] == OK) {
+            stepper->options.end(stepper->options.context, &result, &stepper->error);
+        }
+        stepper->begun[0] = stepper->begun[1];
+        sched_commit(stepper->options.scheduler, NULL, stepper->raw, stepper->raw_max);
     }
     if (stepper->used_count > 0) {
         sched_commit(stepper->options.scheduler, NULL, stepper->raw, stepper->raw_max);
@@ -197,7 +208,8 @@ void stepper_command(Stepper *stepper, const StepperCommand *command) {
 }
 
 bool stepper_busy(const Stepper *stepper) {
-    return stepper->used_count > 0 || (stepper->event_count > 0 && !stepper->handed_out);
+    return stepper->used_count > 0 || stepper->begun_count > 0 ||
+           (stepper->event_count > 0 && !stepper->handed_out);
 }
 
 static void stepper_take(Stepper *stepper, const SchedulerEvent *raw, Status status) {
@@ -211,28 +223,55 @@ static void stepper_take(Stepper *stepper, const SchedulerEvent *raw, Status sta
     }
 }
 
+static void stepper_begin(Stepper *stepper) {
+    const Batch *batch = sched_plan(stepper->options.scheduler);
+    if (batch != NULL) {
+        Status status = stepper->options.begin(stepper->options.context, batch, &stepper->error);
+        stepper->failed = stepper->failed || status != OK;
+        stepper->begun[stepper->begun_count++] = status;
+    }
+}
+
+// Without an open plan: what was cancelled and has expired.
+static void stepper_commit(Stepper *stepper, const StepResult *result, Status status) {
+    size_t count = sched_commit(stepper->options.scheduler, result, stepper->raw, stepper->raw_max);
+    for (size_t i = 0; i < count; i++) {
+        stepper_take(stepper, &stepper->raw[i], status);
+    }
+}
+
+static void stepper_end(Stepper *stepper) {
+    StepResult result = {.samples = stepper->samples};
+    Status status = stepper->begun[0];
+    stepper->begun[0] = stepper->begun[1];
+    stepper->begun_count--;
+    if (status == OK) {
+        status = stepper->options.end(stepper->options.context, &result, &stepper->error);
+    }
+    stepper->failed = stepper->failed || status != OK;
+    stepper_commit(stepper, status == OK ? &result : NULL, status);
+}
+
 size_t stepper_step(Stepper *stepper, const StepperEvent **events) {
     if (stepper->handed_out) {
         stepper->event_count = 0;
         stepper->handed_out = false;
     }
     stepper_ask_again(stepper);
-    if (stepper->used_count > 0) {
-        const Batch *batch = sched_plan(stepper->options.scheduler);
-        StepResult result = {.samples = stepper->samples};
-        Status status = OK;
-        if (batch != NULL) {
-            status = stepper->options.step(stepper->options.step_context, batch, &result,
-                                           &stepper->error);
-        }
-        stepper->failed = stepper->failed || status != OK;
-        size_t count = sched_commit(stepper->options.scheduler, status == OK ? &result : NULL,
-                                    stepper->raw, stepper->raw_max);
-        REQUIRE_MESSAGE(batch != NULL || count > 0 || stepper->event_count > 0,
-                        "%u requests wait and nothing can run", stepper->used_count);
-        for (size_t i = 0; i < count; i++) {
-            stepper_take(stepper, &stepper->raw[i], status);
-        }
+    if (stepper->used_count > 0 && stepper->begun_count == 0) {
+        stepper_begin(stepper);
+    }
+    if (stepper->options.ahead && stepper->begun_count == 1 && !stepper->failed) {
+        stepper_begin(stepper);
+    }
+    if (stepper->begun_count > 0) {
+        do { // a failed engine has nothing more to wait for
+            stepper_end(stepper);
+        } while (stepper->failed && stepper->begun_count > 0);
+    } else if (stepper->used_count > 0) {
+        stepper_commit(stepper, NULL, OK);
+        REQUIRE_MESSAGE(stepper->event_count > 0, "%u requests wait and nothing can run",
+                        stepper->used_count);
     }
     *events = stepper->events;
     stepper->handed_out = true;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The core of the step thread: sequences and cancellations in, one step at a time through scheduler
-// and engine, events out. Pure: no thread, no clock, no queue; the engine is a function, so tests
-// and the simulator put their own there. The caller's loop is
+// and engine, events out. Pure: no thread, no clock, no queue; the engine is two functions, so
+// tests and the simulator put their own there. Where begin returns before the work is done, the
+// next step is planned and begun (`ahead`) before the one under way is waited for, so that the
+// device has work while the host plans and hands out events. The caller's loop is
 //
 //     stepper_tick(s, now); stepper_command ...; count = stepper_step(s, &events);
 //
@@ -16,15 +18,19 @@
 
 typedef struct Stepper Stepper;
 
-// Runs one step (engine_step, or a stand-in). An error means that no further step can succeed.
-typedef Status (*StepFunction)(void *context, const Batch *batch, StepResult *result, Error *error);
+// engine_begin and engine_end, or stand-ins. A begin that fails has begun nothing. An error means
+// that no further step can succeed.
+typedef Status (*StepBegin)(void *context, const Batch *batch, Error *error);
+typedef Status (*StepEnd)(void *context, StepResult *result, Error *error);
 
 typedef struct StepperOptions {
     Scheduler *scheduler;   // used by nobody else meanwhile
     uint32_t sequences_max; // of the scheduler
     uint32_t tags_max;      // tags are below this
-    StepFunction step;
-    void *step_context;
+    StepBegin begin;
+    StepEnd end; // of the oldest step begun
+    void *context;
+    bool ahead; // two steps may be under way
 } StepperOptions;
 
 Status stepper_open(const StepperOptions *options, Stepper **out, Error *error); // E_MEMORY
@@ -76,9 +82,10 @@ void stepper_cancel(Stepper *stepper, uint32_t tag);
 // Does what a message from another thread says. A refusal becomes an event.
 void stepper_command(Stepper *stepper, const StepperCommand *command);
 
-bool stepper_busy(const Stepper *stepper); // sequences run or wait, or events are due
+// Sequences run or wait, a step is under way, or events are due.
+bool stepper_busy(const Stepper *stepper);
 
-// One step, if there is anything to do. The events stay until the next call.
+// Ends one step, if there is anything to do. The events stay until the next call.
 size_t stepper_step(Stepper *stepper, const StepperEvent **events);
 
 // The engine's error after a failed step; NULL while all is well.

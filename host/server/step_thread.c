@@ -55,13 +55,12 @@ Status step_thread_open(StepThread *self, const StepThreadOptions *options, Erro
         .engine = {.engine = options->runtime->engine},
         .niceness = options->niceness,
     };
-    const StepperOptions stepper = {
+    StepperOptions stepper = {
         .scheduler = options->runtime->scheduler,
         .sequences_max = options->runtime->sizes.batch,
         .tags_max = options->tags_max,
-        .step = step_engine_run,
-        .step_context = &self->engine,
     };
+    step_engine_options(&self->engine, &stepper);
     TRY(stepper_open(&stepper, &self->stepper, error));
     // Per tag an add, a cancel, and the same again for its next use; per user two settings.
     uint32_t commands = 4 * options->tags_max + 2 * options->users_max;

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine of the program `tessera_failing`, which is tessera with engine_step wrapped by the
+// The engine of the program `tessera_failing`, which is tessera with engine_end wrapped by the
 // linker: from step TESSERA_TEST_FAIL_AT on it fails, as a lost GPU does. Without the variable it
 // is the engine.
 #include "model/engine.h"
 
 #include <stdlib.h>
 
-Status __real_engine_step(Engine *engine, const Batch *batch, StepResult *result, Error *error);
-Status __wrap_engine_step(Engine *engine, const Batch *batch, StepResult *result, Error *error);
+Status __real_engine_end(Engine *engine, StepResult *result, Error *error);
+Status __wrap_engine_end(Engine *engine, StepResult *result, Error *error);
 
-Status __wrap_engine_step(Engine *engine, const Batch *batch, StepResult *result, Error *error) {
+Status __wrap_engine_end(Engine *engine, StepResult *result, Error *error) {
     static unsigned long steps;
     const char *fail_at = getenv("TESSERA_TEST_FAIL_AT");
+    Status status = __real_engine_end(engine, result, error);
     if (fail_at != NULL && ++steps >= strtoul(fail_at, NULL, 10)) {
+        result->sample_count = 0;
         return error_set(error, E_DEVICE, "the test ends the engine at step %lu", steps);
     }
-    return __real_engine_step(engine, batch, result, error);
+    return status;
 }

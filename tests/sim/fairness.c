@@ -55,7 +55,7 @@ static Crowd *crowd_open(uint64_t seed) {
     REQUIRE(sched_open(&options, &c->scheduler, &error) == OK);
     const FakeModel model = {
         .window = 1024, .patch_bytes = 1, .token_first = 1, .token_count = 100};
-    fake_engine_open(&model, &card_4090, &options, &c->engine);
+    fake_engine_open(&model, &card_4090, &options, &c->now_ms, &c->engine);
     for (uint32_t tag = 0; tag < PLACES + WAITING; tag++) {
         c->free_tags[c->free_count++] = tag;
     }
@@ -116,10 +116,9 @@ static bool crowd_step(Crowd *c) {
         return false;
     }
     StepResult result = {.samples = c->samples};
-    double spent_ms = c->engine.spent_ms;
     Error error;
-    REQUIRE(fake_engine_step(&c->engine, batch, &result, &error) == OK);
-    c->now_ms += c->engine.spent_ms - spent_ms;
+    REQUIRE(fake_engine_begin(&c->engine, batch, &error) == OK);
+    REQUIRE(fake_engine_end(&c->engine, &result, &error) == OK);
     size_t count = sched_commit(c->scheduler, &result, c->events, 2 * PLACES + WAITING);
     for (size_t i = 0; i < count; i++) {
         crowd_event(c, &c->events[i]);

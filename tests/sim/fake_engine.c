@@ -11,8 +11,11 @@
 #define SLIDING_MARK UINT64_C(0x5111d1295111d129) // the two kinds must not be mixed up
 
 void fake_engine_open(const FakeModel *model, const Card *card, const SchedulerOptions *options,
-                      FakeEngine *out) {
-    *out = (FakeEngine){.model = *model, .card = card};
+                      double *now_ms, FakeEngine *out) {
+    *out = (FakeEngine){.model = *model, .card = card, .now_ms = now_ms};
+    out->history = calloc(options->tokens_max, sizeof *out->history);
+    out->drawn = calloc(options->sequences_max, sizeof *out->drawn);
+    REQUIRE(out->history != NULL && out->drawn != NULL);
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         out->pages[kind] = options->pages[kind];
         out->kv[kind] = calloc((size_t)options->pages[kind] * KV_PAGE_TOKENS, sizeof(uint64_t));
@@ -24,6 +27,8 @@ void fake_engine_close(FakeEngine *engine) {
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         free(engine->kv[kind]);
     }
+    free(engine->history);
+    free(engine->drawn);
     *engine = (FakeEngine){0};
 }
 
@@ -81,6 +86,12 @@ static uint64_t *kv_at(FakeEngine *engine, const Batch *b, const BatchSequence *
     return &engine->kv[kind][(size_t)page * KV_PAGE_TOKENS + position % KV_PAGE_TOKENS];
 }
 
+static int32_t drawn_token(const FakeEngine *engine, uint32_t sample) {
+    REQUIRE_MESSAGE(sample < engine->drawn_count, "sample %u of a step with %u", sample,
+                    engine->drawn_count);
+    return engine->drawn[sample];
+}
+
 static uint64_t row_word(FakeEngine *engine, const Batch *b, uint32_t row, uint32_t *next_image,
                          uint64_t *image) {
     uint32_t position = b->positions[row];
@@ -92,11 +103,13 @@ static uint64_t row_word(FakeEngine *engine, const Batch *b, uint32_t row, uint3
     }
     const BatchImage *last = *next_image > 0 ? &b->images[*next_image - 1] : NULL;
     bool inside = last != NULL && row - last->row_first < last->patch_count;
-    REQUIRE_MESSAGE((b->tokens[row] == -1) == inside, "row %u: token %d, inside an image: %d", row,
-                    b->tokens[row], inside);
+    int32_t token = b->tokens[row];
+    REQUIRE_MESSAGE((token == BATCH_TOKEN_MEDIA) == inside, "row %u: token %d, inside an image: %d",
+                    row, token, inside);
+    token = batch_token_is_drawn(token) ? drawn_token(engine, batch_drawn_index(token)) : token;
     uint32_t end = inside ? position - (row - last->row_first) + last->patch_count : position + 1;
     REQUIRE(b->sliding_end[row] == end);
-    return inside ? patch_word(*image, row - last->row_first) : (uint32_t)b->tokens[row];
+    return inside ? patch_word(*image, row - last->row_first) : (uint32_t)token;
 }
 
 static uint64_t run_row(FakeEngine *engine, const Batch *b, const BatchSequence *q,
@@ -117,13 +130,18 @@ static uint64_t run_row(FakeEngine *engine, const Batch *b, const BatchSequence 
     return value;
 }
 
-Status fake_engine_step(void *context, const Batch *b, StepResult *result, Error *error) {
-    FakeEngine *engine = context;
-    engine->steps++;
-    engine->spent_ms += card_step_ms(engine->card, b);
-    if (engine->fail_at_step > 0 && engine->steps >= engine->fail_at_step) {
-        return error_set(error, E_DEVICE, "the simulated card fell off its bus");
+static int32_t draw_for(FakeEngine *engine, const BatchSequence *q, uint64_t last) {
+    const int32_t *history = q->history;
+    uint32_t count = q->history_count;
+    if (q->history_drawn > 0) {
+        memcpy(engine->history, history, count * sizeof *history);
+        engine->history[count++] = drawn_token(engine, q->history_drawn - 1);
+        history = engine->history;
     }
+    return draw_token(&engine->model, last, history, count, &q->sampling, q->draw);
+}
+
+static void run_copies(FakeEngine *engine, const Batch *b) {
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         for (uint32_t i = 0; i < b->copy_count[kind]; i++) {
             memcpy(engine->kv[kind] + (size_t)b->copy_to[kind][i] * KV_PAGE_TOKENS,
@@ -131,9 +149,12 @@ Status fake_engine_step(void *context, const Batch *b, StepResult *result, Error
                    KV_PAGE_TOKENS * sizeof(uint64_t));
         }
     }
+}
+
+static void run_batch(FakeEngine *engine, const Batch *b, StepResult *result) {
+    run_copies(engine, b);
     uint32_t next_image = 0;
     uint64_t image = 0;
-    result->sample_count = 0;
     for (uint32_t i = 0; i < b->sequence_count; i++) {
         const BatchSequence *q = &b->sequences[i];
         uint64_t value = 0;
@@ -144,13 +165,56 @@ Status fake_engine_step(void *context, const Batch *b, StepResult *result, Error
             value = run_row(engine, b, q, b->positions[row], word);
         }
         if (q->sample) {
-            int32_t token = draw_token(&engine->model, value, q->history, q->history_count,
-                                       &q->sampling, q->draw);
             result->samples[result->sample_count++] =
-                (StepSample){.tag = q->tag, .chosen = {.token = token}};
+                (StepSample){.tag = q->tag, .chosen = {.token = draw_for(engine, q, value)}};
         }
     }
     engine->rows += b->row_count;
+    engine->drawn_count = result->sample_count;
+    for (uint32_t i = 0; i < result->sample_count; i++) {
+        engine->drawn[i] = result->samples[i].chosen.token;
+    }
+}
+
+static bool has_failed(const FakeEngine *engine) {
+    return engine->fail_at_step > 0 && engine->steps >= engine->fail_at_step;
+}
+
+static Status say_failed(Error *error) {
+    return error_set(error, E_DEVICE, "the simulated card fell off its bus");
+}
+
+Status fake_engine_begin(void *context, const Batch *b, Error *error) {
+    FakeEngine *engine = context;
+    REQUIRE(engine->begun_count < FAKE_STEPS_MAX);
+    *engine->now_ms += engine->host_ms;
+    if (has_failed(engine)) {
+        return say_failed(error);
+    }
+    if (*engine->now_ms > engine->ready_ms) {
+        engine->idle_ms += engine->steps > 0 ? *engine->now_ms - engine->ready_ms : 0;
+        engine->ready_ms = *engine->now_ms;
+    }
+    double step_ms = card_step_ms(engine->card, b);
+    engine->busy_ms += step_ms;
+    engine->ready_ms += step_ms;
+    engine->begun[engine->begun_count++] = (FakeStep){b, engine->ready_ms};
+    return OK;
+}
+
+Status fake_engine_end(void *context, StepResult *result, Error *error) {
+    FakeEngine *engine = context;
+    REQUIRE(engine->begun_count > 0);
+    FakeStep step = engine->begun[0];
+    engine->begun[0] = engine->begun[1];
+    engine->begun_count--;
+    *engine->now_ms = *engine->now_ms > step.done_ms ? *engine->now_ms : step.done_ms;
+    engine->steps++;
+    result->sample_count = 0;
+    if (has_failed(engine)) {
+        return say_failed(error);
+    }
+    run_batch(engine, step.batch, result);
     return OK;
 }
 

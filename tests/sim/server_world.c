@@ -184,13 +184,16 @@ static void open_engine(ServerWorld *w) {
                              .stop_one_in = dice_below(d, 2) ? 30 : 0};
     Error error;
     REQUIRE_MESSAGE(sched_open(&options, &w->scheduler, &error) == OK, "%s", error.text);
-    fake_engine_open(&model, &card_4090, &options, &w->engine);
+    fake_engine_open(&model, &card_4090, &options, &w->now_ms, &w->engine);
+    w->engine.host_ms = dice_uniform(d) * 2;
     w->engine.fail_at_step = dice_once_in(d, 12) ? dice_between(d, 1, 300) : 0;
     const StepperOptions stepper = {.scheduler = w->scheduler,
                                     .sequences_max = options.sequences_max,
                                     .tags_max = REQUESTS_MAX,
-                                    .step = fake_engine_step,
-                                    .step_context = &w->engine};
+                                    .begin = fake_engine_begin,
+                                    .end = fake_engine_end,
+                                    .context = &w->engine,
+                                    .ahead = dice_below(d, 2)};
     REQUIRE(stepper_open(&stepper, &w->stepper, &error) == OK);
 }
 
@@ -327,6 +330,10 @@ static void judge_client(ServerWorld *w, Client *c) {
 static void client_connect(ServerWorld *w, Client *c) {
     Error error;
     Status status = service_connect(w->service, clock_of(w), &c->connection, &error);
+    if (status == E_DEVICE) {
+        REQUIRE(stepper_error(w->stepper) != NULL);
+        return;
+    }
     REQUIRE_MESSAGE(status == OK, "%s", error.text);
     c->connected = true;
     c->visit++;
@@ -531,10 +538,8 @@ static void run_step(ServerWorld *w) {
     if (!stepper_busy(w->stepper)) {
         return;
     }
-    double spent_ms = w->engine.spent_ms;
     const StepperEvent *events;
     size_t count = stepper_step(w->stepper, &events);
-    w->now_ms += w->engine.spent_ms - spent_ms;
     for (size_t i = 0; i < count; i++) {
         Running *running = &w->running[events[i].tag];
         running->live = events[i].event.finish == FINISH_NONE && events[i].kind == STEPPER_TOKEN;

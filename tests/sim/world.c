@@ -88,14 +88,18 @@ static void world_open(World *w, uint64_t seed, Buffer *recording) {
     Error error;
     REQUIRE_MESSAGE(sched_open(&w->options, &w->scheduler, &error) == OK, "%s", error.text);
     fake_engine_open(&model, dice_below(&w->dice, 2) ? &card_4090 : &card_3060, &w->options,
-                     &w->engine);
+                     &w->now_ms, &w->engine);
     w->engine.fail_at_step = dice_once_in(&w->dice, 10) ? dice_between(&w->dice, 1, 300) : 0;
+    w->engine.host_ms = dice_uniform(&w->dice) * 2;
     w->restless = dice_once_in(&w->dice, 4);
+    w->report->ahead = dice_below(&w->dice, 2);
     const StepperOptions options = {.scheduler = w->scheduler,
                                     .sequences_max = w->options.sequences_max,
                                     .tags_max = TAGS,
-                                    .step = fake_engine_step,
-                                    .step_context = &w->engine};
+                                    .begin = fake_engine_begin,
+                                    .end = fake_engine_end,
+                                    .context = &w->engine,
+                                    .ahead = w->report->ahead};
     REQUIRE(stepper_open(&options, &w->stepper, &error) == OK);
     for (uint32_t i = 0; i < PICTURES; i++) {
         for (uint32_t j = 0; j < PATCHES_MAX * PATCH_BYTES; j++) {
@@ -120,6 +124,8 @@ static void world_close(World *w) {
     w->report->steps = w->engine.steps;
     w->report->rows = w->engine.rows;
     w->report->virtual_ms = w->now_ms;
+    w->report->busy_ms = w->engine.busy_ms;
+    w->report->idle_ms = w->engine.idle_ms;
     stepper_close(w->stepper);
     sched_close(w->scheduler);
     fake_engine_close(&w->engine);
@@ -288,17 +294,16 @@ static void take_event(World *w, const StepperEvent *event) {
 }
 
 static void world_step(World *w) {
-    double spent_ms = w->engine.spent_ms;
     const StepperEvent *events;
     stepper_tick(w->stepper, (uint64_t)w->now_ms);
     size_t count = stepper_step(w->stepper, &events);
-    w->now_ms += w->engine.spent_ms - spent_ms;
     for (size_t i = 0; i < count; i++) {
         take_event(w, &events[i]);
     }
     sched_check_all(w->scheduler);
     if (!stepper_busy(w->stepper)) {
         w->now_ms += dice_below(&w->dice, 400); // nobody is there for a while
+        w->engine.ready_ms = w->now_ms;
     }
 }
 

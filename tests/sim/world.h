@@ -14,6 +14,9 @@ typedef struct WorldReport {
     uint64_t steps, rows;
     SchedulerStats scheduler;
     double virtual_ms;
+    bool ahead;     // steps were planned ahead
+    double busy_ms; // the card had a step
+    double idle_ms; // it had none although somebody waited for an answer
 } WorldReport;
 
 // `recording` (NULL: none) takes what the scheduler is told, see scheduler/replay.h.

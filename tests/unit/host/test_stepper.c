@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The stepper with a made-up engine: every sequence gets exactly one ending, tags can be used
-// again, what the scheduler has no room for waits its turn, a broken engine ends everything once.
+// again, what the scheduler has no room for waits its turn, a broken engine ends everything once:
+// with one step at a time and with two.
 #include "host/stepper.h"
 
 #include <criterion/criterion.h>
@@ -12,18 +13,43 @@ typedef struct Bench {
     Scheduler *scheduler;
     Stepper *stepper;
     uint64_t now_ms;
-    uint32_t steps, fail_at; // 0 = never
+    const Batch *begun[SCHED_PLANS_MAX];
+    uint32_t begun_count, begin_count, end_count;
+    uint32_t end_fails_at, begin_fails_at; // 0 = never
+    char order[STEPS_MAX + 1];             // of the calls: b, e
     SequenceRequest requests[TAGS];
     uint32_t tokens[TAGS], endings[TAGS], refused[TAGS];
     FinishReason finish[TAGS];
     Status status[TAGS];
 } Bench;
 
-// Draws token 7 for whoever may draw.
-static Status draw(void *context, const Batch *batch, StepResult *result, Error *error) {
+static Status break_down(Error *error) {
+    return error_set(error, E_DEVICE, "the card has fallen off the bus");
+}
+
+static Status begin(void *context, const Batch *batch, Error *error) {
     Bench *bench = context;
-    if (++bench->steps == bench->fail_at || (bench->fail_at > 0 && bench->steps > bench->fail_at)) {
-        return error_set(error, E_DEVICE, "the card has fallen off the bus");
+    strncat(bench->order, "b", STEPS_MAX - strlen(bench->order));
+    bench->begin_count++;
+    if (bench->begin_fails_at > 0 && bench->begin_count >= bench->begin_fails_at) {
+        return break_down(error);
+    }
+    cr_assert_lt(bench->begun_count, SCHED_PLANS_MAX);
+    bench->begun[bench->begun_count++] = batch;
+    return OK;
+}
+
+// Draws token 7 for whoever may draw.
+static Status end(void *context, StepResult *result, Error *error) {
+    Bench *bench = context;
+    strncat(bench->order, "e", STEPS_MAX - strlen(bench->order));
+    cr_assert_gt(bench->begun_count, 0);
+    const Batch *batch = bench->begun[0];
+    bench->begun[0] = bench->begun[1];
+    bench->begun_count--;
+    bench->end_count++;
+    if (bench->end_fails_at > 0 && bench->end_count >= bench->end_fails_at) {
+        return break_down(error);
     }
     result->sample_count = 0;
     for (uint32_t i = 0; i < batch->sequence_count; i++) {
@@ -35,7 +61,7 @@ static Status draw(void *context, const Batch *batch, StepResult *result, Error 
     return OK;
 }
 
-static void open_bench(Bench *bench, uint32_t waiting) {
+static void open_bench(Bench *bench, uint32_t waiting, bool ahead) {
     static const int32_t prompt[PROMPT];
     *bench = (Bench){.now_ms = 1000};
     const SchedulerOptions options = {
@@ -48,7 +74,7 @@ static void open_bench(Bench *bench, uint32_t waiting) {
         .no_prefix_cache = true,
     };
     cr_assert_eq(sched_open(&options, &bench->scheduler, NULL), OK);
-    const StepperOptions stepper = {bench->scheduler, RUNNING, TAGS, draw, bench};
+    const StepperOptions stepper = {bench->scheduler, RUNNING, TAGS, begin, end, bench, ahead};
     cr_assert_eq(stepper_open(&stepper, &bench->stepper, NULL), OK);
     for (uint32_t tag = 0; tag < TAGS; tag++) {
         bench->requests[tag] = (SequenceRequest){
@@ -62,6 +88,7 @@ static void open_bench(Bench *bench, uint32_t waiting) {
 
 static void close_bench(Bench *bench) {
     stepper_close(bench->stepper);
+    cr_expect_eq(bench->begun_count, 0, "a step was begun and never ended");
     SchedulerStats stats = sched_stats(bench->scheduler);
     cr_expect_eq(stats.running + stats.waiting, 0);
     cr_expect_eq(stats.pages_used[PAGE_FULL] + stats.pages_used[PAGE_SLIDING], 0);
@@ -102,9 +129,18 @@ static void run_dry(Bench *bench) {
     }
 }
 
-Test(stepper, every_sequence_gets_its_tokens_and_one_ending) {
+// The body runs with one step at a time and with two under way.
+#define EACH_WAY(name)                                                                             \
+    static void name(bool ahead);                                                                  \
+    Test(stepper, name) {                                                                          \
+        name(false);                                                                               \
+        name(true);                                                                                \
+    }                                                                                              \
+    static void name(bool ahead)
+
+EACH_WAY(every_sequence_gets_its_tokens_and_one_ending) {
     Bench bench;
-    open_bench(&bench, TAGS);
+    open_bench(&bench, TAGS, ahead);
     for (uint32_t tag = 0; tag < TAGS; tag++) {
         add(&bench, tag);
     }
@@ -117,9 +153,9 @@ Test(stepper, every_sequence_gets_its_tokens_and_one_ending) {
     close_bench(&bench);
 }
 
-Test(stepper, a_busy_scheduler_is_asked_again_in_order) {
+EACH_WAY(a_busy_scheduler_is_asked_again_in_order) {
     Bench bench;
-    open_bench(&bench, 0); // room for two, nobody waits in the scheduler
+    open_bench(&bench, 0, ahead); // room for two, nobody waits in the scheduler
     for (uint32_t tag = 0; tag < TAGS; tag++) {
         add(&bench, tag);
     }
@@ -137,9 +173,9 @@ Test(stepper, a_busy_scheduler_is_asked_again_in_order) {
     close_bench(&bench);
 }
 
-Test(stepper, cancelling_ends_what_runs_waits_or_is_parked_and_nothing_else) {
+EACH_WAY(cancelling_ends_what_runs_waits_or_is_parked_and_nothing_else) {
     Bench bench;
-    open_bench(&bench, 1); // two run, one waits in the scheduler, the others are parked
+    open_bench(&bench, 1, ahead); // two run, one waits in the scheduler, the others are parked
     for (uint32_t tag = 0; tag < 6; tag++) {
         add(&bench, tag);
     }
@@ -161,9 +197,9 @@ Test(stepper, cancelling_ends_what_runs_waits_or_is_parked_and_nothing_else) {
     close_bench(&bench);
 }
 
-Test(stepper, a_cancelled_sequence_gives_its_pages_back_in_the_next_step) {
+EACH_WAY(a_cancelled_sequence_gives_its_pages_back_in_the_next_step) {
     Bench bench;
-    open_bench(&bench, TAGS);
+    open_bench(&bench, TAGS, ahead);
     bench.requests[0].new_tokens_max = 100;
     add(&bench, 0);
     step(&bench);
@@ -176,9 +212,9 @@ Test(stepper, a_cancelled_sequence_gives_its_pages_back_in_the_next_step) {
     close_bench(&bench);
 }
 
-Test(stepper, what_can_never_fit_is_refused_with_a_sentence) {
+EACH_WAY(what_can_never_fit_is_refused_with_a_sentence) {
     Bench bench;
-    open_bench(&bench, TAGS);
+    open_bench(&bench, TAGS, ahead);
     bench.requests[1].new_tokens_max = 1000;
     add(&bench, 0);
     add(&bench, 1);
@@ -190,10 +226,10 @@ Test(stepper, what_can_never_fit_is_refused_with_a_sentence) {
     close_bench(&bench);
 }
 
-Test(stepper, a_broken_engine_ends_everything_with_its_error) {
+EACH_WAY(a_broken_engine_ends_everything_with_its_error) {
     Bench bench;
-    open_bench(&bench, TAGS);
-    bench.fail_at = 3;
+    open_bench(&bench, TAGS, ahead);
+    bench.end_fails_at = 3;
     for (uint32_t tag = 0; tag < TAGS - 1; tag++) {
         bench.requests[tag].new_tokens_max = 50;
         add(&bench, tag);
@@ -211,9 +247,53 @@ Test(stepper, a_broken_engine_ends_everything_with_its_error) {
     close_bench(&bench);
 }
 
-Test(stepper, closing_empties_the_scheduler) {
+EACH_WAY(an_engine_that_takes_no_step_ends_everything_too) {
     Bench bench;
-    open_bench(&bench, 2);
+    open_bench(&bench, TAGS, ahead);
+    bench.begin_fails_at = 4;
+    for (uint32_t tag = 0; tag < TAGS; tag++) {
+        bench.requests[tag].new_tokens_max = 50;
+        add(&bench, tag);
+    }
+    run_dry(&bench);
+    for (uint32_t tag = 0; tag < TAGS; tag++) {
+        cr_expect_eq(bench.endings[tag], 1);
+        cr_expect_eq(bench.finish[tag], FINISH_FAILED);
+        cr_expect_eq(bench.status[tag], E_DEVICE);
+    }
+    cr_expect_eq(bench.tokens[0], 3); // of the steps that were begun
+    close_bench(&bench);
+}
+
+EACH_WAY(the_next_step_is_begun_before_the_one_under_way_is_waited_for) {
+    Bench bench;
+    open_bench(&bench, TAGS, ahead);
+    add(&bench, 0);
+    run_dry(&bench);
+    cr_expect_eq(bench.tokens[0], NEW);
+    cr_expect_str_eq(bench.order, ahead ? "bbebee" : "bebebe");
+    close_bench(&bench);
+}
+
+EACH_WAY(nobody_is_idle_before_the_last_step_has_ended) {
+    static const int32_t stop = 7; // the first token: a second step has been begun in vain
+    Bench bench;
+    open_bench(&bench, TAGS, ahead);
+    bench.requests[0].stop_ids = &stop;
+    bench.requests[0].stop_count = 1;
+    add(&bench, 0);
+    step(&bench);
+    cr_expect_eq(bench.finish[0], FINISH_STOP);
+    cr_expect_eq(stepper_busy(bench.stepper), ahead);
+    run_dry(&bench);
+    cr_expect_str_eq(bench.order, ahead ? "bbee" : "be");
+    cr_expect_eq(bench.endings[0], 1);
+    close_bench(&bench);
+}
+
+EACH_WAY(closing_empties_the_scheduler) {
+    Bench bench;
+    open_bench(&bench, 2, ahead);
     for (uint32_t tag = 0; tag < TAGS; tag++) {
         add(&bench, tag);
     }
