@@ -12,10 +12,11 @@ file(GLOB cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/*.cu
      ${PROJECT_SOURCE_DIR}/cuda/kernels/*.cu)
 add_library(tessera_cuda STATIC ${cuda_sources})
 target_include_directories(tessera_cuda PUBLIC ${PROJECT_SOURCE_DIR})
-target_link_libraries(tessera_cuda PUBLIC tessera_model tessera_base)
+target_link_libraries(tessera_cuda PUBLIC tessera_model tessera_base ${CMAKE_DL_LIBS})
 target_compile_definitions(tessera_cuda PUBLIC TESSERA_CUDA)
 
-add_library(tessera_prim_compile OBJECT ${PROJECT_SOURCE_DIR}/tests/cuda/prim_compile.cu)
+add_library(tessera_prim_compile OBJECT ${PROJECT_SOURCE_DIR}/tests/cuda/prim_compile.cu
+            ${PROJECT_SOURCE_DIR}/tests/cuda/cublaslt_compile.cu)
 target_include_directories(tessera_prim_compile PRIVATE ${PROJECT_SOURCE_DIR})
 
 # `tessera bench gpu`; the rest of bench/ is a room of its own.

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/num.h"
 #include "cuda/graphs.h"
+#include "cuda/kernels/linear_library.h"
 #include "cuda/ktable.h"
 #include "cuda/kv_layout.cuh"
 #include "cuda/weight_layout.h"
@@ -141,6 +142,7 @@ static Status place_memory(CudaBackend *backend, size_t bytes, void **out) {
 // Panels [first, first + count) of a matrix on their way into a half of the staging memory.
 typedef struct Permuting {
     const Matrix *host;
+    bool rows; // to plain rows
     uint32_t first, count, pieces;
     unsigned char *codes, *scales;
 } Permuting;
@@ -151,14 +153,19 @@ static void permute_piece(void *context, size_t index) {
     const Permuting *p = (const Permuting *)context;
     uint32_t begin = (uint32_t)(p->count * index / p->pieces);
     uint32_t end = (uint32_t)(p->count * (index + 1) / p->pieces);
-    cuda_weight_permute(p->host, p->first + begin, end - begin,
-                        p->codes + begin * cuda_weight_panel_codes(p->host),
+    unsigned char *codes = p->codes + begin * cuda_weight_panel_codes(p->host);
+    if (p->rows) {
+        cuda_weight_rows(p->host, p->first + begin, end - begin, (uint16_t *)codes);
+        return;
+    }
+    cuda_weight_permute(p->host, p->first + begin, end - begin, codes,
                         p->scales + begin * cuda_weight_panel_scales(p->host));
 }
 
-static void permute(const Matrix *host, uint32_t first, uint32_t count, unsigned char *codes,
-                    unsigned char *scales) {
-    Permuting p = {host, first, count, (uint32_t)num_min(count, PERMUTE_PIECES), codes, scales};
+static void permute(const Matrix *host, bool rows, uint32_t first, uint32_t count,
+                    unsigned char *codes, unsigned char *scales) {
+    uint32_t pieces = (uint32_t)num_min(count, PERMUTE_PIECES);
+    Permuting p = {host, rows, first, count, pieces, codes, scales};
     uint32_t threads = (uint32_t)num_min(PERMUTE_THREADS, fanout_processors());
     fanout_run(threads, p.pieces, permute_piece, &p);
 }
@@ -168,6 +175,7 @@ static cudaError_t stream_panels(CudaBackend *backend, const Matrix *host, const
     CudaContext *cuda = &backend->context;
     size_t codes = cuda_weight_panel_codes(host), scales = cuda_weight_panel_scales(host);
     uint32_t panels = cuda_weight_panels(host);
+    bool rows = linear_library_takes(cuda, host);
     uint32_t at_once = (uint32_t)(CUDA_STAGING_HALF / (codes + scales));
     REQUIRE_MESSAGE(at_once > 0, "a panel of %zu bytes", codes + scales);
     cudaError_t status = cudaSuccess;
@@ -175,7 +183,7 @@ static cudaError_t stream_panels(CudaBackend *backend, const Matrix *host, const
         uint32_t count = (uint32_t)num_min(at_once, panels - first);
         unsigned char *to;
         status = cuda_staging_take(cuda, &to);
-        permute(host, first, count, to, to + count * codes);
+        permute(host, rows, first, count, to, to + count * codes);
         if (status == cudaSuccess) {
             status = cudaMemcpyAsync((unsigned char *)placed->codes + first * codes, to,
                                      count * codes, cudaMemcpyHostToDevice, cuda->stream);
@@ -198,7 +206,10 @@ static Status device_place_matrix(void *context, const Matrix *host, Matrix *out
     void *image = NULL;
     TRY(place_memory(backend, cuda_weight_bytes(host), &image));
     *out = cuda_weight_placed(host, image);
-    return kept(context, "weights", stream_panels(backend, host, out));
+    TRY(kept(context, "weights", stream_panels(backend, host, out)));
+    return linear_library_takes(&backend->context, host)
+               ? linear_library_prepare(&backend->context, out)
+               : OK;
 }
 
 static Status device_place_floats(void *context, const float *host, size_t count,
@@ -249,6 +260,7 @@ static void backend_close(void *context) {
             cudaEventDestroy(mark);
         }
     }
+    linear_library_close(&backend->context);
     cuda_context_close(&backend->context);
     free(backend->placed);
     free(backend);
@@ -310,6 +322,9 @@ Status cuda_open(const CudaOptions *options, Backend *out, Error *error) {
     }
     if (status == OK && options->kernels != NULL) {
         status = load_kernels(backend, options->kernels, error);
+    }
+    if (status == OK && options->cublaslt) {
+        status = linear_library_open(&backend->context, linear_library_files, error);
     }
     if (status != OK) {
         backend_close(backend);

@@ -30,7 +30,9 @@ typedef struct CudaContext {
     cudaEvent_t half_free[2];          // what was queued to be copied out of a half has been
     uint32_t half;                     // the one to fill next
     const struct KernelTable *kernels; // cuda/ktable.h; NULL: the rule
-    Status failed;                     // OK, or the first failure
+    // cuda/kernels/linear_library.h: matrices of bf16 lie in plain rows; NULL: in panels as others.
+    struct LinearLibrary *library;
+    Status failed; // OK, or the first failure
     Error failure;
 } CudaContext;
 

@@ -9,19 +9,22 @@ extern "C" {
 #include <stdio.h>
 #include <stdlib.h>
 
-static const uint32_t buckets[] = {1,  2,   4,   8,   16,  24,   32,   48,  64,
-                                   96, 128, 192, 256, 512, 1024, 2048, 4096};
-enum { BUCKETS = sizeof buckets / sizeof *buckets, FILE_BYTES_MAX = 1024 * 1024 };
+const uint32_t ktable_buckets[KTABLE_BUCKETS] = {1,  2,   4,   8,   16,  24,   32,   48,  64,
+                                                 96, 128, 192, 256, 512, 1024, 2048, 4096};
+enum { FILE_BYTES_MAX = 1024 * 1024 };
 
 static const char *const kind_names[ACTIVATION_KIND_COUNT] = {"f32", "bf16", "int8", "int8x2"};
 
-uint32_t ktable_bucket(uint32_t tokens) {
-    for (uint32_t bucket : buckets) {
-        if (tokens <= bucket) {
-            return bucket;
-        }
+uint32_t ktable_bucket_index(uint32_t tokens) {
+    uint32_t index = 0;
+    while (index < KTABLE_BUCKETS - 1 && ktable_buckets[index] < tokens) {
+        index++;
     }
-    return buckets[BUCKETS - 1];
+    return index;
+}
+
+uint32_t ktable_bucket(uint32_t tokens) {
+    return ktable_buckets[ktable_bucket_index(tokens)];
 }
 
 KernelKey ktable_key(const LinearArgs *args, int compute) {

@@ -13,7 +13,7 @@
 
 #include "cuda/kernels/linear.h"
 
-enum { KTABLE_MAX = 1024, KTABLE_CARD_MAX = 320 };
+enum { KTABLE_MAX = 1024, KTABLE_CARD_MAX = 320, KTABLE_BUCKETS = 17 };
 
 typedef struct KernelKey {
     WeightLevel level;
@@ -34,7 +34,10 @@ typedef struct KernelTable {
     KernelEntry entries[KTABLE_MAX];
 } KernelTable;
 
-// The smallest bucket that holds `tokens`; beyond the last, the last.
+// Buckets of tokens, ascending: the smallest that holds `tokens`, beyond the last the last, and its
+// place among them.
+extern const uint32_t ktable_buckets[KTABLE_BUCKETS];
+uint32_t ktable_bucket_index(uint32_t tokens);
 uint32_t ktable_bucket(uint32_t tokens);
 
 KernelKey ktable_key(const LinearArgs *args, int compute);

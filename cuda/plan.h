@@ -10,6 +10,14 @@
 // CUDA_TICKET_BYTES, are zero between ops, and a kernel that counts one up leaves it at zero.
 enum { CUDA_SCRATCH_BYTES = 32 * 1024 * 1024, CUDA_TICKET_BYTES = 64 * 1024 };
 
+// With bf16 products by cuBLASLt (cuda/kernels/linear_library.h): its workspace, as much as its
+// manual advises for the largest GPUs, and sums that wait for their epilogue.
+enum {
+    CUDA_LIBRARY_WORKSPACE_BYTES = 32 * 1024 * 1024,
+    CUDA_LIBRARY_SUMS_BYTES = 64 * 1024 * 1024,
+    CUDA_LIBRARY_BYTES = CUDA_LIBRARY_WORKSPACE_BYTES + CUDA_LIBRARY_SUMS_BYTES
+};
+
 // Numbers of a key that a page has beside the value: all, or where the value is the key and RoPE
 // turns a quarter of it, that quarter (joined pages, cuda/kv_layout.cuh). int8 has all.
 static inline uint32_t cuda_key_dim(KvKind kind, const LayerShape *shape) {

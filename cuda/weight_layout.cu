@@ -113,6 +113,21 @@ void cuda_weight_permute(const Matrix *host, uint32_t first, uint32_t count, uns
     }
 }
 
+void cuda_weight_rows(const Matrix *host, uint32_t first, uint32_t count, uint16_t *rows) {
+    size_t columns = cuda_weight_columns(host), host_columns = host->padded_columns;
+    const uint16_t *from = (const uint16_t *)host->codes + first * host_columns * MATRIX_PANEL;
+    memset(rows, 0, count * columns * MATRIX_PANEL * sizeof *rows);
+    for (size_t panel = 0; panel < count; panel++) {
+        const uint16_t *pairs = from + panel * host_columns * MATRIX_PANEL;
+        for (size_t c = 0; c < MATRIX_PANEL; c++) {
+            uint16_t *row = rows + (panel * MATRIX_PANEL + c) * columns;
+            for (size_t k = 0; k < host_columns; k += 2) {
+                memcpy(row + k, pairs + (k / 2 * MATRIX_PANEL + c) * 2, 2 * sizeof *row);
+            }
+        }
+    }
+}
+
 Matrix cuda_weight_placed(const Matrix *host, const void *image) {
     Matrix placed = *host;
     placed.codes = image;

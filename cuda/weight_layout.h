@@ -53,6 +53,10 @@ size_t cuda_weight_bytes(const Matrix *matrix);
 void cuda_weight_permute(const Matrix *host, uint32_t first, uint32_t count, unsigned char *codes,
                          unsigned char *scales);
 
+// The same panels of a matrix of bf16 as plain rows for a library: to rows[16 count][C]. As many
+// bytes, so that image and views are the same but for the order inside.
+void cuda_weight_rows(const Matrix *host, uint32_t first, uint32_t count, uint16_t *rows);
+
 // The matrix whose image lies at `image` (aligned to WEIGHT_IMAGE_ALIGN); `host` only tells its
 // shape.
 Matrix cuda_weight_placed(const Matrix *host, const void *image);

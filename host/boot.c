@@ -59,7 +59,8 @@ Status runtime_options_read(const Options *options, RuntimeOptions *out, Error *
         .kv = runtime_kv(v[OPT_KV].text),
         .device = device,
         .cpu = {.threads = (uint32_t)v[OPT_THREADS].number},
-        .kernels = v[OPT_KERNELS].text,
+        .kernels = {.file = v[OPT_KERNELS].text,
+                    .cublaslt = strcmp(v[OPT_BF16_PRODUCTS].text, "cublaslt") == 0},
         .batch = v[OPT_BATCH].text != NULL ? (uint32_t)v[OPT_BATCH].number : 1,
         .context = (uint32_t)v[OPT_CONTEXT].number,
         .budget = (uint32_t)v[OPT_BUDGET].number,
@@ -102,10 +103,30 @@ static Status runtime_check_tokenizer(const Runtime *runtime, Error *error) {
     return OK;
 }
 
+// cuBLASLt multiplies bf16 by bf16, on a GPU.
+static Status runtime_check_products(const Runtime *runtime, Error *error) {
+    const RuntimeOptions *options = &runtime->options;
+    bool bf16 = options->activation == ENGINE_ACTIVATION_AUTO ||
+                options->activation == ENGINE_ACTIVATION_BF16;
+    if (!options->kernels.cublaslt ||
+        (options->device == DEVICE_CUDA && bf16 && runtime->weights->level == LEVEL_BF16)) {
+        return OK;
+    }
+    char level[16];
+    runtime_level_text(runtime, level);
+    return error_set(error, E_ARGUMENT,
+                     "--bf16-products cublaslt is for bf16 weights and activations on an NVIDIA "
+                     "GPU, and here are %s weights%s%s; add --weights bf16 --activations bf16 "
+                     "--device cuda, or leave it out",
+                     level, bf16 ? "" : " with other activations",
+                     options->device == DEVICE_CUDA ? "" : " on the CPU");
+}
+
 Status runtime_open_weights(const RuntimeOptions *options, Runtime *out, Error *error) {
     *out = (Runtime){.options = *options};
     uint64_t begin_ns = clock_ns();
     TRY(weights_open(options->model, &options->weights, &out->weights, error));
+    TRY(runtime_check_products(out, error));
     uint64_t weights_ns = clock_ns();
     TRY(runtime_open_tokenizer(out, error));
     TRY(runtime_check_tokenizer(out, error));
@@ -118,7 +139,7 @@ Status runtime_open_weights(const RuntimeOptions *options, Runtime *out, Error *
 
 Status runtime_open(const RuntimeOptions *options, Runtime *out, Error *error) {
     TRY(runtime_open_weights(options, out, error));
-    TRY(device_open(options->device, &options->cpu, options->kernels, &out->backend, error));
+    TRY(device_open(options->device, &options->cpu, &options->kernels, &out->backend, error));
     out->backend_open = true;
     log_event(LOG_INFO, "device_open", "device=\"%s\"", out->backend.device->name);
     return OK;

@@ -21,7 +21,7 @@ typedef struct RuntimeOptions {
     EngineKv kv;
     DeviceChoice device;
     CpuOptions cpu;
-    const char *kernels; // file of kernel choices of the GPU; NULL: the one kept for it
+    GpuKernels kernels;
     uint32_t batch;
     uint32_t context;      // 0 = as the command needs
     uint32_t budget;       // image tokens; 0 = the model's

@@ -25,14 +25,19 @@ static uint64_t card_memory_bytes(void *context) {
     return (uint64_t)((card->memory_gib - card->kept_gib) * 0x1p30) - CUDA_SCRATCH_BYTES;
 }
 
-Backend card_backend(const Card *card) {
-    static const DeviceTable devices[] = {
+static uint64_t card_memory_bytes_cublaslt(void *context) {
+    return card_memory_bytes(context) - CUDA_LIBRARY_BYTES;
+}
+
+#define DEVICE(driver, sm, memory)                                                                 \
+    { .name = "cuda sm_" #sm " " driver, .kv_page_bytes = cuda_page_bytes, .memory_bytes = memory }
+
+Backend card_backend(const Card *card, bool cublaslt) {
+    static const DeviceTable devices[][2] = {
 #define CARD(id, text, driver, sm, ...)                                                            \
-    {.name = "cuda sm_" #sm " " driver,                                                            \
-     .kv_page_bytes = cuda_page_bytes,                                                             \
-     .memory_bytes = card_memory_bytes},
+    {DEVICE(driver, sm, card_memory_bytes), DEVICE(driver, sm, card_memory_bytes_cublaslt)},
 #include "host/cards.def"
 #undef CARD
     };
-    return (Backend){.device = &devices[card - cards], .context = (void *)card};
+    return (Backend){.device = &devices[card - cards][cublaslt], .context = (void *)card};
 }

@@ -20,7 +20,8 @@ extern const uint32_t card_count;
 const Card *card_of(const char *id); // NULL: there is none
 
 // The CUDA backend on this card as far as memory is planned with it (engine_plan): its pages and
-// what it has free before an engine is opened. Nothing can be computed or taken; close is NULL.
-Backend card_backend(const Card *card);
+// what it has free before an engine is opened, with bf16 products by cuBLASLt or not. Nothing can
+// be computed or taken; close is NULL.
+Backend card_backend(const Card *card, bool cublaslt);
 
 #endif

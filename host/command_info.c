@@ -242,7 +242,7 @@ static Status info_open(const RuntimeOptions *open, const Card *card, Runtime *r
         return runtime_open(open, runtime, error);
     }
     TRY(runtime_open_weights(open, runtime, error));
-    runtime->backend = card_backend(card);
+    runtime->backend = card_backend(card, open->kernels.cublaslt);
     return OK;
 }
 

@@ -52,16 +52,18 @@ static Status choose_cuda(bool only_if_there, DeviceChoice *out, Error *error) {
                      gpu.name, gpu.compute_major, gpu.compute_minor);
 }
 
-static Status open_cuda(const char *kernels, Backend *out, Error *error) {
+static Status open_cuda(const GpuKernels *kernels, Backend *out, Error *error) {
     GpuInfo gpu;
     uint32_t count;
     char kept[DEVICE_PATH_MAX];
+    const char *file = kernels->file;
     TRY(gpus_list(&gpu, 1, &count, error));
-    if (kernels == NULL && count > 0 && device_kernels_path(gpu.name, kept) && file_exists(kept)) {
-        kernels = kept;
+    if (file == NULL && count > 0 && device_kernels_path(gpu.name, kept) && file_exists(kept)) {
+        file = kept;
     }
-    log_event(LOG_INFO, "kernels", "choices=\"%s\"", kernels != NULL ? kernels : "by rule");
-    return cuda_open(&(CudaOptions){.device = 0, .kernels = kernels}, out, error);
+    log_event(LOG_INFO, "kernels", "choices=\"%s\" bf16_products=%s",
+              file != NULL ? file : "by rule", kernels->cublaslt ? "cublaslt" : "ours");
+    return cuda_open(&(CudaOptions){.kernels = file, .cublaslt = kernels->cublaslt}, out, error);
 }
 #else
 static Status choose_cuda(bool only_if_there, DeviceChoice *out, Error *error) {
@@ -73,7 +75,7 @@ static Status choose_cuda(bool only_if_there, DeviceChoice *out, Error *error) {
                                      "--device cpu");
 }
 
-static Status open_cuda(const char *kernels, Backend *out, Error *error) {
+static Status open_cuda(const GpuKernels *kernels, Backend *out, Error *error) {
     (void)kernels;
     (void)out;
     return error_set(error, E_UNSUPPORTED, "This program was built without the CUDA part.");
@@ -85,7 +87,7 @@ Status device_choose(const char *name, DeviceChoice *out, Error *error) {
     return strcmp(name, "cpu") == 0 ? OK : choose_cuda(strcmp(name, "auto") == 0, out, error);
 }
 
-Status device_open(DeviceChoice choice, const CpuOptions *cpu, const char *kernels, Backend *out,
-                   Error *error) {
+Status device_open(DeviceChoice choice, const CpuOptions *cpu, const GpuKernels *kernels,
+                   Backend *out, Error *error) {
     return choice == DEVICE_CUDA ? open_cuda(kernels, out, error) : cpu_open(cpu, out, error);
 }

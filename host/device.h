@@ -12,10 +12,16 @@ typedef enum DeviceChoice { DEVICE_CPU, DEVICE_CUDA } DeviceChoice;
 // GPU that is too old; E_NOT_FOUND: no GPU; E_DEVICE: the driver fails.
 Status device_choose(const char *name, DeviceChoice *out, Error *error);
 
-// Opens what was chosen. `cpu` is for the CPU; `kernels` for the GPU, a file of kernel choices
-// (cuda/ktable.h), NULL: the one kept for the card, if there is one.
-Status device_open(DeviceChoice choice, const CpuOptions *cpu, const char *kernels, Backend *out,
-                   Error *error);
+// What computes on the GPU.
+typedef struct GpuKernels {
+    const char *file; // of kernel choices (cuda/ktable.h); NULL: the one kept for the card, if
+                      // there is one
+    bool cublaslt;    // bf16 products by cuBLASLt
+} GpuKernels;
+
+// Opens what was chosen, with what is for it.
+Status device_open(DeviceChoice choice, const CpuOptions *cpu, const GpuKernels *kernels,
+                   Backend *out, Error *error);
 
 enum { DEVICE_PATH_MAX = 1024 };
 

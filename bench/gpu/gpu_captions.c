@@ -20,14 +20,16 @@ typedef struct Setting {
     WeightLevel level;
     EngineActivation activation;
     EngineKv kv;
+    bool cublaslt; // bf16 products by cuBLASLt
 } Setting;
 
 // By what we most want to know, should the time not suffice; settings of a level stay together.
 static const Setting settings[] = {
-    {LEVEL_INT4, ENGINE_ACTIVATION_INT8, ENGINE_KV_INT8},
-    {LEVEL_INT4, ENGINE_ACTIVATION_INT8, ENGINE_KV_BF16},
-    {LEVEL_INT4, ENGINE_ACTIVATION_BF16, ENGINE_KV_BF16},
-    {LEVEL_BF16, ENGINE_ACTIVATION_BF16, ENGINE_KV_BF16},
+    {LEVEL_INT4, ENGINE_ACTIVATION_INT8, ENGINE_KV_INT8, false},
+    {LEVEL_INT4, ENGINE_ACTIVATION_INT8, ENGINE_KV_BF16, false},
+    {LEVEL_INT4, ENGINE_ACTIVATION_BF16, ENGINE_KV_BF16, false},
+    {LEVEL_BF16, ENGINE_ACTIVATION_BF16, ENGINE_KV_BF16, false},
+    {LEVEL_BF16, ENGINE_ACTIVATION_BF16, ENGINE_KV_BF16, true},
 };
 enum { SETTINGS = sizeof settings / sizeof *settings, STEP_DELAYS = 8 };
 
@@ -44,9 +46,15 @@ typedef struct CaptionsRun {
     uint32_t wave_batch;
 } CaptionsRun;
 
-static Row begin_row(const char *what, const char *device, const Setting *setting) {
+static void setting_name(const Setting *setting, char out[48]) {
     char name[32];
     captions_setting(setting->level, setting->activation, setting->kv, name);
+    snprintf(out, 48, "%s%s", name, setting->cublaslt ? " cublaslt" : "");
+}
+
+static Row begin_row(const char *what, const char *device, const Setting *setting) {
+    char name[48];
+    setting_name(setting, name);
     Row row = gpu_row(what, device);
     row_text(&row, "setting", name);
     return row;
@@ -189,7 +197,8 @@ static Status measure_open(CaptionsRun *run, Error *error) {
     return OK;
 }
 
-static Status measure_setting(CaptionsRun *run, const Weights *weights, Error *error) {
+static Status measure_setting(CaptionsRun *run, const Weights *weights, const char *device,
+                              Error *error) {
     const GpuPlan *plan = run->plan;
     CaptionsOptions options = {.activation = run->setting->activation,
                                .kv = run->setting->kv,
@@ -197,8 +206,17 @@ static Status measure_setting(CaptionsRun *run, const Weights *weights, Error *e
                                .patches = plan->patches,
                                .output = plan->output,
                                .step_rows = plan->step_rows};
-    TRY(cuda_open(&(CudaOptions){.kernels = run->kernels}, &run->cuda, error));
-    Status status =
+    const CudaOptions cuda = {.kernels = run->kernels, .cublaslt = run->setting->cublaslt};
+    Error missing = {0};
+    Status status = cuda_open(&cuda, &run->cuda, &missing);
+    if (status != OK && cuda.cublaslt) {
+        skip(device, run->setting, 0, missing.text);
+        return OK;
+    }
+    if (status != OK) {
+        return error_set(error, status, "%s", missing.text);
+    }
+    status =
         gpu_profile_open(&run->cuda, weights->config.vocab_count, STEP_DELAYS * plan->delay_rounds,
                          &run->profile, &run->wrapped, error);
     if (status == OK) {
@@ -267,13 +285,13 @@ static Status measure_level(const CaptionsRun *shared, uint32_t first, uint32_t 
     for (uint32_t i = 0; i < count && status == OK; i++) {
         CaptionsRun run = *shared;
         run.setting = &setting[i];
-        char name[32];
-        captions_setting(setting[i].level, setting[i].activation, setting[i].kv, name);
+        char name[48];
+        setting_name(&setting[i], name);
         fprintf(stderr, "\n%s, %s\n", plan->model, name);
         if (clock_ns() >= deadline_ns) {
             skip(device, &setting[i], 0, "no time left");
         } else {
-            status = measure_setting(&run, weights, error);
+            status = measure_setting(&run, weights, device, error);
         }
     }
     weights_close(weights);

@@ -99,7 +99,8 @@ Status gpu_bench_open(const GpuPlan *plan, const char *kernels, GpuBench **out, 
         return error_set(error, E_MEMORY, "There is no memory for the bench.");
     }
     bench->plan = plan;
-    CudaOptions options = {0, kernels};
+    CudaOptions options = {};
+    options.kernels = kernels;
     Status status = cuda_open(&options, &bench->backend, error);
     if (status == OK) {
         bench->context = (CudaContext *)bench->backend.context;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // linear: which kernel, with which arguments.
 #include "base/check.h"
+#include "cuda/kernels/linear_library.h"
 #include "cuda/ktable.h"
 
 LinearArgs linear_args(const OpLinear *op) {
@@ -31,6 +32,9 @@ Status cuda_linear(void *context, const OpLinear *op) {
     REQUIRE_MESSAGE(op->scan.chunks == NULL || op->weight.level != LEVEL_INT4,
                     "a scan of int4 weights, whose kernels make none");
     LinearArgs args = linear_args(op);
+    if (linear_library_takes(cuda, &op->weight)) {
+        return linear_library_run(cuda, &args);
+    }
     KernelKey key = ktable_key(&args, cuda->compute);
     const LinearVariant *variant = ktable_choose(cuda->kernels, &key);
     return cuda_launched(cuda, variant->name, variant->launch(cuda, &args));

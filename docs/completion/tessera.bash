@@ -32,6 +32,7 @@ _tessera() {
     --memory) return ;;
     --device | -d) mapfile -t COMPREPLY < <(compgen -W 'auto cpu cuda' -- "$current"); return ;;
     --gpu) mapfile -t COMPREPLY < <(compgen -W 'rtx3060 rtx3090 rtx4060ti rtx4070 rtx4090 rtx5060ti rtx5070ti rtx5080 rtx5090 h100' -- "$current"); return ;;
+    --bf16-products) mapfile -t COMPREPLY < <(compgen -W 'ours cublaslt' -- "$current"); return ;;
     --isa) mapfile -t COMPREPLY < <(compgen -W 'auto reference scalar avx2 avx512' -- "$current"); return ;;
     --threads | -j) return ;;
     --prep-threads) return ;;
@@ -52,13 +53,13 @@ _tessera() {
     esac
     if [[ $current == -* ]]; then
         case ${COMP_WORDS[1]} in
-        caption) mapfile -t COMPREPLY < <(compgen -W '--model --prompt --system --output --sidecar --html --retry-errors --null --budget --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop --logprobs --weights --group --activations --kv --batch --context --step-tokens --memory --device --kernels --isa --threads --prep-threads --server --token-file --quiet --log-level --help' -- "$current") ;;
-        ask) mapfile -t COMPREPLY < <(compgen -W '--model --system --image --thinking --budget --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop --logprobs --json --weights --group --activations --kv --context --step-tokens --memory --device --kernels --isa --threads --server --token-file --log-level --help' -- "$current") ;;
-        logits) mapfile -t COMPREPLY < <(compgen -W '--model --image --text --tokens --output --budget --weights --group --activations --kv --context --step-tokens --memory --device --kernels --isa --threads --log-level --help' -- "$current") ;;
-        info) mapfile -t COMPREPLY < <(compgen -W '--budget --json --verify --weights --group --activations --kv --batch --context --step-tokens --memory --device --gpu --kernels --isa --threads --log-level --help' -- "$current") ;;
+        caption) mapfile -t COMPREPLY < <(compgen -W '--model --prompt --system --output --sidecar --html --retry-errors --null --budget --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop --logprobs --weights --group --activations --kv --batch --context --step-tokens --memory --device --kernels --bf16-products --isa --threads --prep-threads --server --token-file --quiet --log-level --help' -- "$current") ;;
+        ask) mapfile -t COMPREPLY < <(compgen -W '--model --system --image --thinking --budget --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop --logprobs --json --weights --group --activations --kv --context --step-tokens --memory --device --kernels --bf16-products --isa --threads --server --token-file --log-level --help' -- "$current") ;;
+        logits) mapfile -t COMPREPLY < <(compgen -W '--model --image --text --tokens --output --budget --weights --group --activations --kv --context --step-tokens --memory --device --kernels --bf16-products --isa --threads --log-level --help' -- "$current") ;;
+        info) mapfile -t COMPREPLY < <(compgen -W '--budget --json --verify --weights --group --activations --kv --batch --context --step-tokens --memory --device --gpu --kernels --bf16-products --isa --threads --log-level --help' -- "$current") ;;
         quantize) mapfile -t COMPREPLY < <(compgen -W '--output --weights --group --threads --quiet --log-level --help' -- "$current") ;;
         top) mapfile -t COMPREPLY < <(compgen -W '--server --token-file --once --every --help' -- "$current") ;;
-        serve) mapfile -t COMPREPLY < <(compgen -W '--model --budget --weights --group --activations --kv --batch --context --step-tokens --memory --device --kernels --isa --threads --prep-threads --config --socket --socket-mode --listen --users --requests --queue-tokens --images --cache-per-user --connections --blobs --message --idle --drain --metrics-port --metrics-file --metrics-users --log-prompts --record --log-level --help' -- "$current") ;;
+        serve) mapfile -t COMPREPLY < <(compgen -W '--model --budget --weights --group --activations --kv --batch --context --step-tokens --memory --device --kernels --bf16-products --isa --threads --prep-threads --config --socket --socket-mode --listen --users --requests --queue-tokens --images --cache-per-user --connections --blobs --message --idle --drain --metrics-port --metrics-file --metrics-users --log-prompts --record --log-level --help' -- "$current") ;;
         token) mapfile -t COMPREPLY < <(compgen -W '--help' -- "$current") ;;
         esac
         return

@@ -120,7 +120,7 @@ Test(backend, a_file_of_kernel_choices_changes_the_kernel_and_no_bit) {
         table.count = 0;
         cr_assert(ktable_set(&table, &key, &linear_variants[i]));
         cr_assert_eq(ktable_save(&table, card, path, NULL), OK);
-        CudaOptions options = {0, path};
+        CudaOptions options = {0, path, false};
         Backend backend;
         Error error = {};
         cr_assert_eq(cuda_open(&options, &backend, &error), OK, "%s", error.text);
@@ -147,7 +147,7 @@ Test(backend, a_file_of_kernel_choices_of_another_card_does_not_open) {
     static KernelTable none;
     cr_assert_eq(ktable_save(&none, "tessera 0.1.0, sm_75, 40 multiprocessors, T4", path, NULL),
                  OK);
-    CudaOptions options = {0, path};
+    CudaOptions options = {0, path, false};
     Backend backend;
     Error error = {};
     cr_assert_eq(cuda_open(&options, &backend, &error), E_CONFIG);
@@ -187,7 +187,7 @@ Test(backend, a_weight_that_does_not_fit_is_a_matter_of_memory) {
 Test(backend, no_such_gpu_and_no_memory_are_told_apart) {
     SimtOptions options = {};
     simt_reset(&options);
-    CudaOptions cuda = {5, NULL};
+    CudaOptions cuda = {5, NULL, false};
     Backend backend;
     Error error = {};
     cr_assert_eq(cuda_open(&cuda, &backend, &error), E_DEVICE);

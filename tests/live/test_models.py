@@ -174,6 +174,24 @@ class Models(LiveTest):
         self.assertEqual(refused.returncode, 3)
         self.assertIn("MiB are needed", refused.stderr)
         self.assertEqual(run(*asked, "--device", "cpu").returncode, 2)
+
+    def test_cublaslt_is_for_bf16_on_a_card(self):
+        asked = ("info", "synthetic:gemma-4-12b", "--gpu", "rtx5090", "--context", "410", "--json")
+        bf16 = (*asked, "--weights", "bf16")
+        ours = json.loads(run(*bf16).stdout)["memory"]
+        theirs = json.loads(run(*bf16, "--bf16-products", "cublaslt").stdout)["memory"]
+        self.assertEqual(theirs["total_bytes"], ours["total_bytes"])
+        self.assertLess(theirs["batch_max"], ours["batch_max"])  # its workspace is taken before
+        for refused, why in ((("--weights", "int4"), "int4 g32 weights"),
+                             (("--weights", "bf16", "--activations", "f32"), "with other activations")):
+            told = run(*asked, *refused, "--bf16-products", "cublaslt")
+            self.assertEqual(told.returncode, 3)
+            self.assertIn(why, told.stderr)
+        told = run("info", MODEL, "--device", "cpu", "--bf16-products", "cublaslt")
+        self.assertEqual(told.returncode, 3)
+        self.assertIn("on the CPU", told.stderr)
+
+    def test_a_card_is_one_of_the_table(self):
         self.assertEqual(run("info", MODEL, "--gpu", "rtx1080").returncode, 2)
 
 

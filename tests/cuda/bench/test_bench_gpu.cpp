@@ -171,9 +171,10 @@ static void check_step_ops(const json_t *row, bool with_picture) {
 
 Test(bench_gpu, captioning_is_measured_at_every_setting_and_batch) {
     std::vector<json_t *> rows = run_bench({"--plan", "tiny", "--part", "captions"}, 0);
-    const char *settings[] = {"W4A8 kv int8", "W4A8 kv bf16", "W4A16 kv bf16", "bf16 kv bf16"};
+    const char *settings[] = {"W4A8 kv int8", "W4A8 kv bf16", "W4A16 kv bf16", "bf16 kv bf16",
+                              "bf16 kv bf16 cublaslt"};
     std::vector<json_t *> captions = rows_of(rows, "captions");
-    cr_assert_eq(captions.size(), 4 * 2);
+    cr_assert_eq(captions.size(), 5 * 2);
     for (size_t i = 0; i < captions.size(); i++) {
         json_t *row = captions[i];
         cr_assert_eq(text_of(row, "setting"), settings[i / 2]);
@@ -191,8 +192,8 @@ Test(bench_gpu, captioning_is_measured_at_every_setting_and_batch) {
     }
     std::vector<json_t *> decode = rows_of(rows, "decode step");
     std::vector<json_t *> prefill = rows_of(rows, "prefill step");
-    cr_assert(decode.size() == 4 && prefill.size() == 4);
-    for (size_t i = 0; i < 4; i++) {
+    cr_assert(decode.size() == 5 && prefill.size() == 5);
+    for (size_t i = 0; i < 5; i++) {
         cr_assert_eq(number_of(decode[i], "rows"), 1);
         cr_assert_eq(number_of(prefill[i], "rows"), gpu_plan_tiny.prompt);
         cr_assert_gt(number_of(decode[i], "replayed_ms"), 0);
@@ -207,7 +208,7 @@ Test(bench_gpu, what_there_is_no_time_for_is_said) {
     std::vector<json_t *> rows =
         run_bench({"--plan", "tiny", "--part", "captions", "--seconds", "1e-9"}, 0);
     std::vector<json_t *> captions = rows_of(rows, "captions");
-    cr_assert_eq(captions.size(), 4);
+    cr_assert_eq(captions.size(), 5);
     for (json_t *row : captions) {
         cr_assert_eq(text_of(row, "skipped"), "no time left");
         cr_assert_null(json_object_get(row, "captions_per_second"));
