@@ -29,11 +29,16 @@ enum {
     TILE_PAGES = 4,
     TILE_TOKENS = TILE_PAGES * KV_PAGE_TOKENS,
     BLOCK_QUERIES = 32,
-    // Queries and vectors of one register tile; a tile for few queries is wide instead.
-    WIDE_QUERIES = LANES_REGISTERS / 2,
-    WIDE_VECTORS = LANES_REGISTERS / WIDE_QUERIES,
-    SLIM_VECTORS = LANES_REGISTERS / 2,
 };
+
+// Queries, pages (of scores) and vectors (of values) of one register tile: many queries, a pair,
+// one. Eight chains of additions hide their latency, and a vector is two registers of AVX2.
+#if defined(__AVX512F__)
+enum { MANY_QUERIES = 8, MANY_VECTORS = 2, PAIR_PAGES = 4, PAIR_VECTORS = 4, ONE_VECTORS = 8 };
+#else
+enum { MANY_QUERIES = 4, MANY_VECTORS = 1, PAIR_PAGES = 2, PAIR_VECTORS = 2, ONE_VECTORS = 4 };
+#endif
+enum { ONE_PAGES = TILE_PAGES, TILE_SUMS = MANY_QUERIES * MANY_VECTORS };
 
 _Static_assert((int)KV_PAGE_TOKENS == (int)LANES, "a key vector holds one page");
 
@@ -76,35 +81,36 @@ LANES_INLINE void score_tile(const Block *block, KvKind kind, uint32_t query, ui
                              const Tile *tile, uint32_t page, uint32_t pages) {
     uint32_t head_dim = block->op->cache.shape.head_dim;
     const float *q = block->q + (size_t)query * head_dim;
-    Lanes sums[LANES_REGISTERS];
+    Lanes sums[TILE_SUMS];
 #pragma GCC unroll 16
     for (uint32_t i = 0; i < queries * pages; i++) {
         sums[i] = lanes_set(0.0f);
     }
     for (uint32_t d = 0; d < head_dim; d += 2) {
-        Lanes even[SLIM_VECTORS], odd[SLIM_VECTORS];
 #pragma GCC unroll 16
         for (uint32_t p = 0; p < pages; p++) {
+            Lanes even, odd;
+            if (query == 0) { // a page's values are as large as its keys and wanted next
+                __builtin_prefetch((const char *)tile->values[page + p] +
+                                   (size_t)d * LANES * kv_value_bytes(kind));
+            }
             if (kind == KV_F32) {
                 const float *keys = (const float *)tile->keys[page + p] + (size_t)d * LANES;
-                even[p] = lanes_load(keys);
-                odd[p] = lanes_load(keys + LANES);
+                even = lanes_load(keys);
+                odd = lanes_load(keys + LANES);
             } else if (kind == KV_BF16) {
-                lanes_load_pairs((const uint16_t *)tile->keys[page + p] + (size_t)d * LANES,
-                                 &even[p], &odd[p]);
+                lanes_load_pairs((const uint16_t *)tile->keys[page + p] + (size_t)d * LANES, &even,
+                                 &odd);
             } else {
                 lanes_load_int8_pairs((const int8_t *)tile->keys[page + p] + (size_t)d * LANES,
-                                      &even[p], &odd[p]);
+                                      &even, &odd);
             }
-        }
 #pragma GCC unroll 16
-        for (uint32_t i = 0; i < queries; i++) {
-            Lanes q_even = lanes_set(q[(size_t)i * head_dim + d]);
-            Lanes q_odd = lanes_set(q[(size_t)i * head_dim + d + 1]);
-#pragma GCC unroll 16
-            for (uint32_t p = 0; p < pages; p++) {
-                sums[i * pages + p] = lanes_fma(q_even, even[p], sums[i * pages + p]);
-                sums[i * pages + p] = lanes_fma(q_odd, odd[p], sums[i * pages + p]);
+            for (uint32_t i = 0; i < queries; i++) {
+                const float *of = q + (size_t)i * head_dim + d;
+                Lanes *sum = &sums[i * pages + p];
+                *sum = lanes_fma(lanes_set(of[0]), even, *sum);
+                *sum = lanes_fma(lanes_set(of[1]), odd, *sum);
             }
         }
     }
@@ -136,14 +142,14 @@ LANES_INLINE void score_queries(const Block *block, KvKind kind, uint32_t query,
 
 LANES_INLINE void score_all(const Block *block, KvKind kind, const Tile *tile) {
     uint32_t query = 0;
-    for (; query + WIDE_QUERIES <= block->query_count; query += WIDE_QUERIES) {
-        score_queries(block, kind, query, WIDE_QUERIES, 1, tile);
+    for (; query + MANY_QUERIES <= block->query_count; query += MANY_QUERIES) {
+        score_queries(block, kind, query, MANY_QUERIES, 1, tile);
     }
     for (; query + 2 <= block->query_count; query += 2) {
-        score_queries(block, kind, query, 2, SLIM_VECTORS / 2, tile);
+        score_queries(block, kind, query, 2, PAIR_PAGES, tile);
     }
     for (; query < block->query_count; query++) {
-        score_queries(block, kind, query, 1, SLIM_VECTORS / 2, tile);
+        score_queries(block, kind, query, 1, ONE_PAGES, tile);
     }
 }
 
@@ -197,7 +203,7 @@ LANES_INLINE void blend_tile(const Block *block, KvKind kind, uint32_t query, ui
     uint32_t head_dim = block->op->cache.shape.head_dim;
     const float *probabilities = block->scores + (size_t)query * TILE_TOKENS;
     float *out = block->out + (size_t)query * head_dim + column;
-    Lanes sums[LANES_REGISTERS];
+    Lanes sums[TILE_SUMS];
 #pragma GCC unroll 16
     for (uint32_t i = 0; i < queries; i++) {
         Lanes factor = lanes_set(block->factors[query + i]);
@@ -210,7 +216,7 @@ LANES_INLINE void blend_tile(const Block *block, KvKind kind, uint32_t query, ui
     for (uint32_t t = tile->first; t < tile->end; t++) {
         size_t row = (size_t)(t % KV_PAGE_TOKENS) * KV_VALUE_BLOCK;
         const void *page = tile->values[t / KV_PAGE_TOKENS];
-        Lanes values[SLIM_VECTORS];
+        Lanes values[ONE_VECTORS];
 #pragma GCC unroll 16
         for (uint32_t v = 0; v < vectors; v++) {
             uint32_t d = column + v * LANES;
@@ -252,14 +258,14 @@ LANES_INLINE void blend_queries(const Block *block, KvKind kind, uint32_t query,
 
 LANES_INLINE void blend_all(const Block *block, KvKind kind, const Tile *tile) {
     uint32_t query = 0;
-    for (; query + WIDE_QUERIES <= block->query_count; query += WIDE_QUERIES) {
-        blend_queries(block, kind, query, WIDE_QUERIES, WIDE_VECTORS, tile);
+    for (; query + MANY_QUERIES <= block->query_count; query += MANY_QUERIES) {
+        blend_queries(block, kind, query, MANY_QUERIES, MANY_VECTORS, tile);
     }
     for (; query + 2 <= block->query_count; query += 2) {
-        blend_queries(block, kind, query, 2, SLIM_VECTORS / 2, tile);
+        blend_queries(block, kind, query, 2, PAIR_VECTORS, tile);
     }
     for (; query < block->query_count; query++) {
-        blend_queries(block, kind, query, 1, SLIM_VECTORS, tile);
+        blend_queries(block, kind, query, 1, ONE_VECTORS, tile);
     }
 }
 

@@ -19,8 +19,6 @@ enum { LANES = 16 };
 #if defined(__AVX512F__)
 #include <immintrin.h>
 
-enum { LANES_REGISTERS = 16 }; // accumulators a loop may hold, with room for its operands
-
 typedef __m512 Lanes;
 
 LANES_INLINE Lanes lanes_set(float x) {
@@ -116,8 +114,6 @@ LANES_INLINE Lanes lanes_power_of_two(Lanes n) {
 
 #elif defined(__AVX2__)
 #include <immintrin.h>
-
-enum { LANES_REGISTERS = 4 };
 
 typedef struct Lanes {
     __m256 low, high;
@@ -245,8 +241,6 @@ LANES_INLINE Lanes lanes_power_of_two(Lanes n) {
 }
 
 #else
-
-enum { LANES_REGISTERS = 4 };
 
 typedef struct Lanes {
     float v[LANES];

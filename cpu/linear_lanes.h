@@ -2,8 +2,9 @@
 // What the twins of linear share, written once over Lanes: the float family, which takes every
 // weight level and every activation kind as f32, and the finish.
 //
-// TILE_ROWS(kernel, tile, T) calls `kernel(tile, row, n)` with n a compile-time constant from T
-// down, so that the accumulators of n rows live in registers. T <= 12.
+// TILE_ROWS(kernel, tile, T) calls `kernel(tile, row, n)` with n a compile-time constant up to T,
+// so that the accumulators of n rows live in registers. T <= 12. The tiles are of about one height:
+// a last one of a single row would wait for its only chain of additions as long as a full one.
 #ifndef CPU_LINEAR_LANES_H
 #define CPU_LINEAR_LANES_H
 
@@ -20,9 +21,10 @@
         break;
 
 #define TILE_ROWS(kernel, tile, T)                                                                 \
-    for (uint32_t row = 0, left; row < (tile)->row_count; row += (T)) {                            \
-        left = (tile)->row_count - row;                                                            \
-        switch (left < (T) ? left : (T)) {                                                         \
+    for (uint32_t row = 0, tiles, now; row < (tile)->row_count; row += now) {                      \
+        tiles = ((tile)->row_count - row + (T)-1) / (T);                                           \
+        now = ((tile)->row_count - row + tiles - 1) / tiles;                                       \
+        switch (now) {                                                                             \
             TILE_CASE(kernel, tile, T, 1)                                                          \
             TILE_CASE(kernel, tile, T, 2)                                                          \
             TILE_CASE(kernel, tile, T, 3)                                                          \
@@ -38,13 +40,17 @@
         }                                                                                          \
     }
 
-// Row tiles that fit the registers: f32 accumulators, and those beside integer ones.
+// Rows of a tile whose f32 sums fit the registers; and up to how many rows a bf16 panel is read in
+// place: one tile, and more where widening has units of its own beside those that add.
 #if defined(__AVX512F__)
 #define LINEAR_FLOAT_TILE 12u
+#define LINEAR_PAIR_ROWS  LINEAR_FLOAT_TILE
 #elif defined(__AVX2__)
 #define LINEAR_FLOAT_TILE 5u
+#define LINEAR_PAIR_ROWS  32u
 #else
 #define LINEAR_FLOAT_TILE 2u
+#define LINEAR_PAIR_ROWS  LINEAR_FLOAT_TILE
 #endif
 
 // ---- The float family
@@ -119,8 +125,36 @@ LANES_INLINE void float_rows(const LinearTile *tile, uint32_t row, const uint32_
     }
 }
 
-static void float_multiply(const LinearTile *tile) {
-    TILE_ROWS(float_rows, tile, LINEAR_FLOAT_TILE)
+static void float_multiply(const LinearTile *tile){TILE_ROWS(float_rows, tile, LINEAR_FLOAT_TILE)}
+
+// The same with a stored bf16 panel, widened pair by pair for every tile anew.
+LANES_INLINE void pair_rows(const LinearTile *tile, uint32_t row, const uint32_t n) {
+    const uint16_t *w = (const uint16_t *)tile->weights;
+    const unsigned char *x = tile->x + (size_t)row * LINEAR_PITCH;
+    float *sums = tile->sums + (size_t)row * tile->sum_stride;
+    Lanes acc[LINEAR_FLOAT_TILE];
+#pragma GCC unroll 12
+    for (uint32_t t = 0; t < n; t++) {
+        acc[t] = lanes_load(sums + t * tile->sum_stride);
+    }
+    for (uint32_t k = 0; k < tile->k_count; k += 2) {
+        Lanes even, odd;
+        lanes_load_pairs(w + (size_t)k * MATRIX_PANEL, &even, &odd);
+#pragma GCC unroll 12
+        for (uint32_t t = 0; t < n; t++) {
+            const float *values = (const float *)(x + t * LINEAR_PITCH);
+            acc[t] = lanes_fma(even, lanes_set(values[k]), acc[t]);
+            acc[t] = lanes_fma(odd, lanes_set(values[k + 1]), acc[t]);
+        }
+    }
+#pragma GCC unroll 12
+    for (uint32_t t = 0; t < n; t++) {
+        lanes_store(sums + t * tile->sum_stride, acc[t]);
+    }
+}
+
+static void pair_multiply(const LinearTile *tile) {
+    TILE_ROWS(pair_rows, tile, LINEAR_FLOAT_TILE)
 }
 
 // An f32 panel is read in place, every other level is expanded.
@@ -131,6 +165,15 @@ static const LinearFamily float_stored = {
     .direct = float_multiply,
 };
 
+static const LinearFamily float_pairs = {
+    .x_bytes = 4,
+    .direct_rows = LINEAR_PAIR_ROWS,
+    .prepare = float_prepare,
+    .expand = float_expand,
+    .multiply = float_multiply,
+    .direct = pair_multiply,
+};
+
 static const LinearFamily float_expanded = {
     .x_bytes = 4,
     .prepare = float_prepare,
@@ -139,7 +182,9 @@ static const LinearFamily float_expanded = {
 };
 
 LANES_INLINE const LinearFamily *float_family(WeightLevel level) {
-    return level == LEVEL_F32 ? &float_stored : &float_expanded;
+    return level == LEVEL_F32    ? &float_stored
+           : level == LEVEL_BF16 ? &float_pairs
+                                 : &float_expanded;
 }
 
 // ---- The finish
