@@ -125,11 +125,18 @@ void captions_close(Captions *captions) {
 
 // ---- A wave -------------------------------------------------------------------------------------
 
+typedef struct WaveStep {
+    const Batch *batch;
+    uint64_t begin_ns;
+} WaveStep;
+
 typedef struct WaveState {
     const Captions *captions;
     Scheduler *scheduler;
+    WaveStep steps[SCHED_PLANS_MAX]; // under way, oldest first
+    uint32_t step_count;
     uint32_t batch, finished;
-    uint64_t begin_ns;
+    uint64_t begin_ns, end_ns; // of the wave; of the last step that ended
     double first_sum_ms, first_max_ms;
     uint64_t prefill_rows, prefill_ns, decode_rows, decode_ns;
     uint64_t full_ns[STEP_TIMES_MAX]; // of the steps that decode the whole batch
@@ -212,19 +219,53 @@ static Status wave_take_events(WaveState *wave, size_t count, Error *error) {
     return OK;
 }
 
-static Status wave_step(WaveState *wave, Error *error) {
-    sched_tick(wave->scheduler, (clock_ns() - wave->begin_ns) / 1000000);
+static Status wave_begin_step(WaveState *wave, Error *error) {
     const Batch *batch = sched_plan(wave->scheduler);
     if (batch == NULL) {
+        return OK;
+    }
+    WaveStep step = {batch, clock_ns()};
+    TRY(engine_begin(wave->captions->engine, batch, error));
+    wave->steps[wave->step_count++] = step;
+    return OK;
+}
+
+static WaveStep wave_oldest_step(WaveState *wave) {
+    WaveStep step = wave->steps[0];
+    wave->steps[0] = wave->steps[1];
+    wave->step_count--;
+    return step;
+}
+
+// As host/stepper.c does it: where the engine overlaps, the next step is begun before the one under
+// way is waited for. A step's time is what the engine was busy with it.
+static Status wave_step(WaveState *wave, Error *error) {
+    sched_tick(wave->scheduler, (clock_ns() - wave->begin_ns) / 1000000);
+    uint32_t most = engine_overlaps(wave->captions->engine) ? 2 : 1;
+    for (uint32_t i = wave->step_count; i < most; i++) {
+        TRY(wave_begin_step(wave, error));
+    }
+    if (wave->step_count == 0) {
         return error_set(error, E_INTERNAL, "%u of %u requests are finished and no step is left.",
                          wave->finished, wave->batch);
     }
     StepResult result = {.samples = wave->samples};
-    uint64_t begin_ns = clock_ns();
-    TRY(engine_step(wave->captions->engine, batch, &result, error));
-    wave_count_step(wave, batch, clock_ns() - begin_ns);
+    WaveStep step = wave_oldest_step(wave);
+    TRY(engine_end(wave->captions->engine, &result, error));
+    uint64_t from_ns = num_max(step.begin_ns, wave->end_ns);
+    wave->end_ns = clock_ns();
+    wave_count_step(wave, step.batch, wave->end_ns - from_ns);
     size_t count = sched_commit(wave->scheduler, &result, wave->events, wave->batch);
     return wave_take_events(wave, count, error);
+}
+
+// After an error steps may still be under way.
+static void wave_end_steps(WaveState *wave) {
+    StepResult result = {.samples = wave->samples};
+    while (wave->step_count > 0) {
+        wave_oldest_step(wave);
+        engine_end(wave->captions->engine, &result, NULL);
+    }
 }
 
 static int compare_u64(const void *a, const void *b) {
@@ -265,6 +306,7 @@ Status captions_wave(const Captions *captions, uint32_t batch, CaptionsWave *out
     if (status == OK) {
         *out = wave_result(wave, (double)(clock_ns() - wave->begin_ns) * 1e-9);
     }
+    wave_end_steps(wave);
     if (wave->scheduler != NULL) {
         sched_close(wave->scheduler);
     }

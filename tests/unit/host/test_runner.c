@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The runner with the demo model: every request is finished exactly once, answers do not depend on
-// the crowd, bad pictures harm nobody, a sink that has enough ends the run.
+// the crowd or on planning ahead, bad pictures harm nobody, a sink that has enough ends the run.
 #include "host/runner.h"
 
 #include "tests/unit/host/demo.h"
@@ -17,6 +17,8 @@ typedef struct Job {
     uint32_t asked, finished, finished_max;
     char *captions[REQUESTS]; // by tag, "" = error
     uint32_t text_bytes;
+    uint64_t dead_rows;
+    bool ahead; // the next step is begun while one is under way, as on a device that overlaps
 } Job;
 
 static bool job_next(void *context, Request *request) {
@@ -51,6 +53,9 @@ static Status run(Job *job, uint32_t batch, uint32_t prep_threads, const char *i
     Runtime runtime;
     StepLoopStats stats;
     demo_open(&runtime, isa);
+    DeviceTable device = *runtime.backend.device;
+    device.overlaps = job->ahead;
+    runtime.backend.device = &device;
     const Sizes sizes = {.batch = batch, .waiting = 4 + prep_threads, .images = 1, .context = 160};
     cr_assert_eq(runtime_start(&runtime, &sizes, &error), OK, "%s", error.text);
     const PromptMaker maker = prompt_maker(&runtime);
@@ -67,6 +72,7 @@ static Status run(Job *job, uint32_t batch, uint32_t prep_threads, const char *i
     Status status = runner_run(&options, &stats, &error);
     SchedulerStats left = sched_stats(runtime.scheduler);
     cr_expect_eq(left.running + left.waiting, 0, "the scheduler is empty afterwards");
+    job->dead_rows = left.dead_rows;
     runtime_close(&runtime);
     return status;
 }
@@ -86,20 +92,30 @@ static void forget(Job *job) {
     }
 }
 
-Test(runner, answers_do_not_depend_on_crowd_or_threads) {
-    Job alone = make_job(), crowd = make_job();
+Test(runner, answers_do_not_depend_on_crowd_threads_or_planning_ahead) {
+    Job alone = make_job(), crowd = make_job(), ahead = make_job();
+    ahead.ahead = true;
+    // Draws that would show a token, a position or a draw's number out of place.
+    alone.question.sampling = crowd.question.sampling = ahead.question.sampling =
+        (Sampling){.temperature = 0.7f, .top_p = 0.9f, .repetition_penalty = 1.1f, .seed = 5};
     cr_assert_eq(run(&alone, 1, 1, "auto"), OK);
     cr_assert_eq(run(&crowd, 7, 3, "auto"), OK);
+    cr_assert_eq(run(&ahead, 7, 3, "auto"), OK);
     cr_assert_eq(alone.finished, REQUESTS);
     cr_assert_eq(crowd.finished, REQUESTS);
+    cr_assert_eq(ahead.finished, REQUESTS);
+    cr_expect_eq(crowd.dead_rows, 0);
+    cr_expect_gt(ahead.dead_rows, 0); // captions end with a stop id
     for (uint32_t i = 0; i < REQUESTS; i++) {
         cr_expect_gt(strlen(alone.captions[i]), 5);
         cr_expect_str_eq(alone.captions[i], crowd.captions[i]);
+        cr_expect_str_eq(alone.captions[i], ahead.captions[i]);
         cr_expect_str_eq(alone.captions[i], alone.captions[i % DEMO_PICTURES]);
     }
     cr_expect_geq(crowd.text_bytes, REQUESTS * 5);
     forget(&alone);
     forget(&crowd);
+    forget(&ahead);
 }
 
 Test(runner, a_bad_picture_harms_nobody) {
@@ -128,6 +144,7 @@ Test(runner, a_prompt_that_cannot_fit_is_an_error_of_its_request) {
 Test(runner, a_sink_that_has_enough_ends_the_run) {
     Job job = make_job();
     job.finished_max = 3;
+    job.ahead = true; // a step is under way then
     cr_assert_eq(run(&job, 4, 2, "auto"), E_CANCELLED);
     cr_expect_eq(job.finished, 3, "nothing is reported after that");
     forget(&job);
