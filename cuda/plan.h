@@ -10,6 +10,10 @@
 // CUDA_TICKET_BYTES, are zero between ops, and a kernel that counts one up leaves it at zero.
 enum { CUDA_SCRATCH_BYTES = 32 * 1024 * 1024, CUDA_TICKET_BYTES = 64 * 1024 };
 
+// What is left free of a card: the driver gives memory in pieces of 2 MiB, the code of kernels and
+// recordings of steps go there as they are first used, and others on the card may grow.
+enum { CUDA_RESERVE_BYTES = 256 * 1024 * 1024 };
+
 // With bf16 products by cuBLASLt (cuda/kernels/linear_library.h): its workspace, as much as its
 // manual advises for the largest GPUs, and sums that wait for their epilogue.
 enum {

@@ -5,13 +5,14 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/num.h"
+#include "cuda/plan.h"
 #include "host/log.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEP_TOKENS_DEFAULT = 512, STEP_TEXT_TOKENS = 32 };
+enum { STEP_TOKENS_DEFAULT = 512, STEP_TEXT_TOKENS = 32, CONTEXT_TEXT_LEAST = 232 };
 
 static WeightLevel runtime_level(const char *name) {
     for (int level = 0; level < LEVEL_COUNT; level++) {
@@ -62,6 +63,7 @@ Status runtime_options_read(const Options *options, RuntimeOptions *out, Error *
         .kernels = {.file = v[OPT_KERNELS].text,
                     .cublaslt = strcmp(v[OPT_BF16_PRODUCTS].text, "cublaslt") == 0},
         .batch = v[OPT_BATCH].text != NULL ? (uint32_t)v[OPT_BATCH].number : 1,
+        .batch_given = v[OPT_BATCH].given,
         .context = (uint32_t)v[OPT_CONTEXT].number,
         .budget = (uint32_t)v[OPT_BUDGET].number,
         .step_tokens = (uint32_t)v[OPT_STEP_TOKENS].number,
@@ -150,6 +152,12 @@ uint32_t runtime_image_budget(const Runtime *runtime) {
                                         : runtime->weights->config.image_budget;
 }
 
+uint32_t runtime_context_least(const Runtime *runtime) {
+    const Gemma4Config *config = &runtime->weights->config;
+    uint32_t image = config->has_vision ? runtime_image_budget(runtime) : 0;
+    return (uint32_t)num_min(image + CONTEXT_TEXT_LEAST, config->position_max);
+}
+
 void runtime_level_text(const Runtime *runtime, char out[16]) {
     const Weights *weights = runtime->weights;
     Buffer text = {0};
@@ -190,8 +198,8 @@ static Status runtime_fit(Runtime *runtime, uint64_t limit, const uint32_t least
             return error_set(
                 error, E_MEMORY,
                 "%llu MiB are needed (weights %llu, cache %llu, workspace %llu) and %llu may be "
-                "used; lower --context, --batch or --step-tokens, take smaller --weights, or "
-                "raise --memory",
+                "used; lower --context, --batch or --step-tokens, take smaller --weights or "
+                "a larger --group, or raise --memory",
                 (unsigned long long)(runtime->plan.total >> 20),
                 (unsigned long long)(runtime->plan.weights >> 20), (unsigned long long)(kv >> 20),
                 (unsigned long long)(runtime->plan.workspace >> 20),
@@ -269,13 +277,46 @@ static uint64_t runtime_limit(const Runtime *runtime) {
     WeightsBytes bytes = weights_bytes(runtime->weights);
     uint64_t weights = bytes.decoder + bytes.embedding + bytes.vision + bytes.audio + bytes.norms;
     uint64_t free_bytes = runtime->backend.device->memory_bytes(runtime->backend.context);
+    if (free_bytes != 0 && options->device == DEVICE_CUDA) {
+        return free_bytes > CUDA_RESERVE_BYTES ? free_bytes - CUDA_RESERVE_BYTES : 1;
+    }
     return free_bytes == 0 ? 0 : free_bytes / 10 * 9 + (on_heap ? weights : 0);
 }
 
+static bool runtime_halve(uint32_t *number, uint32_t least) {
+    if (least == 0 || *number <= least) {
+        return false;
+    }
+    *number = (uint32_t)num_max(*number / 2, least);
+    return true;
+}
+
+// Lowers one of the sizes that were not asked for; false: none is left.
+static bool runtime_lower(const Runtime *runtime, Sizes *sizes) {
+    if (runtime->options.step_tokens == 0 && sizes->rows == 0) {
+        sizes->rows = 1; // then they are as many as an image needs
+        return true;
+    }
+    return runtime_halve(&sizes->context, sizes->context_least) ||
+           runtime_halve(&sizes->batch, sizes->batch_least);
+}
+
 Status runtime_size(Runtime *runtime, const Sizes *wanted, Error *error) {
-    uint32_t least[PAGE_KIND_COUNT] = {0};
-    TRY(runtime_lay_out(runtime, wanted, least, error));
-    return runtime_fit(runtime, runtime_limit(runtime), least, error);
+    uint64_t limit = runtime_limit(runtime);
+    Sizes sizes = *wanted;
+    for (bool lowered = false;; lowered = true) {
+        uint32_t least[PAGE_KIND_COUNT] = {0};
+        TRY(runtime_lay_out(runtime, &sizes, least, error));
+        Status status = runtime_fit(runtime, limit, least, error);
+        if (status == OK && lowered) {
+            log_event(LOG_WARN, "sizes_lowered",
+                      "batch=%u context=%u step_tokens=%u note=\"the memory has no room for more\"",
+                      runtime->sizes.batch, runtime->sizes.context, runtime->sizes.rows);
+        }
+        if (status != E_MEMORY || !runtime_lower(runtime, &sizes)) {
+            return status;
+        }
+    }
 }
 
 static bool runtime_fits(const Runtime *runtime, const Sizes *wanted, uint32_t batch,

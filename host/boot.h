@@ -23,10 +23,12 @@ typedef struct RuntimeOptions {
     CpuOptions cpu;
     GpuKernels kernels;
     uint32_t batch;
+    bool batch_given;      // by the caller, not by the default
     uint32_t context;      // 0 = as the command needs
     uint32_t budget;       // image tokens; 0 = the model's
     uint32_t step_tokens;  // 0 = chosen
-    uint64_t memory_bytes; // 0 = nine tenths of what is free
+    uint64_t memory_bytes; // 0 = of the machine nine tenths of what is free, of a GPU all but
+                           // CUDA_RESERVE_BYTES
     uint64_t prefix_seed;  // of the prefix cache (scheduler/sched.h)
     bool prefix_per_user;
     const char *record; // file that takes all the scheduler is told (scheduler/replay.h), or NULL
@@ -41,6 +43,8 @@ typedef struct Sizes {
     uint32_t rows;    // of one step
     uint32_t users;   // who share the scheduler; 0 = one
     bool logits_all;  // the logits of every row of a step are wanted
+    // What batch and context may be lowered to where memory is short; 0: they were asked for.
+    uint32_t batch_least, context_least;
 } Sizes;
 
 typedef struct Runtime {
@@ -70,7 +74,9 @@ Status runtime_open(const RuntimeOptions *options, Runtime *out, Error *error);
 
 // Engine and scheduler sizes for `sizes` (rows 0 = chosen): fills runtime->sizes, engine_options
 // and plan. Pages are as many as `batch` requests of `context` tokens need, or fewer when the
-// memory does not allow them. E_MEMORY when not even one request fits; the text has the sums.
+// memory does not allow them. When not even one request fits, what was not asked for is lowered:
+// the rows of a step, then the context, then the batch. E_MEMORY when that does not help either;
+// the text has the sums.
 Status runtime_size(Runtime *runtime, const Sizes *sizes, Error *error);
 
 // How many requests like those of `sizes` fit the memory whole at once, at most `most`; 0: not one,
@@ -81,6 +87,9 @@ Status runtime_start(Runtime *runtime, const Sizes *sizes, Error *error);
 void runtime_close(Runtime *runtime); // a zero Runtime is fine
 
 uint32_t runtime_image_budget(const Runtime *runtime);
+
+// The shortest context worth serving: a picture, a question and a short answer.
+uint32_t runtime_context_least(const Runtime *runtime);
 void runtime_level_text(const Runtime *runtime, char out[16]); // "bf16", "int4 g32"
 
 #endif

@@ -319,6 +319,7 @@ static Status caption_start_here(Caption *job, PromptMaker *maker, Error *error)
     TRY(prompt_count(maker, &job->question, 1, &prompt_tokens, error));
     Sizes sizes = {
         .batch = (uint32_t)num_min(options.batch, job->inputs.count),
+        .batch_least = options.batch_given ? 0 : 1,
         .images = 1,
         .context = options.context,
     };

@@ -169,8 +169,9 @@ static void info_fit(const Runtime *runtime, const InfoFacts *facts, Buffer *out
     if (facts->batch_max > 0) {
         buffer_printf(out, "  at most %u at once have room for all their tokens%s\n",
                       facts->batch_max,
-                      runtime->options.memory_bytes != 0 ? " in --memory"
-                                                         : " in nine tenths of what is free");
+                      runtime->options.memory_bytes != 0       ? " in --memory"
+                      : runtime->options.device == DEVICE_CUDA ? " in what is free but for 256 MiB"
+                                                               : " in nine tenths of what is free");
     }
 }
 
@@ -268,11 +269,13 @@ static Exit info_run(Runtime *runtime, const Options *options, Error *error) {
     facts.seconds = (double)(clock_ns() - begin_ns) * 1e-9;
     const Sizes sizes = {
         .batch = open.batch,
+        .batch_least = open.batch_given ? 0 : 1,
         .images = 1,
         .context = open.context != 0 ? open.context : INFO_CONTEXT_DEFAULT,
+        .context_least = open.context != 0 ? 0 : runtime_context_least(runtime),
     };
-    facts.batch_max = runtime_batch_max(runtime, &sizes, INFO_BATCH_MOST);
     status = runtime_size(runtime, &sizes, error);
+    facts.batch_max = runtime_batch_max(runtime, &runtime->sizes, INFO_BATCH_MOST);
     Buffer out = {0};
     if (status == OK || status == E_MEMORY) {
         v[OPT_JSON].given ? info_json(runtime, &facts, &out) : info_text(runtime, &facts, &out);

@@ -81,6 +81,8 @@ static Status serve_start(Serve *serve, Error *error) {
     uint32_t requests = serve_number(serve, OPT_REQUESTS);
     const Sizes sizes = {
         .batch = options.batch,
+        .batch_least = options.batch_given ? 0 : 1,
+        .context_least = options.context != 0 ? 0 : runtime_context_least(&serve->runtime),
         // The door (admission.h) lets in `requests`; the scheduler must never be the narrower one,
         // nor keep places for others that the door has given away.
         .waiting = 2 * requests,

@@ -31,7 +31,7 @@ _tessera() {
     --step-tokens) return ;;
     --memory) return ;;
     --device | -d) mapfile -t COMPREPLY < <(compgen -W 'auto cpu cuda' -- "$current"); return ;;
-    --gpu) mapfile -t COMPREPLY < <(compgen -W 'rtx3060 rtx3090 rtx4060ti rtx4070 rtx4090 rtx5060ti rtx5070ti rtx5080 rtx5090 h100' -- "$current"); return ;;
+    --gpu) mapfile -t COMPREPLY < <(compgen -W 'rtx3070 rtx4060 rtx3060 rtx3090 rtx4060ti rtx4070 rtx4090 rtx5060ti rtx5070ti rtx5080 rtx5090 h100' -- "$current"); return ;;
     --bf16-products) mapfile -t COMPREPLY < <(compgen -W 'ours cublaslt' -- "$current"); return ;;
     --isa) mapfile -t COMPREPLY < <(compgen -W 'auto reference scalar avx2 avx512' -- "$current"); return ;;
     --threads | -j) return ;;

@@ -162,7 +162,7 @@ class Models(LiveTest):
         # One more than the largest batch does not fit; the caches of two kinds are per request.
         fits = json.loads(run(*asked[:-1], str(most), "--json").stdout)["memory"]["total_bytes"]
         more = json.loads(run(*asked[:-1], str(most + 1), "--json").stdout)["memory"]["total_bytes"]
-        room = 0.9 * ((24 - 1.8) * 2**30 - 32 * 2**20)
+        room = (24 - 1.8) * 2**30 - (32 + 256) * 2**20
         self.assertLessEqual(fits, room)
         self.assertLessEqual(more, room)  # the cache is lowered and a warning says so
         self.assertIn("cache_lowered", run(*asked[:-1], str(most + 1)).stderr)
@@ -174,6 +174,43 @@ class Models(LiveTest):
         self.assertEqual(refused.returncode, 3)
         self.assertIn("MiB are needed", refused.stderr)
         self.assertEqual(run(*asked, "--device", "cpu").returncode, 2)
+
+    def test_a_card_of_8_gb_gets_a_short_context_unless_asked_for_a_longer_one(self):
+        card = ("info", "synthetic:gemma-4-12b", "--gpu", "rtx4060", "--weights", "int4", "--json")
+        small = (*card, "--group", "64")
+        done = run(*small)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("sizes_lowered", done.stderr)
+        memory = json.loads(done.stdout)["memory"]
+        self.assertLessEqual(memory["total_bytes"], 7 * 2**30 - (32 + 256) * 2**20)
+        self.assertEqual(memory["context"], 512)  # a picture of 280 and 232 of text
+        self.assertLess(memory["step_tokens"], 512)
+        self.assertGreaterEqual(memory["batch_max"], 1)
+        self.assertEqual(run(*small, "--context", "512", "--batch", "2").returncode, 0)
+        for asked in (("--context", "2048"), ("--step-tokens", "4096"), ("--batch", "1024")):
+            refused = run(*small, *asked)
+            self.assertEqual(refused.returncode, 3, asked)
+            self.assertIn("MiB are needed", refused.stderr)
+        refused = run(*card)
+        self.assertEqual(refused.returncode, 3)
+        self.assertIn("a larger --group", refused.stderr)
+
+    def test_the_less_memory_the_smaller_the_sizes(self):
+        sizes = ("context", "batch", "step_tokens")
+        before, lowered = None, 0
+        for mib in range(33, 5, -1):
+            done = run("info", MODEL, "--json", "--memory", str(mib))
+            memory = json.loads(done.stdout)["memory"]
+            if done.returncode != 0:
+                self.assertEqual(memory["batch"], 1)  # nothing is left to lower
+                break
+            self.assertLessEqual(memory["total_bytes"], mib * 2**20)
+            for size in sizes if before else ():
+                self.assertLessEqual(memory[size], before[size])
+            lowered += before is not None and any(memory[s] < before[s] for s in sizes)
+            before = memory
+        self.assertGreaterEqual(lowered, 2)
+        self.assertEqual(done.returncode, 3)
 
     def test_cublaslt_is_for_bf16_on_a_card(self):
         asked = ("info", "synthetic:gemma-4-12b", "--gpu", "rtx5090", "--context", "410", "--json")
