@@ -104,6 +104,7 @@ Backend op_profile_wrap(OpProfile *profile, const Backend *inner, uint32_t vocab
     ops = profile_ops;
     ops.linear = profile_any_linear;
     device = (DeviceTable){.name = inner->device->name,
+                           .scans = inner->device->scans,
                            .take = forward_take,
                            .give = forward_give,
                            .take_host = forward_take_host,

@@ -295,6 +295,7 @@ static void fill_table(CudaBackend *backend) {
     DeviceTable *device = &backend->device;
     device->name = backend->name;
     device->overlaps = true;
+    device->scans = true;
     device->take = device_take;
     device->give = device_give;
     device->take_host = device_take_host;

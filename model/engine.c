@@ -99,6 +99,31 @@ static Status place_frequencies(Engine *engine) {
     return OK;
 }
 
+// The bits of a scan, the same in every step.
+static Status upload_suppressed(const Engine *engine) {
+    const Model *model = &engine->model;
+    const Gemma4Config *config = &model->weights.config;
+    const GenerationDefaults *generation = &config->generation;
+    if (!model->shape.scans) {
+        return OK;
+    }
+    uint32_t chunks = logit_chunks(config->vocab_count);
+    uint32_t *bits = calloc(chunks, sizeof *bits);
+    if (bits == NULL) {
+        return E_MEMORY;
+    }
+    for (uint32_t i = 0; i < generation->suppress_count; i++) {
+        int32_t id = generation->suppress_ids[i];
+        if (id >= 0 && (uint32_t)id < config->vocab_count) {
+            bits[id / LOGIT_CHUNK] |= 1u << id % LOGIT_CHUNK;
+        }
+    }
+    Status status = model->backend->device->upload(
+        model->backend->context, model->workspace.suppressed, bits, chunks * sizeof *bits);
+    free(bits);
+    return status;
+}
+
 // Staging and results of every step that may be under way, one behind the other.
 static Status take_host_memory(Engine *engine) {
     const Model *model = &engine->model;
@@ -131,6 +156,7 @@ static Status take_memory(Engine *engine, const EngineOptions *options, size_t w
         return E_MEMORY;
     }
     model->workspace = workspace_lay_out(&model->shape, config, engine->workspace_memory);
+    TRY(upload_suppressed(engine));
     return take_host_memory(engine);
 }
 
@@ -148,7 +174,7 @@ Status engine_open(const Weights *weights, const Backend *backend, const EngineO
     engine->records = backend->device->graphs != NULL && !options->eager;
     model->backend = backend;
     model->activation = options->activation;
-    model->shape = workspace_shape(weights, options);
+    model->shape = workspace_shape(weights, backend, options);
     Status status = placed_weights(weights, backend, &model->weights);
     if (status == OK) {
         status = mem_plan_check(&plan, options, backend, false, error);
@@ -202,7 +228,7 @@ static Status all_logits(const Model *model, uint32_t row_count, float *out) {
     size_t vocab = model->weights.config.vocab_count;
     for (uint32_t first = 0; first < row_count; first += model->shape.logits_rows) {
         uint32_t count = (uint32_t)num_min(model->shape.logits_rows, row_count - first);
-        TRY(forward_logits(model, NULL, first, count));
+        TRY(forward_logits(model, NULL, first, count, (LogitScan){0}));
         TRY(backend->device->download(backend->context, out + first * vocab,
                                       model->workspace.logits, count * vocab * sizeof(float)));
     }
@@ -225,8 +251,15 @@ static uint32_t drawn_first(const Engine *engine, uint32_t step) {
     return step % 2 * engine->sequences_max;
 }
 
+// Of the logits of the sampled sequences from `first` on; none where the device makes none.
+static LogitScan scan_of(const Model *model, const Step *step, uint32_t first) {
+    const Workspace *w = &model->workspace;
+    return model->shape.scans ? (LogitScan){w->suppressed, step->sample_warmth + first, w->chunks}
+                              : (LogitScan){0};
+}
+
 // Draws for the sampled sequences [first, first + count), whose logits are in the workspace.
-static Status sample(const Engine *engine, uint32_t first, uint32_t count) {
+static Status sample(const Engine *engine, const Step *step, uint32_t first, uint32_t count) {
     const Model *model = &engine->model;
     const Workspace *w = &model->workspace;
     const GenerationDefaults *generation = &model->weights.config.generation;
@@ -237,6 +270,7 @@ static Status sample(const Engine *engine, uint32_t first, uint32_t count) {
                    .vocab_count = model->weights.config.vocab_count,
                    .suppress_ids = generation->suppress_ids,
                    .suppress_count = generation->suppress_count,
+                   .scan = scan_of(model, step, first),
                    .out = w->results + first,
                    .drawn = w->drawn + drawn_first(engine, engine->next) + first};
     return model->backend->ops->sample(model->backend->context, &op);
@@ -251,8 +285,9 @@ static Status compute_and_sample(const Engine *engine, const Batch *batch, const
     uint32_t sampled = step->sample_count;
     for (uint32_t first = 0; first < sampled; first += model->shape.logits_rows) {
         uint32_t count = (uint32_t)num_min(model->shape.logits_rows, sampled - first);
-        TRY(forward_logits(model, step->sample_rows + first, 0, count));
-        TRY(sample(engine, first, count));
+        TRY(forward_logits(model, step->sample_rows + first, 0, count,
+                           scan_of(model, step, first)));
+        TRY(sample(engine, step, first, count));
     }
     return OK;
 }
@@ -280,14 +315,15 @@ static Status replay_and_sample(const Engine *engine, Step *step) {
         TRY(graphs->begin(context));
         Status status = forward_decoder(model, step);
         if (status == OK) {
-            status = forward_logits(model, step->sample_rows, 0, step->sample_count);
+            status = forward_logits(model, step->sample_rows, 0, step->sample_count,
+                                    scan_of(model, step, 0));
         }
         Status ended = graphs->end(context, key);
         TRY(status);
         TRY(ended);
     }
     TRY(graphs->launch(context, key));
-    return sample(engine, 0, step->sample_count);
+    return sample(engine, step, 0, step->sample_count);
 }
 
 static Status queue_step(Engine *engine, const Batch *batch) {

@@ -196,7 +196,8 @@ Status forward_decoder(const Model *model, const Step *step) {
     return OK;
 }
 
-Status forward_logits(const Model *model, const uint32_t *rows, uint32_t first, uint32_t count) {
+Status forward_logits(const Model *model, const uint32_t *rows, uint32_t first, uint32_t count,
+                      LogitScan scan) {
     const Workspace *w = &model->workspace;
     const Weights *weights = &model->weights;
     const Gemma4Config *config = &weights->config;
@@ -213,6 +214,7 @@ Status forward_logits(const Model *model, const uint32_t *rows, uint32_t first, 
                            .softcap = config->logit_softcap,
                            .out = w->logits,
                            .out_stride = config->vocab_count,
-                           .out_columns = config->vocab_count});
+                           .out_columns = config->vocab_count,
+                           .scan = scan});
     return OK;
 }

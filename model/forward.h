@@ -22,7 +22,9 @@ typedef struct Model {
 Status forward_decoder(const Model *model, const Step *step);
 
 // Soft-capped logits of `count` rows of h (at most shape.logits_rows) into workspace.logits:
-// rows[0 .. count) of it, or, with rows NULL, the rows from `first` on.
-Status forward_logits(const Model *model, const uint32_t *rows, uint32_t first, uint32_t count);
+// rows[0 .. count) of it, or, with rows NULL, the rows from `first` on. With a scan they are
+// suppressed.
+Status forward_logits(const Model *model, const uint32_t *rows, uint32_t first, uint32_t count,
+                      LogitScan scan);
 
 #endif

@@ -15,7 +15,7 @@ MemoryPlan mem_plan_sum(const Weights *weights, const Backend *backend,
         plan.kv[pages] = plan.page_bytes[pages] * options->pages[pages];
         plan.total += plan.kv[pages];
     }
-    WorkspaceShape shape = workspace_shape(weights, options);
+    WorkspaceShape shape = workspace_shape(weights, backend, options);
     plan.workspace = workspace_lay_out(&shape, config, NULL).bytes;
     plan.total += plan.workspace;
     return plan;

@@ -242,6 +242,7 @@ typedef struct OpSample {
     uint32_t suppress_count;
     StepSample *out; // [count]; not the tags, and nothing beyond top_count
     int32_t *drawn;  // [count] the token of each once more, where later steps look for it
+    LogitScan scan;  // of `logits`, which linear has suppressed then; chunks NULL: none
 } OpSample;
 
 // The history of a sequence as the penalty counts it: a host array and perhaps one token more.
@@ -278,6 +279,7 @@ enum { DEVICE_MARKS = 2 };
 typedef struct DeviceTable {
     const char *name; // "cpu avx512-vnni-bf16", "cuda sm_89 NVIDIA GeForce RTX 4090"
     bool overlaps;    // ops return before their work is done
+    bool scans;       // linear leaves a LogitScan where it is asked for one, and sample wants it
     // Zeroed device memory, 64-byte aligned at least; NULL when there is none left.
     void *(*take)(void *context, size_t bytes);
     void (*give)(void *context, void *memory);

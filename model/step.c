@@ -18,7 +18,8 @@ size_t step_bytes_max(const WorkspaceShape *shape) {
                    + 2 * row_words // positions and rows of patches
                    + row_words     // rows of audio frames
                    + padded(shape->sequences * sizeof(BatchSequence)) +
-                   padded(shape->sequences * sizeof(uint32_t)); // rows to sample
+                   padded(shape->sequences * sizeof(uint32_t)) + // rows to sample
+                   padded(shape->sequences * sizeof(float));     // their warmth
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         bytes += padded((size_t)shape->page_entries[kind] * sizeof(uint32_t));
     }
@@ -130,15 +131,20 @@ static void pack_audio(Packer *packer, const Batch *batch, Step *step) {
 }
 
 static void pack_samples(Packer *packer, const Batch *batch, Step *step) {
-    const void *rows;
-    uint32_t *to = pack_room(packer, batch->sequence_count * sizeof(uint32_t), &rows);
+    const void *rows, *warmth;
+    uint32_t *to_rows = pack_room(packer, batch->sequence_count * sizeof(uint32_t), &rows);
+    float *to_warmth = pack_room(packer, batch->sequence_count * sizeof(float), &warmth);
     for (uint32_t s = 0; s < batch->sequence_count; s++) {
         const BatchSequence *sequence = &batch->sequences[s];
         if (sequence->sample) {
-            to[step->sample_count++] = sequence->row_first + sequence->row_count - 1;
+            float temperature = sequence->sampling.temperature;
+            *to_rows++ = sequence->row_first + sequence->row_count - 1;
+            *to_warmth++ = temperature > 0.0f ? 1.0f / temperature : 1.0f;
+            step->sample_count++;
         }
     }
     step->sample_rows = rows;
+    step->sample_warmth = warmth;
 }
 
 static uint32_t kv_length_max(const Batch *batch) {

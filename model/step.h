@@ -22,6 +22,7 @@ typedef struct Step {
     const uint32_t *frame_rows;      // [frames] as patch_rows
     uint32_t sample_count;
     const uint32_t *sample_rows; // [sample_count] last rows of the sequences to sample, in order
+    const float *sample_warmth;  // [sample_count] their LogitScan.warmth
 } Step;
 
 // Room for the largest step of a shape.

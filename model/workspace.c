@@ -36,13 +36,15 @@ static uint32_t page_entries_max(const EngineOptions *options, PageKind kind,
     return (uint32_t)num_min(per_sequence * options->sequences_max, UINT32_MAX);
 }
 
-WorkspaceShape workspace_shape(const Weights *weights, const EngineOptions *options) {
+WorkspaceShape workspace_shape(const Weights *weights, const Backend *backend,
+                               const EngineOptions *options) {
     const Gemma4Config *config = &weights->config;
     WorkspaceShape shape = {
         .rows = options->rows_max,
         .sequences = options->sequences_max,
         .logits_rows =
             options->logits_rows_max == 0 ? options->sequences_max : options->logits_rows_max,
+        .scans = backend->device->scans,
         .activation = widest_activation(weights, options->activation),
         .vision = precision_kind(options->activation, PROJECTION_MEDIA,
                                  weights->vision.patch_dense.level),
@@ -98,6 +100,8 @@ Workspace workspace_lay_out(const WorkspaceShape *shape, const Gemma4Config *con
         (uint32_t)num_max(num_max(config->hidden, config->intermediate), shape->attention_columns);
     w.drawn = carve(&carver, 2 * (size_t)shape->sequences * sizeof *w.drawn);
     w.results = carve(&carver, shape->sequences * sizeof *w.results);
+    size_t chunks = shape->scans ? logit_chunks(config->vocab_count) : 0;
+    w.suppressed = carve(&carver, chunks * sizeof *w.suppressed);
     w.step_bytes = step_bytes_max(shape);
     w.step = carve(&carver, w.step_bytes);
     w.h = carve_floats(&carver, rows, config->hidden);
@@ -126,6 +130,7 @@ Workspace workspace_lay_out(const WorkspaceShape *shape, const Gemma4Config *con
 
     carver.used = phase;
     w.logits = carve_floats(&carver, shape->logits_rows, config->vocab_count);
+    w.chunks = carve_floats(&carver, shape->logits_rows, LOGIT_SUM_COUNT * chunks);
 
     w.bytes = carver.highest;
     return w;

@@ -2,9 +2,10 @@
 // Every byte a step computes in, laid out once at open. A step has three phases after the upload of
 // its arrays, and buffers of different phases share memory:
 //
-//   | drawn, results | step arrays | h | activation | media: pixels, patch and frame rows   |
-//                                                   | decoder: rope tables, wide, attention |
-//                                                   | head: logits                          |
+//   | drawn, results, suppressed | step arrays | h | activation | media: pixels, patch and frame
+//   rows
+//                                                               | decoder: rope tables, wide,
+//                                                               attention | head: logits, chunks
 //
 // `activation` serves every linear in turn: the normed rows die when q, k and v are made, so the
 // attention's output may lie where they lay, and so on.
@@ -18,6 +19,7 @@ typedef struct WorkspaceShape {
     uint32_t rows;
     uint32_t sequences;
     uint32_t logits_rows;
+    bool scans;                             // the device's
     uint32_t page_entries[PAGE_KIND_COUNT]; // of all block tables of a step
     ActivationKind activation;              // the decoder's widest
     ActivationKind vision, audio;
@@ -26,7 +28,8 @@ typedef struct WorkspaceShape {
     uint32_t head_dim[LAYER_KIND_COUNT]; // 0: the model has no such layer
 } WorkspaceShape;
 
-WorkspaceShape workspace_shape(const Weights *weights, const EngineOptions *options);
+WorkspaceShape workspace_shape(const Weights *weights, const Backend *backend,
+                               const EngineOptions *options);
 
 typedef struct Workspace {
     size_t bytes;
@@ -51,6 +54,9 @@ typedef struct Workspace {
     float *branch;    // [rows][hidden]: what is added to h
     // Head.
     float *logits; // [logits_rows][vocab]
+    // Its scan (model/ops.h), where the device makes one.
+    uint32_t *suppressed; // [chunks], the same in every step
+    float *chunks;        // [logits_rows][LOGIT_SUM_COUNT][chunks]
 } Workspace;
 
 // Lays the buffers out from `base`, 64-byte aligned; with base NULL only the sizes are meaningful.

@@ -245,6 +245,7 @@ static Status take(GpuProfile *profile, Error *error) {
 static void fill_device(GpuProfile *profile) {
     DeviceTable *device = &profile->device;
     device->name = profile->inner.device->name;
+    device->scans = profile->inner.device->scans;
     device->take = device_take;
     device->give = device_give;
     device->take_host = device_take_host;

@@ -2,8 +2,8 @@
 // sample: the order and the rules of cpu/sample_ref.c, on the device; what differs is that nothing
 // is ranked that cannot be drawn. The uniform number of a draw comes from the host's Philox.
 //
-//   sample_adjust   penalty over the history, suppression, in place (sample_scan.cuh)
-//   sample_scan     maximum and sums of every chunk of 64 logits
+//   (linear)        suppression; maximum and sums of every chunk of 32 logits (logit_scan.cuh)
+//   sample_penalty  only where a row has one: over its history, in place (sample_penalty.cuh)
 //   sample_rank     a row a block: a prefix of its ranking and the draw (sample_rank.cuh)
 //   sample_sort     only for a row whose prefix did not fit or did not decide: ranks everything
 //
@@ -11,17 +11,16 @@
 // Rows that do not fit the memory of one launch come in several; then the host may have to wait for
 // a half of the staging memory.
 //
-// Tiles: adjust, a row a block of 512; scan, 4096 logits a block of 256; rank and sort, a row a
-// block of 512 with 33 KB of shared memory for the prefix. Bytes: a logit is read once (4), the
-// chunks add 12 per 64; the prefix reads its chunks twice more. Operations: 2 exponentials a logit;
-// doubles only along the prefix.
+// Tiles: a row a block of 512, with 33 KB of shared memory for the prefix. Bytes: 12 a chunk, its
+// maximum four times; of logits only the chunks that reach into the prefix, twice. Operations: 2
+// exponentials a chunk; doubles for the sums of chunks and along the prefix.
 // promise: spills 0, calls 0
 #include "base/check.h"
 #include "base/num.h"
 #include "base/prng.h"
 #include "cuda/context.h"
+#include "cuda/kernels/sample_penalty.cuh"
 #include "cuda/kernels/sample_rank.cuh"
-#include "cuda/kernels/sample_scan.cuh"
 
 enum {
     RANK_SHARED_BYTES = RANK_MAX * sizeof(uint64_t) + SAMPLE_THREADS / 32 * sizeof(double),
@@ -32,18 +31,14 @@ enum {
 // Where things lie in one launch's memory: what is uploaded comes first and lies the same way in
 // the staging memory.
 typedef struct SampleArea {
-    size_t rows, suppress, history, uploaded; // offsets
-    size_t penalized, maxima, mass, warm_mass, undecided, keys, bytes;
+    size_t rows, history, uploaded; // offsets
+    size_t penalized, undecided, keys, bytes;
 } SampleArea;
 
 static size_t area_take(size_t *used, size_t bytes) {
     size_t at = *used;
     *used += num_round_up(bytes, AREA_ALIGN);
     return at;
-}
-
-static uint32_t chunks_of(const OpSample *op) {
-    return (uint32_t)num_ceil_div(op->vocab_count, SAMPLE_CHUNK);
 }
 
 static uint32_t sorted_of(const OpSample *op) {
@@ -56,15 +51,11 @@ static uint32_t sorted_of(const OpSample *op) {
 
 static SampleArea area_of(const OpSample *op, size_t count, size_t history) {
     SampleArea a = {};
-    size_t used = 0, chunks = (size_t)count * chunks_of(op) * sizeof(float);
+    size_t used = 0;
     a.rows = area_take(&used, count * sizeof(SampleRow));
-    a.suppress = area_take(&used, op->suppress_count * sizeof(int32_t));
     a.history = area_take(&used, history * sizeof(int32_t));
     a.uploaded = used;
     a.penalized = area_take(&used, history * sizeof(float));
-    a.maxima = area_take(&used, chunks);
-    a.mass = area_take(&used, chunks);
-    a.warm_mass = area_take(&used, chunks);
     a.undecided = area_take(&used, count * sizeof(uint32_t));
     a.keys = area_take(&used, sorted_of(op) * sizeof(uint64_t));
     a.bytes = used;
@@ -123,9 +114,6 @@ static void pack_rows(const OpSample *op, uint32_t first, uint32_t count, const 
         pack_history(sequence, length, history + used);
         used += length;
     }
-    if (op->suppress_count > 0) {
-        memcpy(staging + area->suppress, op->suppress_ids, op->suppress_count * sizeof(int32_t));
-    }
 }
 
 static SampleArgs sample_args(const CudaContext *cuda, const OpSample *op, uint32_t first,
@@ -134,16 +122,14 @@ static SampleArgs sample_args(const CudaContext *cuda, const OpSample *op, uint3
     SampleArgs args = {};
     args.logits = op->logits + (size_t)first * op->vocab_count;
     args.vocab = op->vocab_count;
-    args.chunks = chunks_of(op);
+    args.chunks = logit_chunks(op->vocab_count);
     args.rows = (const SampleRow *)(base + area->rows);
-    args.suppress = (const int32_t *)(base + area->suppress);
     args.history = (const int32_t *)(base + area->history);
     args.drawn_before = op->drawn_before;
     args.penalized = (float *)(base + area->penalized);
-    args.suppress_count = op->suppress_count;
-    args.maxima = (float *)(base + area->maxima);
-    args.mass = (float *)(base + area->mass);
-    args.warm_mass = (float *)(base + area->warm_mass);
+    args.scan = op->scan;
+    args.scan.warmth += first;
+    args.scan.chunks += (size_t)first * LOGIT_SUM_COUNT * args.chunks;
     args.out = op->out + first;
     args.drawn = op->drawn + first;
     args.undecided = (uint32_t *)(base + area->undecided);
@@ -153,14 +139,10 @@ static SampleArgs sample_args(const CudaContext *cuda, const OpSample *op, uint3
     return args;
 }
 
-static cudaError_t run_kernels(const CudaContext *cuda, const SampleArgs &args, bool adjust) {
+static cudaError_t run_kernels(const CudaContext *cuda, const SampleArgs &args, bool penalties) {
     cudaError_t status = cudaSuccess;
-    if (adjust) {
-        status = LAUNCH(sample_adjust, dim3(args.count), SAMPLE_THREADS, 0, cuda->stream, args);
-    }
-    if (status == cudaSuccess) {
-        dim3 grid((args.chunks + SCAN_CHUNKS - 1) / SCAN_CHUNKS, args.count);
-        status = LAUNCH(sample_scan, grid, SCAN_THREADS, 0, cuda->stream, args);
+    if (penalties) {
+        status = LAUNCH(sample_penalty, dim3(args.count), SAMPLE_THREADS, 0, cuda->stream, args);
     }
     if (status == cudaSuccess) {
         status = LAUNCH(sample_rank, dim3(args.count), SAMPLE_THREADS, RANK_SHARED_BYTES,
@@ -189,6 +171,7 @@ static cudaError_t upload_rows(CudaContext *cuda, const OpSample *op, uint32_t f
 Status cuda_sample(void *context, const OpSample *op) {
     CudaContext *cuda = (CudaContext *)context;
     uint32_t first = 0;
+    REQUIRE_MESSAGE(op->scan.chunks != NULL, "logits of %u rows that were not scanned", op->count);
     while (first < op->count && cuda->failed == OK) {
         size_t history = 0;
         uint32_t count = rows_that_fit(op, first, &history);
@@ -196,7 +179,7 @@ Status cuda_sample(void *context, const OpSample *op) {
         cudaError_t status = upload_rows(cuda, op, first, count, &area);
         if (status == cudaSuccess) {
             SampleArgs args = sample_args(cuda, op, first, count, &area);
-            status = run_kernels(cuda, args, history > 0 || op->suppress_count > 0);
+            status = run_kernels(cuda, args, history > 0);
         }
         TRY(cuda_launched(cuda, "sample", status));
         first += count;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ranking of a row and the draw from it. The k-th highest of the chunk maxima bounds the k-th
-// highest logit from below, so what is at or above that bound is a true prefix of the ranking (x
-// descending, id ascending) with k members at least. It is sorted and one warp walks it. k is 1,
-// top_k, the logprobs asked for, or RANK_PREFIX where the draw is over the whole vocabulary. A row
-// whose prefix does not fit or does not decide is left to sample_sort, which ranks everything.
+// The ranking of a row and the draw from it. The k-th highest of the maxima of disjoint parts of a
+// row (its chunks, or some together) bounds the k-th highest logit from below, so what is at or
+// above that bound is a true prefix of the ranking (x descending, id ascending) with k members at
+// least. It is sorted and one warp walks it. k is 1, top_k, the logprobs asked for, or RANK_PREFIX
+// where the draw is over the whole vocabulary. A row whose prefix does not fit or does not decide
+// is left to sample_sort, which ranks everything.
 #ifndef CUDA_KERNELS_SAMPLE_RANK_CUH
 #define CUDA_KERNELS_SAMPLE_RANK_CUH
 
@@ -83,35 +84,53 @@ typedef struct RowMass {
     double log_mass, whole; // whole: the sum of weights at the row's temperature
 } RowMass;
 
+DEVICE const float *row_chunks(const SampleArgs &args, uint32_t row, LogitSum sum) {
+    return args.scan.chunks + ((size_t)row * LOGIT_SUM_COUNT + sum) * args.chunks;
+}
+
 DEVICE RowMass row_mass(const SampleArgs &args, uint32_t row, double *cells) {
-    const float *maxima = args.maxima + (size_t)row * args.chunks;
+    const float *maxima = row_chunks(args, row, LOGIT_MAXIMA);
+    const float *masses = row_chunks(args, row, LOGIT_MASS);
+    const float *warm_masses = row_chunks(args, row, LOGIT_WARM_MASS);
     float highest = -INFINITY;
     for (uint32_t c = thread_index(); c < args.chunks; c += SAMPLE_THREADS) {
         highest = fmaxf(highest, global_load(maxima + c));
     }
     highest = block_fold(highest, (float *)cells, [](float a, float b) { return fmaxf(a, b); });
-    float temperature = global_load(&args.rows[row].temperature);
-    float warmth = temperature > 0.0f ? 1.0f / temperature : 1.0f;
+    float warmth = global_load(args.scan.warmth + row);
     double mass = 0.0, warm = 0.0;
     for (uint32_t c = thread_index(); c < args.chunks && highest > -INFINITY; c += SAMPLE_THREADS) {
-        size_t at = (size_t)row * args.chunks + c;
         float below = global_load(maxima + c) - highest;
-        mass += (double)(exp_f32(below) * global_load(args.mass + at));
-        warm += (double)(exp_f32(below * warmth) * global_load(args.warm_mass + at));
+        mass += (double)(exp_f32(below) * global_load(masses + c));
+        warm += (double)(exp_f32(below * warmth) * global_load(warm_masses + c));
     }
     auto add = [](double a, double b) { return a + b; };
     mass = block_fold(mass, cells, add);
     return {highest, (double)highest + log(mass), block_fold(warm, cells, add)};
 }
 
-// The k-th highest of the chunk maxima, found bit by bit: the largest order that k maxima reach.
+// Parts of a row that have a chunk: part p has the chunks p, p + RANK_PARTS, p + 2 RANK_PARTS, ...
+enum { RANK_THREAD_PARTS = 8, RANK_PARTS = RANK_THREAD_PARTS * SAMPLE_THREADS };
+
+// The k-th highest of the maxima of the parts, of which there are k, found bit by bit: the largest
+// order that k maxima reach. A thread keeps those of its parts in registers.
 DEVICE float kth_maximum(const SampleArgs &args, uint32_t row, uint32_t k, double *cells) {
-    const float *maxima = args.maxima + (size_t)row * args.chunks;
+    const float *maxima = row_chunks(args, row, LOGIT_MAXIMA);
+    uint32_t parts[RANK_THREAD_PARTS] = {}; // below every order
+    for (uint32_t first = 0; first < args.chunks; first += RANK_PARTS) {
+        UNROLL
+        for (uint32_t p = 0; p < RANK_THREAD_PARTS; p++) {
+            uint32_t c = first + p * SAMPLE_THREADS + thread_index();
+            uint32_t order = c < args.chunks ? ordered(global_load(maxima + c)) : 0;
+            parts[p] = order > parts[p] ? order : parts[p];
+        }
+    }
     uint32_t order = 0;
     for (uint32_t bit = 0x80000000u; bit != 0; bit >>= 1) {
         uint32_t reached = 0;
-        for (uint32_t c = thread_index(); c < args.chunks; c += SAMPLE_THREADS) {
-            reached += ordered(global_load(maxima + c)) >= (order | bit);
+        UNROLL
+        for (uint32_t p = 0; p < RANK_THREAD_PARTS; p++) {
+            reached += parts[p] >= (order | bit);
         }
         reached =
             block_fold(reached, (uint32_t *)cells, [](uint32_t a, uint32_t b) { return a + b; });
@@ -120,43 +139,48 @@ DEVICE float kth_maximum(const SampleArgs &args, uint32_t row, uint32_t k, doubl
     return bits_to_float((order >> 31) != 0 ? order & 0x7fffffffu : ~order);
 }
 
+// Calls visit(id, logit) with the lanes of a warp along every chunk of its share whose maximum
+// reaches `bound`. All lanes look at maxima before they take the chunks one by one.
+template <typename Visit>
+DEVICE void warp_visit(const SampleArgs &args, uint32_t row, float bound, Visit visit) {
+    const float *maxima = row_chunks(args, row, LOGIT_MAXIMA);
+    const float *logits = args.logits + (size_t)row * args.vocab;
+    uint32_t lane = thread_lane();
+    for (uint32_t first = thread_warp() * 32; first < args.chunks; first += SAMPLE_THREADS) {
+        bool mine = first + lane < args.chunks && global_load(maxima + first + lane) >= bound;
+        for (unsigned left = warp_ballot(mine); left != 0; left &= left - 1) {
+            uint32_t chunk = first + bits_count((left & (~left + 1)) - 1);
+            uint32_t i = chunk * LOGIT_CHUNK + lane;
+            visit(i, i < args.vocab ? logit_cleaned(global_load(logits + i)) : -INFINITY);
+        }
+    }
+}
+
 // All logits at or above `bound` to keys[0 .. RANK_MAX), the rest of them NO_KEY; how many there
 // are, which may be more than fit. Every warp counts its own first, so that each knows where its
 // keys begin.
 DEVICE uint32_t gather(const SampleArgs &args, uint32_t row, float bound, uint64_t *keys,
                        uint32_t *cells) {
-    const float *maxima = args.maxima + (size_t)row * args.chunks;
-    const float *logits = args.logits + (size_t)row * args.vocab;
-    uint32_t lane = thread_lane(), at = 0, all = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        uint32_t count = 0;
-        for (uint32_t c = thread_warp(); c < args.chunks; c += SAMPLE_THREADS / 32) {
-            if (!(global_load(maxima + c) >= bound)) {
-                continue; // the same for all lanes
-            }
-            for (uint32_t half = 0; half < SAMPLE_CHUNK; half += 32) {
-                uint32_t i = c * SAMPLE_CHUNK + half + lane;
-                float x = i < args.vocab ? cleaned(global_load(logits + i)) : -INFINITY;
-                unsigned found = warp_ballot(x >= bound);
-                uint32_t mine = at + count + bits_count(found & ((1u << lane) - 1));
-                if (pass == 1 && x >= bound && mine < RANK_MAX) {
-                    shared_store(keys + mine, rank_key(x, i));
-                }
-                count += bits_count(found);
-            }
-        }
-        if (pass == 0) {
-            if (lane == 0) {
-                shared_store(cells + thread_warp(), count);
-            }
-            block_sync();
-            for (uint32_t warp = 0; warp < SAMPLE_THREADS / 32; warp++) {
-                uint32_t of_warp = shared_load(cells + warp);
-                at += warp < thread_warp() ? of_warp : 0;
-                all += of_warp;
-            }
-        }
+    uint32_t lane = thread_lane(), count = 0, at = 0, all = 0;
+    warp_visit(args, row, bound,
+               [&](uint32_t, float x) { count += bits_count(warp_ballot(x >= bound)); });
+    if (lane == 0) {
+        shared_store(cells + thread_warp(), count);
     }
+    block_sync();
+    for (uint32_t warp = 0; warp < SAMPLE_THREADS / 32; warp++) {
+        uint32_t of_warp = shared_load(cells + warp);
+        at += warp < thread_warp() ? of_warp : 0;
+        all += of_warp;
+    }
+    warp_visit(args, row, bound, [&](uint32_t i, float x) {
+        unsigned found = warp_ballot(x >= bound);
+        uint32_t mine = at + bits_count(found & ((1u << lane) - 1));
+        if (x >= bound && mine < RANK_MAX) {
+            shared_store(keys + mine, rank_key(x, i));
+        }
+        at += bits_count(found);
+    });
     for (uint32_t i = all + thread_index(); i < RANK_MAX; i += SAMPLE_THREADS) {
         shared_store(keys + i, NO_KEY);
     }
@@ -324,7 +348,8 @@ KERNEL void KERNEL_BOUNDS(SAMPLE_THREADS, 1) sample_rank(const SampleArgs args) 
     uint32_t wanted = rank_wanted(args.rows[row]);
     float bound = mass.highest;
     if (wanted > 1) {
-        bound = wanted < args.chunks ? kth_maximum(args, row, wanted, cells) : -FLT_MAX;
+        uint32_t parts = smaller(args.chunks, RANK_PARTS);
+        bound = wanted < parts ? kth_maximum(args, row, wanted, cells) : -FLT_MAX;
         bound = bound > -FLT_MAX ? bound : -FLT_MAX; // every logit that is not suppressed
     }
     uint32_t count = gather(args, row, bound, keys, (uint32_t *)cells);
@@ -359,7 +384,7 @@ DEVICE void sort_row(const SampleArgs &args, uint32_t row, double *cells) {
     const float *logits = args.logits + (size_t)row * args.vocab;
     uint32_t count = 0;
     for (uint32_t i = thread_index(); i < args.sorted; i += SAMPLE_THREADS) {
-        float x = i < args.vocab ? cleaned(global_load(logits + i)) : -INFINITY;
+        float x = i < args.vocab ? logit_cleaned(global_load(logits + i)) : -INFINITY;
         global_store(args.keys + i, x > -INFINITY ? rank_key(x, i) : NO_KEY);
         count += x > -INFINITY;
     }

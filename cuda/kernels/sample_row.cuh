@@ -5,17 +5,11 @@
 #define CUDA_KERNELS_SAMPLE_ROW_CUH
 
 #include "cuda/kernels/drawn.cuh"
-#include "cuda/kernels/exp.cuh"
-
-#include <float.h>
-#include <math.h>
+#include "cuda/kernels/logit_scan.cuh"
 
 enum {
-    SAMPLE_CHUNK = 64,
-    SCAN_THREADS = 256,
-    SCAN_CHUNKS = 64,     // of a block
-    SAMPLE_THREADS = 512, // of the other kernels
-    RANK_MAX = 4096,      // candidates that fit shared memory
+    SAMPLE_THREADS = 512,
+    RANK_MAX = 4096, // candidates that fit shared memory
     RANK_PREFIX = 1024,
 };
 
@@ -32,23 +26,17 @@ typedef struct SampleArgs {
     float *logits; // [rows][vocab]
     uint32_t vocab, chunks;
     const SampleRow *rows;
-    const int32_t *suppress, *history;
+    const int32_t *history;
     const int32_t *drawn_before; // what tokens of the history may stand for
     float *penalized;            // [history]
-    uint32_t suppress_count;
-    float *maxima, *mass, *warm_mass; // [rows][chunks]
-    StepSample *out;                  // [rows] what a row becomes; no token: nothing is left
-    int32_t *drawn;                   // [rows] the token once more
-    uint32_t *undecided;              // [rows] sample_sort must rank everything
-    uint64_t *keys;                   // sample_sort's, room for `sorted`
-    uint32_t sorted;                  // vocab rounded up to a power of two
-    uint32_t count;                   // of rows
+    LogitScan scan;
+    StepSample *out;     // [rows] what a row becomes; no token: nothing is left
+    int32_t *drawn;      // [rows] the token once more
+    uint32_t *undecided; // [rows] sample_sort must rank everything
+    uint64_t *keys;      // sample_sort's, room for `sorted`
+    uint32_t sorted;     // vocab rounded up to a power of two
+    uint32_t count;      // of rows
 } SampleArgs;
-
-// NaN counts as suppressed, +inf as the largest float.
-DEVICE float cleaned(float x) {
-    return x > -INFINITY ? (x < FLT_MAX ? x : FLT_MAX) : -INFINITY;
-}
 
 DEVICE uint32_t smaller(uint32_t a, uint32_t b) {
     return a < b ? a : b;

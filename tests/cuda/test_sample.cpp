@@ -2,7 +2,10 @@
 // Sampling on the device: the tokens of the reference, which has those of transformers, for every
 // setting; rows whose prefix does not decide; damaged logits and ties; neighbours.
 #include "cuda/context.h"
+#include "cuda/kernels/linear.h"
+#include "cuda/linear_case.h"
 #include "cuda/paged_case.h"
+#include "cuda/scan_case.h"
 #include "ops/tolerance.h"
 
 #include <criterion/criterion.h>
@@ -43,6 +46,19 @@ static void assert_close(float got, float wanted, const char *what) {
               (double)got, (double)wanted);
 }
 
+// The plain scan of host logits, which are suppressed.
+static ScanCase scanned(const BatchSequence *const *sequences, uint32_t rows, float *logits,
+                        uint32_t vocab, const int32_t *suppress, uint32_t suppress_count) {
+    std::vector<float> warmth(rows, 1.0f);
+    for (uint32_t r = 0; r < rows; r++) {
+        float temperature = sequences[r]->sampling.temperature;
+        warmth[r] = temperature > 0.0f ? 1.0f / temperature : 1.0f;
+    }
+    ScanCase scan = scan_case(vocab, warmth, suppress, suppress_count);
+    scan_case_fill(&scan, logits, vocab);
+    return scan;
+}
+
 // `rows` rows of host logits through the op; the logits stay as they were. What the step before
 // drew: sample 1 is token 5.
 static Status sample(Device *d, const BatchSequence *const *sequences, uint32_t rows,
@@ -50,12 +66,21 @@ static Status sample(Device *d, const BatchSequence *const *sequences, uint32_t 
                      uint32_t suppress_count, StepSample *out) {
     const int32_t before[] = {-1, 5};
     std::vector<void *> memory;
-    float *copy = (float *)device_copy(logits, (size_t)rows * vocab * 4, 0, &memory);
+    std::vector<float> left(logits, logits + (size_t)rows * vocab);
+    ScanCase scan = scanned(sequences, rows, left.data(), vocab, suppress, suppress_count);
+    float *copy = (float *)device_copy(left.data(), (size_t)rows * vocab * 4, 0, &memory);
     StepSample *on_device = (StepSample *)device_copy(NULL, rows * sizeof *out, 0, &memory);
     int32_t *drawn = (int32_t *)device_copy(NULL, rows * sizeof *drawn, 0, &memory);
-    OpSample op = {rows,     sequences,      (int32_t *)device_copy(before, 8, 0, &memory),
-                   copy,     vocab,          suppress,
-                   suppress_count, on_device, drawn};
+    OpSample op = {rows,
+                   sequences,
+                   (int32_t *)device_copy(before, 8, 0, &memory),
+                   copy,
+                   vocab,
+                   suppress,
+                   suppress_count,
+                   on_device,
+                   drawn,
+                   scan_on_device(&scan, false, &memory)};
     Status status = cuda_sample(&d->context, &op);
     if (status == OK) {
         std::vector<int32_t> tokens(rows);
@@ -158,7 +183,8 @@ Test(sample, every_setting_alone_and_in_a_crowd_as_the_reference) {
     cr_assert(twin_open(CPU_ISA_REFERENCE, 1, &reference));
     std::vector<float> copy = logits;
     int32_t drawn[SETTING_COUNT];
-    OpSample op = {SETTING_COUNT, pointers, NULL, copy.data(), VOCAB, suppress, 2, wanted, drawn};
+    OpSample op = {SETTING_COUNT, pointers, NULL,   copy.data(), VOCAB,
+                   suppress,      2,        wanted, drawn,       {}};
     cr_assert_eq(reference.ops->sample(reference.context, &op), OK);
     Device d = device_open(2);
     cr_assert_eq(sample(&d, pointers, SETTING_COUNT, logits.data(), VOCAB, suppress, 2, got), OK,
@@ -230,5 +256,75 @@ Test(sample, flat_rows_take_the_lowest_id) {
     cr_assert_eq(out[1].chosen.token, 70);
     cr_assert_eq(out[2].chosen.token, 2);
     cr_assert_eq(out[2].top[1].token, 3);
+    device_close(&d);
+}
+
+// The logits are a product with one column. After the penalty its chunks are what the product with
+// the penalised logits leaves at once, to the bit, and so are all others.
+Test(sample, a_chunk_scanned_again_has_the_bits_of_one_scanned_at_once) {
+    enum { COUNT = 3 * 32 + 5 };
+    Device d = device_open(5);
+    LinearShape shape = {LEVEL_F32, ACTIVATION_F32, 0, COUNT, 1, 1, LINEAR_PLAIN, false};
+    LinearCase c = linear_case_open(shape);
+    c.op.out_stride = COUNT;
+    activation_f32(&c.in, 0)[0] = 1.0f;
+    const int32_t suppress[] = {7}, history[] = {-1, 100, 7, 3, 3, 98, 40, 41, 3, 5000};
+    ScanCase scan = scan_case(COUNT, {1.0f / 0.7f}, suppress, 1);
+    BatchSequence sequence = {};
+    sequence.sampling = {0.7f, 5, 1.0f, 0.0f, 1.3f, 1, 0};
+    sequence.history = history;
+    sequence.history_count = sizeof history / sizeof history[0];
+    const BatchSequence *row = &sequence;
+    std::vector<float> sums[2];
+    for (int penalised = 0; penalised < 2; penalised++) {
+        LinearOnDevice on = linear_on_device(&c);
+        on.op.scan = scan_on_device(&scan, true, &on.memory);
+        cr_assert_eq(cuda_linear(&d.context, &on.op), OK);
+        if (penalised == 0) {
+            StepSample *out = (StepSample *)device_copy(NULL, sizeof *out, 0, &on.memory);
+            int32_t *drawn = (int32_t *)device_copy(NULL, sizeof *drawn, 0, &on.memory);
+            OpSample op = {1, &row, NULL, on.op.out, COUNT, suppress, 1, out, drawn, on.op.scan};
+            cr_assert_eq(cuda_sample(&d.context, &op), OK, "%s", simt_fault());
+        }
+        sums[penalised].resize(scan.sums.size());
+        device_read(sums[penalised].data(), on.op.scan.chunks, scan.sums.size() * 4);
+        std::vector<float> logits = linear_result(&on);
+        for (uint32_t i = 0; i < COUNT; i++) {
+            float *weight =
+                (float *)c.weight.codes + (size_t)(i / 16) * c.weight.padded_columns * 16 + i % 16;
+            *weight = logits[i];
+        }
+        linear_off_device(&on);
+    }
+    cr_assert_eq(memcmp(sums[0].data(), sums[1].data(), sums[0].size() * sizeof(float)), 0);
+    linear_case_close(&c);
+    device_close(&d);
+}
+
+// 4,219 chunks in 4,096 parts, as those of a real vocabulary are 8,192. Of the five best, two share
+// a part and two a chunk.
+Test(sample, a_part_of_several_chunks_bounds_the_ranking_too) {
+    enum { LARGE = 4218 * 32 + 9 };
+    const uint32_t best[] = {31, 4096 * 32 + 31, 70000, 70001, LARGE - 1};
+    std::vector<float> logits(LARGE);
+    for (uint32_t i = 0; i < LARGE; i++) {
+        logits[i] = (float)(i * 7919 % 1009) * 1e-3f;
+    }
+    for (uint32_t i = 0; i < 5; i++) {
+        logits[best[i]] = 9.0f - 0.5f * (float)i;
+    }
+    BatchSequence sequence = {};
+    sequence.sampling = {1.0f, 5, 1.0f, 0.0f, 1.0f, 3, 6};
+    const BatchSequence *row = &sequence;
+    Device d = device_open(6);
+    StepSample got, wanted;
+    cr_assert_eq(sample(&d, &row, 1, logits.data(), LARGE, NULL, 0, &got), OK, "%s", simt_fault());
+    int32_t drawn;
+    OpSample op = {1, &row, NULL, logits.data(), LARGE, NULL, 0, &wanted, &drawn, {}};
+    cr_assert_eq(sample_ref(NULL, &op), OK);
+    assert_same(&got, &wanted, "parts");
+    for (uint32_t i = 0; i < 5; i++) {
+        cr_assert_eq((uint32_t)got.top[i].token, best[i]);
+    }
     device_close(&d);
 }

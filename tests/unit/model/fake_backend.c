@@ -23,6 +23,7 @@ static Status record(FakeBackend *fake, FakeOp op) {
 
 static Status fake_linear(void *context, const OpLinear *op) {
     FakeBackend *fake = context;
+    fake->linear_scans[fake->linear_count] = op->scan;
     fake->linear_rows[fake->linear_count++] = op->row_count;
     return plain_linear(context, op);
 }
@@ -34,6 +35,7 @@ static Status fake_sample(void *context, const OpSample *op) {
         op->out[i] = (StepSample){.chosen = {.token = op->drawn[i]}};
     }
     fake->sampled += op->count;
+    fake->sample_scan = op->scan;
     return plain_sample(context, op);
 }
 
@@ -130,7 +132,8 @@ void fake_backend_open(FakeBackend *fake) {
     *fake = (FakeBackend){.fail_at = UINT32_MAX, .take_limit = UINT32_MAX};
     fake_ops.linear = fake_linear;
     fake_ops.sample = fake_sample;
-    fake->backend = (Backend){.ops = &fake_ops, .device = &fake_device, .context = fake};
+    fake->device = fake_device;
+    fake->backend = (Backend){.ops = &fake_ops, .device = &fake->device, .context = fake};
 }
 
 uint32_t fake_backend_count(const FakeBackend *fake, FakeOp op) {

@@ -17,6 +17,7 @@ enum { FAKE_CALLS_MAX = 512 };
 
 typedef struct FakeBackend {
     Backend backend;
+    DeviceTable device; // the backend's; a test may change it before it opens an engine
     FakeOp calls[FAKE_CALLS_MAX];
     uint32_t call_count;
     uint32_t fail_at; // index of the call that fails; UINT32_MAX = none
@@ -28,8 +29,10 @@ typedef struct FakeBackend {
     uint64_t free_bytes;   // what memory_bytes says
     uint32_t upload_count;
     uint32_t linear_rows[FAKE_CALLS_MAX]; // row_count of every linear call
+    LogitScan linear_scans[FAKE_CALLS_MAX];
     uint32_t linear_count;
-    uint32_t sampled; // sequences given to `sample`, over all calls
+    uint32_t sampled;      // sequences given to `sample`, over all calls
+    LogitScan sample_scan; // of the last call
 } FakeBackend;
 
 void fake_backend_open(FakeBackend *fake);

@@ -23,10 +23,14 @@ typedef struct Setup {
     Error error;
 } Setup;
 
-static Setup *setup(void) {
+static Setup *setup_on(bool scans) {
+    static const GenerationDefaults suppressing = {.suppress_count = 4,
+                                                   .suppress_ids = {3, 64, -1, 512}};
     Setup *s = calloc(1, sizeof *s);
     fake_backend_open(&s->fake);
+    s->fake.device.scans = scans;
     s->weights = fake_weights();
+    s->weights->config.generation = suppressing;
     cr_assert_eq(engine_open(s->weights, &s->fake.backend, &small, &s->engine, &s->error), OK, "%s",
                  s->error.text);
     s->builder = batch_builder_open(&(BuilderOptions){.sequences_max = 4,
@@ -36,6 +40,10 @@ static Setup *setup(void) {
                                                       .audio_frame = 640,
                                                       .pages = {16, 16}});
     return s;
+}
+
+static Setup *setup(void) {
+    return setup_on(false);
 }
 
 static void teardown(Setup *s) {
@@ -142,6 +150,41 @@ Test(engine, all_logits_cover_every_row) {
     cr_assert_eq(engine_step(s->engine, batch, &s->result, &s->error), OK);
     // The head: 2 + 2 + 1 rows, then the one to sample.
     cr_assert_eq(fake_backend_count(&s->fake, FAKE_linear), 3 * 4 + 3 + 1);
+    free(batch->all_logits);
+    teardown(s);
+}
+
+// Two vocabulary ids are suppressed, two are none. Raw logits of every row are not scanned.
+Test(engine, a_device_that_scans_is_given_what_is_suppressed_and_every_temperature) {
+    Setup *s = setup_on(true);
+    const float temperatures[] = {0.5f, 0.0f, 4.0f};
+    for (int i = 0; i < 3; i++) {
+        Sampling sampling = batch_builder_greedy();
+        sampling.temperature = temperatures[i];
+        batch_builder_rows(s->builder,
+                           batch_builder_add(s->builder, &(BuilderPrompt){.tokens = tokens,
+                                                                          .token_count = 3,
+                                                                          .sampling = sampling}),
+                           3);
+    }
+    Batch *batch = batch_builder_batch(s->builder);
+    batch->all_logits = calloc(9 * 512, sizeof(float));
+    s->result = (StepResult){.samples = s->samples};
+    cr_assert_eq(engine_step(s->engine, batch, &s->result, &s->error), OK);
+    uint32_t decoder = 3 * 4, raw = 5; // products; then two rows at a time, and the two pieces
+    cr_assert_eq(s->fake.linear_count, decoder + raw + 2);
+    for (uint32_t i = 0; i < decoder + raw; i++) {
+        cr_assert_null(s->fake.linear_scans[i].chunks);
+    }
+    const LogitScan *scans = s->fake.linear_scans + decoder + raw;
+    for (uint32_t i = 0; i < 512 / 32; i++) {
+        cr_assert_eq(scans[0].suppressed[i], i == 0 ? 1u << 3 : i == 2 ? 1u : 0u);
+    }
+    cr_assert_eq(scans[0].warmth[0], 2.0f);
+    cr_assert_eq(scans[0].warmth[1], 1.0f);
+    cr_assert_eq(scans[1].warmth[0], 0.25f);
+    cr_assert_eq(s->fake.sample_scan.warmth, scans[1].warmth);
+    cr_assert_eq(s->fake.sample_scan.chunks, scans[1].chunks);
     free(batch->all_logits);
     teardown(s);
 }

@@ -19,9 +19,9 @@ static Piece floats(const float *at, size_t rows, size_t columns, unsigned phase
     return (Piece){at, rows * columns * sizeof(float), phases};
 }
 
-static void check(const Weights *weights, const EngineOptions *options) {
+static void check(const Weights *weights, const Backend *backend, const EngineOptions *options) {
     const Gemma4Config *config = &weights->config;
-    WorkspaceShape shape = workspace_shape(weights, options);
+    WorkspaceShape shape = workspace_shape(weights, backend, options);
     size_t bytes = workspace_lay_out(&shape, config, NULL).bytes;
     unsigned char *base = aligned_alloc(64, bytes);
     cr_assert_not_null(base);
@@ -53,6 +53,8 @@ static void check(const Weights *weights, const EngineOptions *options) {
         floats(w.attention, rows, 256, 2),
         floats(w.branch, rows, config->hidden, 2),
         floats(w.logits, shape.logits_rows, config->vocab_count, 4),
+        {w.suppressed, shape.scans ? 512 / 8 : 0, 7},
+        floats(w.chunks, shape.logits_rows, shape.scans ? 3 * 512 / 32 : 0, 4),
     };
     size_t count = sizeof pieces / sizeof pieces[0];
     for (size_t i = 0; i < count; i++) {
@@ -71,21 +73,26 @@ static void check(const Weights *weights, const EngineOptions *options) {
 
 Test(workspace, living_buffers_never_overlap) {
     Weights *weights = fake_weights();
+    FakeBackend fake;
+    fake_backend_open(&fake);
     for (uint64_t i = 0; i < 50; i++) {
+        fake.device.scans = i % 4 == 1;
         EngineOptions options = {.activation = (EngineActivation)(i % ENGINE_ACTIVATION_COUNT),
                                  .rows_max = 1 + (uint32_t)(prng_u64(11, 0, i) % 300),
                                  .sequences_max = 1 + (uint32_t)(prng_u64(11, 1, i) % 40),
                                  .logits_rows_max = (uint32_t)(prng_u64(11, 2, i) % 9),
                                  .pages = {1 + (uint32_t)(prng_u64(11, 3, i) % 100), 9}};
-        check(weights, &options);
+        check(weights, &fake.backend, &options);
     }
     weights_close(weights);
 }
 
 Test(workspace, tables_are_bounded_by_pages_and_positions) {
     Weights *weights = fake_weights();
+    FakeBackend fake;
+    fake_backend_open(&fake);
     EngineOptions options = {.rows_max = 8, .sequences_max = 5, .pages = {10, 100000}};
-    WorkspaceShape shape = workspace_shape(weights, &options);
+    WorkspaceShape shape = workspace_shape(weights, &fake.backend, &options);
     cr_assert_eq(shape.page_entries[PAGE_SLIDING], 50);
     cr_assert_eq(shape.page_entries[PAGE_FULL], 5 * 8192 / 16);
     cr_assert_eq(shape.logits_rows, 5);
