@@ -160,6 +160,19 @@ static Status take_memory(Engine *engine, const EngineOptions *options, size_t w
     return take_host_memory(engine);
 }
 
+// Weights or memory were not to be had.
+static Status refused(const Backend *backend, const MemoryPlan *plan, const EngineOptions *options,
+                      Status status, Error *error) {
+    if (status == E_MEMORY) {
+        return mem_plan_check(plan, options, backend, true, error);
+    }
+    Error said = {0};
+    bool more = backend->device->wait(backend->context, &said) != OK; // the device has said more
+    return more ? error_set(error, status, "The device refused the weights. %s", said.text)
+                : error_set(error, status, "The device refused the weights: %s.",
+                            status_text(status));
+}
+
 Status engine_open(const Weights *weights, const Backend *backend, const EngineOptions *options,
                    Engine **out, Error *error) {
     *out = NULL;
@@ -186,9 +199,7 @@ Status engine_open(const Weights *weights, const Backend *backend, const EngineO
     }
     if (status != OK) {
         engine_close(engine);
-        return status == E_MEMORY ? mem_plan_check(&plan, options, backend, true, error)
-                                  : error_set(error, status, "The device refused the weights: %s.",
-                                              status_text(status));
+        return refused(backend, &plan, options, status, error);
     }
     *out = engine;
     return OK;

@@ -25,7 +25,7 @@
 
 const char *const linear_library_files[] = {CUBLASLT_FILES, NULL};
 
-enum { SHAPES_MAX = 64, ALGORITHMS_ASKED = 8, OPERAND_ALIGN = 16 };
+enum { SHAPES_MAX = 64, ALGORITHMS_ASKED = 16, OPERAND_ALIGN = 16 };
 
 #define LIBRARY_FUNCTIONS(F)                                                                       \
     F(cublasLtCreate)                                                                              \

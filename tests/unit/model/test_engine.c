@@ -311,6 +311,31 @@ Test(engine, memory_is_refused_with_the_sum_and_what_to_lower) {
     weights_close(weights);
 }
 
+static Status refuse_matrix(void *context, const Matrix *host, Matrix *out) {
+    (void)context;
+    (void)host;
+    (void)out;
+    return E_DEVICE;
+}
+
+Test(engine, weights_that_are_refused_are_refused_in_the_devices_words) {
+    Weights *weights = fake_weights();
+    for (int says = 0; says < 2; says++) {
+        FakeBackend fake;
+        fake_backend_open(&fake);
+        fake.device.place_matrix = refuse_matrix;
+        fake.wait_fails = says;
+        Engine *engine;
+        Error error;
+        cr_assert_eq(engine_open(weights, &fake.backend, &small, &engine, &error), E_DEVICE);
+        cr_assert_not_null(strstr(error.text, "refused the weights"), "%s", error.text);
+        cr_assert_eq(strstr(error.text, "The fake device fell over.") != NULL, says == 1, "%s",
+                     error.text);
+        cr_assert_eq(fake.taken, fake.given);
+    }
+    weights_close(weights);
+}
+
 Test(engine, running_out_of_memory_half_way_gives_the_rest_back) {
     Weights *weights = fake_weights();
     for (uint32_t limit = 0; limit < 5; limit++) { // three layers, the workspace, the host
