@@ -46,3 +46,31 @@ Test(context, the_first_failure_stays) {
     cr_assert(strstr(context.failure.text, "two") != NULL, "%s", context.failure.text);
     cuda_context_close(&context);
 }
+
+// Three times through the two halves on a device that copies as late as it may.
+Test(context, a_half_of_the_staging_memory_is_filled_again_once_it_is_copied) {
+    SimtOptions options = {};
+    options.late = true;
+    simt_reset(&options);
+    CudaContext context;
+    cr_assert_eq(cuda_context_open(0, &context, NULL), OK);
+    enum { TURNS = 6 };
+    for (unsigned char turn = 0; turn < TURNS; turn++) {
+        unsigned char *half;
+        cr_assert_eq(cuda_staging_take(&context, &half), cudaSuccess);
+        memset(half, turn + 1, 100);
+        cr_assert_eq(cudaMemcpyAsync(context.scratch + turn * 100, half, 100,
+                                     cudaMemcpyHostToDevice, context.stream),
+                     cudaSuccess);
+        cr_assert_eq(cuda_staging_sent(&context), cudaSuccess);
+    }
+    unsigned char got[TURNS * 100];
+    cr_assert_eq(cudaMemcpyAsync(got, context.scratch, sizeof got, cudaMemcpyDeviceToHost,
+                                 context.stream),
+                 cudaSuccess);
+    cr_assert_eq(cudaStreamSynchronize(context.stream), cudaSuccess);
+    for (int i = 0; i < TURNS * 100; i++) {
+        cr_assert_eq(got[i], i / 100 + 1, "byte %d", i);
+    }
+    cuda_context_close(&context);
+}

@@ -23,9 +23,10 @@ typedef struct Device {
     std::vector<void *> memory;
 } Device;
 
-static Device device_open(uint64_t seed) {
+static Device device_open(uint64_t seed, bool late = false) {
     SimtOptions options = {};
     options.seed = seed;
+    options.late = late;
     simt_reset(&options);
     Device d;
     cr_assert_eq(cuda_context_open(0, &d.context, NULL), OK);
@@ -327,4 +328,57 @@ Test(sample, a_part_of_several_chunks_bounds_the_ranking_too) {
         cr_assert_eq((uint32_t)got.top[i].token, best[i]);
     }
     device_close(&d);
+}
+
+// Four steps of two rows, each with what the one before drew in its penalty: a flat row, which is
+// ranked whole, and a warm one. Queued without a look at the results they draw what they draw when
+// each is waited for.
+static std::vector<StepSample> draw_in_turn(bool late) {
+    enum { STEPS = 4, ROWS = 2 };
+    const int32_t history[] = {3};
+    BatchSequence sequences[ROWS] = {};
+    const BatchSequence *rows[ROWS];
+    std::vector<float> logits((size_t)ROWS * VOCAB, 0.5f);
+    for (uint32_t i = 0; i < VOCAB; i++) {
+        logits[VOCAB + i] = prng_normal(98, 0, i) * 3.0f;
+    }
+    Device d = device_open(5, late);
+    StepSample *out = (StepSample *)device_copy(NULL, STEPS * ROWS * sizeof *out, 0, &d.memory);
+    int32_t *drawn = (int32_t *)device_copy(NULL, 2 * ROWS * sizeof *drawn, 0, &d.memory);
+    float *copies[STEPS]; // made here, since that waits for the device
+    LogitScan scans[STEPS];
+    ScanCase scan = scan_case(VOCAB, std::vector<float>(ROWS, 1.0f), NULL, 0);
+    scan_case_fill(&scan, logits.data(), VOCAB);
+    for (uint32_t step = 0; step < STEPS; step++) {
+        copies[step] = (float *)device_copy(logits.data(), logits.size() * 4, 0, &d.memory);
+        scans[step] = scan_on_device(&scan, false, &d.memory);
+    }
+    for (uint32_t step = 0; step < STEPS; step++) {
+        for (uint32_t r = 0; r < ROWS; r++) {
+            sequences[r] = {};
+            sequences[r].sampling = {r == 0 ? 0.0f : 1.0f, 0, 1.0f, 0.0f, 1.5f, 6, 3};
+            sequences[r].draw = step;
+            sequences[r].history = history;
+            sequences[r].history_count = 1;
+            sequences[r].history_drawn = step == 0 ? 0 : 1 + r;
+            rows[r] = &sequences[r];
+        }
+        const int32_t *before = drawn + (step + 1) % 2 * ROWS;
+        OpSample op = {ROWS, rows, before, copies[step], VOCAB, NULL, 0,
+                       out + (size_t)step * ROWS, drawn + step % 2 * ROWS, scans[step]};
+        cr_assert_eq(cuda_sample(&d.context, &op), OK, "%s", simt_fault());
+        memset(sequences, 0xee, sizeof sequences); // read by the call, not later
+    }
+    cr_assert_eq(cudaStreamSynchronize(d.context.stream), cudaSuccess, "%s", simt_fault());
+    std::vector<StepSample> samples(STEPS * ROWS);
+    device_read(samples.data(), out, samples.size() * sizeof *out);
+    device_close(&d);
+    return samples;
+}
+
+Test(sample, draws_queued_behind_each_other_are_those_of_one_at_a_time) {
+    std::vector<StepSample> wanted = draw_in_turn(false), got = draw_in_turn(true);
+    cr_assert_eq(wanted[0].chosen.token, 0);
+    cr_assert_eq(wanted[2].chosen.token, 1, "0 was drawn and has its penalty");
+    cr_assert_eq(memcmp(got.data(), wanted.data(), got.size() * sizeof got[0]), 0);
 }

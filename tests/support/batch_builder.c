@@ -126,6 +126,12 @@ void batch_builder_push(BatchBuilder *b, uint32_t index, int32_t token) {
     sequence->tokens[sequence->token_count++] = token;
 }
 
+void batch_builder_settle(BatchBuilder *b, uint32_t index, int32_t token) {
+    Sequence *sequence = &b->sequences[index];
+    REQUIRE(batch_token_is_drawn(sequence->tokens[sequence->token_count - 1]));
+    sequence->tokens[sequence->token_count - 1] = token;
+}
+
 static void give_front(BatchBuilder *b, Sequence *sequence, int kind, uint32_t count) {
     for (uint32_t p = 0; p < count; p++) {
         b->free_pages[kind][b->free_count[kind]++] = sequence->pages[kind][p];
@@ -250,6 +256,11 @@ void batch_builder_rows(BatchBuilder *b, uint32_t index, uint32_t count) {
                            .history = sequence->tokens,
                            .history_count = sequence->token_count,
                            .tag = index};
+    int32_t last = sequence->tokens[sequence->token_count - 1];
+    if (batch_token_is_drawn(last)) {
+        out->history_count--;
+        out->history_drawn = 1 + batch_drawn_index(last);
+    }
     add_tables(b, sequence, out);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t position = first + i;

@@ -58,6 +58,8 @@ BatchBuilder *batch_builder_open(const BuilderOptions *options);
 void batch_builder_close(BatchBuilder *builder);
 uint32_t batch_builder_add(BatchBuilder *builder, const BuilderPrompt *prompt); // its index
 void batch_builder_push(BatchBuilder *builder, uint32_t sequence, int32_t token);
+// What the last token, pushed as a batch_token_drawn, turned out to be.
+void batch_builder_settle(BatchBuilder *builder, uint32_t sequence, int32_t token);
 void batch_builder_drop(BatchBuilder *builder, uint32_t sequence); // gives its pages back
 
 uint32_t batch_builder_length(const BatchBuilder *builder, uint32_t sequence); // tokens so far

@@ -142,6 +142,55 @@ Status model_run_step(ModelRun *run, float *all_logits, StepResult *result, Erro
     return engine_step(run->engine, batch, result, error);
 }
 
+// The k-th sequence of a step of model_run_decode.
+static uint32_t decode_order(uint32_t sequences, uint32_t step, uint32_t k) {
+    return step % 2 == 0 ? k : sequences - 1 - k;
+}
+
+// Begins step `step` of model_run_decode; false: no sequence has a token left to draw.
+static bool begin_decode(ModelRun *run, uint32_t sequences, const uint32_t *counts, uint32_t step,
+                         Status *status, Error *error) {
+    bool any = false;
+    for (uint32_t k = 0; k < sequences; k++) {
+        uint32_t s = decode_order(sequences, step, k);
+        if (step < counts[s]) {
+            batch_builder_rows(run->builder, s, batch_builder_left(run->builder, s));
+            any = true;
+        }
+    }
+    *status = any ? engine_begin(run->engine, batch_builder_batch(run->builder), error) : OK;
+    return any;
+}
+
+Status model_run_decode(ModelRun *run, uint32_t sequences, const uint32_t *counts, bool ahead,
+                        StepSample *out, Error *error) {
+    Status status;
+    bool more = begin_decode(run, sequences, counts, 0, &status, error);
+    for (uint32_t step = 0; more && status == OK; step++) {
+        uint32_t sampled = 0;
+        for (uint32_t k = 0; k < sequences; k++) {
+            uint32_t s = decode_order(sequences, step, k);
+            if (step < counts[s]) {
+                batch_builder_push(run->builder, s, batch_token_drawn(sampled++));
+            }
+        }
+        if (ahead) {
+            more = begin_decode(run, sequences, counts, step + 1, &status, error);
+            TRY(status);
+        }
+        StepResult result = {.samples = out};
+        TRY(engine_end(run->engine, &result, error));
+        REQUIRE(result.sample_count == sampled);
+        for (uint32_t i = 0; i < sampled; i++, out++) {
+            batch_builder_settle(run->builder, (uint32_t)out->tag, out->chosen.token);
+        }
+        if (!ahead) {
+            more = begin_decode(run, sequences, counts, step + 1, &status, error);
+        }
+    }
+    return status;
+}
+
 static Status run_alone(ModelRun *run, const BuilderPrompt *prompt, uint32_t rows, float *logits,
                         int32_t *tokens, uint32_t greedy_count, Error *error) {
     uint32_t s = batch_builder_add(run->builder, prompt);

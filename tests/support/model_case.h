@@ -57,6 +57,13 @@ void model_run_close(ModelRun *run);
 // Runs one step of what the builder holds. `all_logits` NULL, or [rows][vocab].
 Status model_run_step(ModelRun *run, float *all_logits, StepResult *result, Error *error);
 
+// Whole prompts in the first step, then a token of every sequence a step: counts[s] tokens are
+// drawn of sequence s. Every other step takes the sequences in reverse order, so that a sample
+// rarely has the place of the one before. `ahead`: the next step is begun before one ends. `out`
+// has the samples of every step, one behind the other.
+Status model_run_decode(ModelRun *run, uint32_t sequences, const uint32_t *counts, bool ahead,
+                        StepSample *out, Error *error);
+
 // Alone: logits of every position of the prompt into logits[T][vocab] (NULL: not wanted) and
 // `greedy_count` tokens after it (tokens NULL: none).
 Status model_run_case(const Weights *weights, const BuilderPrompt *prompt,

@@ -16,9 +16,10 @@ extern "C" {
 #include "tests/support/model_case.h"
 }
 
-static Backend open_with(const CudaOptions *cuda, uint64_t memory_bytes) {
+static Backend open_with(const CudaOptions *cuda, uint64_t memory_bytes, bool late = false) {
     SimtOptions options = {};
     options.memory_bytes = memory_bytes;
+    options.late = late;
     simt_reset(&options);
     Backend backend;
     Error error = {};
@@ -30,9 +31,9 @@ static Backend open_with(const CudaOptions *cuda, uint64_t memory_bytes) {
     return backend;
 }
 
-static Backend open_cuda(uint64_t memory_bytes) {
+static Backend open_cuda(uint64_t memory_bytes, bool late = false) {
     CudaOptions cuda = {};
-    return open_with(&cuda, memory_bytes);
+    return open_with(&cuda, memory_bytes, late);
 }
 
 static void close_cuda(Backend *backend) {
@@ -274,15 +275,65 @@ static Status counting_launch(void *context, uint64_t key) {
     return real_graphs->launch(context, key);
 }
 
-// 110 tokens and more: the longest sequence passes 128 on the way, which is one more recording.
-Test(engine, a_replayed_step_has_the_bits_of_an_eager_one) {
+// Prompts of different lengths, sampled differently, with a penalty that tokens drawn a moment ago
+// already count for.
+static void add_prompts(ModelRun *run, const ModelCase *c, uint32_t sequences) {
+    for (uint32_t s = 0; s < sequences; s++) {
+        BuilderPrompt part = c->prompt;
+        part.token_count -= 3 * s;
+        part.sampling.temperature = s % 3 == 1 ? 0.9f : 0.0f;
+        part.sampling.repetition_penalty = s % 3 == 0 ? 1.0f : 1.2f;
+        part.sampling.seed = 4 + s;
+        part.sampling.logprobs = 2;
+        batch_builder_add(run->builder, &part);
+    }
+}
+
+static std::vector<StepSample> decode(const ModelCase *c, Backend *backend, bool eager, bool ahead,
+                                      const std::vector<uint32_t> &counts) {
+    Error error = {};
+    RunOptions options = {};
+    options.backend = backend;
+    options.eager = eager;
+    ModelRun run;
+    uint32_t sequences = (uint32_t)counts.size(), all = 0, most = 0;
+    for (uint32_t count : counts) {
+        all += count;
+        most = count > most ? count : most;
+    }
+    Status status = model_run_open(c->weights, &options, sequences,
+                                   c->prompt.token_count + most, &run, &error);
+    cr_assert_eq(status, OK, "%s", error.text);
+    add_prompts(&run, c, sequences);
+    std::vector<StepSample> samples(all);
+    status = model_run_decode(&run, sequences, counts.data(), ahead, samples.data(), &error);
+    cr_assert_eq(status, OK, "%s %s", error.text, simt_fault());
+    model_run_close(&run);
+    return samples;
+}
+
+static void assert_same_samples(const std::vector<StepSample> &a,
+                                const std::vector<StepSample> &b) {
+    cr_assert_eq(a.size(), b.size());
+    for (size_t i = 0; i < a.size(); i++) {
+        cr_assert_eq(memcmp(&a[i], &b[i], sizeof a[i]), 0, "sample %zu: token %d, not %d", i,
+                     b[i].chosen.token, a[i].chosen.token);
+    }
+}
+
+// One step after the other, launch by launch, gives the bits; then two steps under way on a device
+// that does everything as late as it may, replayed. 110 tokens and more: the longest sequence
+// passes 128 on the way, which is one more recording, and another one ends.
+Test(engine, steps_replayed_ahead_have_the_bits_of_eager_ones) {
     enum { STEPS = 24 };
     Error error = {};
     ModelCase c;
     cr_assert_eq(model_case_open("text", LEVEL_BF16, 0, &c, &error), OK, "%s", error.text);
+    const std::vector<uint32_t> counts = {STEPS, STEPS / 2, STEPS};
     std::vector<StepSample> samples[2];
     for (int eager = 0; eager < 2; eager++) {
-        Backend backend = open_cuda(0);
+        Backend backend = open_cuda(0, eager == 0);
+        cr_assert(backend.device->overlaps);
         real_graphs = backend.device->graphs;
         GraphTable counting = *real_graphs;
         counting.end = counting_end;
@@ -291,44 +342,31 @@ Test(engine, a_replayed_step_has_the_bits_of_an_eager_one) {
         device.graphs = &counting;
         backend.device = &device;
         recordings = replays = 0;
-        RunOptions options = {};
-        options.backend = &backend;
-        options.eager = eager != 0;
-        ModelRun run;
-        uint32_t prompt = c.prompt.token_count;
-        cr_assert_eq(model_run_open(c.weights, &options, 3, prompt + STEPS, &run, &error), OK, "%s",
-                     error.text);
-        for (uint32_t s = 0; s < 3; s++) {
-            BuilderPrompt part = c.prompt;
-            part.token_count = prompt - 3 * s;
-            part.sampling.temperature = s == 1 ? 0.9f : 0.0f;
-            part.sampling.seed = 4;
-            part.sampling.logprobs = 2;
-            batch_builder_add(run.builder, &part);
-            batch_builder_rows(run.builder, s, part.token_count);
-        }
-        for (uint32_t i = 0; i < STEPS; i++) {
-            uint32_t rows = i < STEPS / 2 ? 3 : 2; // a sequence ends half way
-            StepResult result;
-            cr_assert_eq(model_run_step(&run, NULL, &result, &error), OK, "%s %s", error.text,
-                         simt_fault());
-            for (uint32_t s = 0; s < result.sample_count; s++) {
-                samples[eager].push_back(result.samples[s]);
-            }
-            for (uint32_t s = 0; s < rows; s++) {
-                batch_builder_push(run.builder, s, result.samples[s].chosen.token);
-                batch_builder_rows(run.builder, s, 1);
-            }
-        }
-        model_run_close(&run);
+        samples[eager] = decode(&c, &backend, eager != 0, eager == 0, counts);
         cr_assert_eq(replays, eager != 0 ? 0 : STEPS - 1);
         cr_assert(eager != 0 ? recordings == 0 : recordings >= 2 && recordings <= 4,
                   "%u recordings", recordings);
         close_cuda(&backend);
     }
-    cr_assert_eq(samples[0].size(), samples[1].size());
-    cr_assert_eq(
-        memcmp(samples[0].data(), samples[1].data(), samples[0].size() * sizeof(StepSample)), 0);
+    assert_same_samples(samples[1], samples[0]);
+    model_case_close(&c);
+}
+
+// More rows to sample than rows of logits, so that a step draws in pieces while the next one waits
+// for their tokens, and more steps than halves.
+Test(engine, eager_steps_ahead_have_the_bits_of_one_at_a_time) {
+    Error error = {};
+    ModelCase c;
+    cr_assert_eq(model_case_open("text", LEVEL_BF16, 0, &c, &error), OK, "%s", error.text);
+    c.prompt.token_count = 24;
+    const std::vector<uint32_t> counts = {4, 5, 5, 3, 5, 5, 5};
+    std::vector<StepSample> samples[2];
+    for (int ahead = 0; ahead < 2; ahead++) {
+        Backend backend = open_cuda(0, ahead != 0);
+        samples[ahead] = decode(&c, &backend, true, ahead != 0, counts);
+        close_cuda(&backend);
+    }
+    assert_same_samples(samples[0], samples[1]);
     model_case_close(&c);
 }
 
@@ -417,6 +455,40 @@ Test(engine, a_fault_on_the_device_fails_every_step_until_a_new_start) {
     }
     cr_assert_eq(memcmp(tokens[0], tokens[1], sizeof tokens[0]), 0,
                  "the new start computes as before");
+    model_case_close(&c);
+}
+
+// A stray kernel behind the first of two steps under way: the first one's tokens are good, the
+// second one fails, and so does every one after it.
+Test(engine, a_fault_between_two_steps_under_way_fails_the_second) {
+    Error error = {};
+    ModelCase c;
+    cr_assert_eq(model_case_open("text", LEVEL_BF16, 0, &c, &error), OK, "%s", error.text);
+    c.prompt.token_count = 20;
+    Backend backend = open_cuda(0, true);
+    RunOptions options = {};
+    options.backend = &backend;
+    ModelRun run;
+    cr_assert_eq(model_run_open(c.weights, &options, 2, 64, &run, &error), OK, "%s", error.text);
+    float host = 1.0f;
+    Activation out = {ACTIVATION_F32, 1, 1, &host, NULL, NULL};
+    OpActivate stray = {1, &host, 1, out};
+    for (uint32_t s = 0; s < 2; s++) {
+        batch_builder_add(run.builder, &c.prompt);
+        batch_builder_rows(run.builder, s, c.prompt.token_count);
+        cr_assert_eq(engine_begin(run.engine, batch_builder_batch(run.builder), &error), OK);
+        backend.ops->activate(backend.context, &stray);
+    }
+    StepResult result = {0, run.samples};
+    cr_assert_eq(engine_end(run.engine, &result, &error), OK, "%s", error.text);
+    cr_assert_eq(result.sample_count, 1);
+    cr_assert_eq(engine_end(run.engine, &result, &error), E_DEVICE);
+    cr_assert_eq(result.sample_count, 0);
+    batch_builder_push(run.builder, 0, 1);
+    batch_builder_rows(run.builder, 0, 1);
+    cr_assert_eq(engine_begin(run.engine, batch_builder_batch(run.builder), &error), E_DEVICE);
+    model_run_close(&run);
+    close_cuda(&backend);
     model_case_close(&c);
 }
 #endif
