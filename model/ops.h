@@ -284,8 +284,8 @@ typedef struct DeviceTable {
     void *(*take)(void *context, size_t bytes);
     void (*give)(void *context, void *memory);
     // Host memory, zeroed and as aligned. Copies from and to it only queue up, as ops do, and it is
-    // read and written when their turn comes; a copy of other host memory may keep the host waiting
-    // for all ops before it.
+    // read and written when their turn comes; a copy of other host memory is done
+    // with it on return, and may keep the host waiting for all ops before it.
     void *(*take_host)(void *context, size_t bytes);
     void (*give_host)(void *context, void *memory);
     Status (*upload)(void *context, void *to, const void *host_from, size_t bytes);
