@@ -90,7 +90,8 @@ static Status serve_start(Serve *serve, Error *error) {
         .context = options.context != 0
                        ? options.context
                        : (uint32_t)num_min(SERVE_CONTEXT_DEFAULT, config->position_max),
-        .users = USERS_MAX,
+        // The only user there is keeps no place free for others.
+        .users = serve->options->values[OPT_USERS].text != NULL ? USERS_MAX : 1,
     };
     return runtime_start(&serve->runtime, &sizes, error);
 }

@@ -55,7 +55,7 @@ static void preempt(Scheduler *s, uint32_t slot) {
     Sequence *q = &s->slots[slot];
     REQUIRE(sequence_planned(q) == 0 && !q->reserved);
     sched_list_remove(&s->running, slot);
-    policy_run_end(&s->policy, q->user);
+    policy_run_end(&s->policy, q);
     s->stats.recomputed_tokens += q->cached_count;
     sequence_drop_pages(q, &s->pages);
     q->preemptions++;
@@ -63,15 +63,19 @@ static void preempt(Scheduler *s, uint32_t slot) {
     s->stats.preemptions++;
 }
 
+static bool may_go_back(const Sequence *q) {
+    return !q->reserved && q->ending == FINISH_NONE;
+}
+
 // The running sequence of least rank that may be sent back when nothing is under way, or NO_SLOT.
 // With `than`, only one of less rank than that.
-static uint32_t find_victim(const Scheduler *s, const Sequence *than, bool batch_only) {
+static uint32_t find_victim(const Scheduler *s, const Sequence *than) {
     for (uint32_t i = s->running.count; i > 0; i--) {
         const Sequence *q = &s->slots[s->running.slots[i - 1]];
-        if (q == than || (batch_only && q->class != CLASS_BATCH)) {
+        if (q == than) {
             return NO_SLOT;
         }
-        if (!is_in_this_plan(s, q) && !q->reserved && q->ending == FINISH_NONE) {
+        if (!is_in_this_plan(s, q) && may_go_back(q)) {
             return s->running.slots[i - 1];
         }
     }
@@ -80,7 +84,7 @@ static uint32_t find_victim(const Scheduler *s, const Sequence *than, bool batch
 
 static bool make_room(Scheduler *s, Sequence *q, uint32_t position_end) {
     while (!can_grow(s, q, position_end) || !sequence_grow(q, &s->pages, position_end)) {
-        uint32_t victim = find_victim(s, q, false);
+        uint32_t victim = find_victim(s, q);
         if (victim == NO_SLOT) {
             return false;
         }
@@ -377,7 +381,7 @@ static bool has_pages(const Scheduler *s, const Sequence *q, const PrefixHit *hi
 static void admit_one(Scheduler *s, uint32_t slot, const PrefixHit *hit) {
     Sequence *q = &s->slots[slot];
     sched_wait_end(s, slot);
-    policy_run_begin(&s->policy, q->user);
+    policy_run_begin(&s->policy, q);
     q->state = SEQUENCE_RUNNING;
     sched_list_insert_by_rank(s, slot);
     take_prefix(s, q, hit);
@@ -469,40 +473,65 @@ static void plan_prefills(Scheduler *s, uint32_t first) {
     }
 }
 
-static bool may_yield(const Sequence *q) {
-    return q->class == CLASS_BATCH && !q->reserved && q->ending == FINISH_NONE;
+// ---- Making room --------------------------------------------------------------------------------
+
+static bool yields(const Scheduler *s, const Sequence *running, const Sequence *waiting) {
+    return may_go_back(running) &&
+           policy_yields(&s->policy, running, waiting, s->stats.steps - waiting->waits_from);
 }
 
-// Would the interactive sequence fit if every batch one that may yield did?
-static bool yielding_helps(const Scheduler *s, const Sequence *interactive) {
+// Would the waiting sequence fit if every one did that yields to it?
+static bool yielding_helps(const Scheduler *s, const Sequence *waiting) {
     PrefixHit none = {0};
     uint32_t victims = 0;
     uint64_t pages[PAGE_KIND_COUNT] = {pages_open(s, PAGE_SLIDING), pages_open(s, PAGE_FULL)};
-    for (uint32_t i = s->running.count; i > 0; i--) {
-        const Sequence *q = &s->slots[s->running.slots[i - 1]];
-        if (q->class != CLASS_BATCH) {
-            break; // by rank the batch ones are last
-        }
-        victims += may_yield(q);
-        for (int kind = 0; kind < PAGE_KIND_COUNT && may_yield(q); kind++) {
-            pages[kind] += q->tables[kind].count;
+    for (uint32_t i = 0; i < s->running.count; i++) {
+        const Sequence *q = &s->slots[s->running.slots[i]];
+        if (yields(s, q, waiting)) {
+            victims++;
+            pages[PAGE_SLIDING] += q->tables[PAGE_SLIDING].count;
+            pages[PAGE_FULL] += q->tables[PAGE_FULL].count;
         }
     }
-    return victims > 0 && pages_wanted(s, interactive, &none, PAGE_SLIDING) <= pages[0] &&
-           pages_wanted(s, interactive, &none, PAGE_FULL) <= pages[1];
+    return victims > 0 && pages_wanted(s, waiting, &none, PAGE_SLIDING) <= pages[PAGE_SLIDING] &&
+           pages_wanted(s, waiting, &none, PAGE_FULL) <= pages[PAGE_FULL];
 }
 
-// The next interactive request takes the place and the pages of batch ones when there is nothing
-// free for it. Returns it when places were made, for admission in this very step, else NO_SLOT.
-static uint32_t yield_to_interactive(Scheduler *s) {
+// The one that yields: of another class the one of least rank, else the youngest of the user who
+// runs the most.
+static uint32_t find_yielding(const Scheduler *s, const Sequence *waiting) {
+    uint32_t best = NO_SLOT;
+    for (uint32_t i = s->running.count; i > 0; i--) {
+        uint32_t slot = s->running.slots[i - 1];
+        const Sequence *q = &s->slots[slot];
+        if (!yields(s, q, waiting)) {
+            continue;
+        }
+        if (q->class != waiting->class) {
+            return slot;
+        }
+        if (best == NO_SLOT || policy_runs_more(&s->policy, q->user, s->slots[best].user)) {
+            best = slot;
+        }
+    }
+    return best;
+}
+
+// The waiting sequence whose turn it is, if there is nothing free for it, takes the place and the
+// pages of others that yield to it. Returns it when places were made, for admission in this very
+// step, else NO_SLOT.
+static uint32_t make_places(Scheduler *s) {
     uint32_t slot = policy_next_of(&s->policy, s->slots, CLASS_INTERACTIVE);
+    if (slot == NO_SLOT) {
+        slot = policy_next_of(&s->policy, s->slots, CLASS_BATCH);
+    }
     if (slot == NO_SLOT || !yielding_helps(s, &s->slots[slot])) {
         return NO_SLOT;
     }
     PrefixHit none = {0};
     uint32_t made_room_for = NO_SLOT;
     while (s->running.count >= s->options.sequences_max || !has_pages(s, &s->slots[slot], &none)) {
-        uint32_t victim = find_victim(s, NULL, true);
+        uint32_t victim = find_yielding(s, &s->slots[slot]);
         if (victim == NO_SLOT) {
             break;
         }
@@ -540,7 +569,7 @@ const Batch *sched_plan(Scheduler *s) {
     Batch *b = plan_begin(s);
     sched_expire(s);
     s->draining = s->draining && s->plan_count > 0;
-    uint32_t first = yield_to_interactive(s);
+    uint32_t first = make_places(s);
     if (!s->draining) {
         plan_decodes(s);
     }

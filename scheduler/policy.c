@@ -6,8 +6,9 @@
 #include <stdlib.h>
 
 enum {
-    AGED_TURN = 4,     // every fourth admission may go to an aged batch request
-    SHARE_OF_FREE = 15 // alone a user fills 15 places of 16
+    AGED_TURN = 4,      // every fourth admission may go to an aged batch request
+    SHARE_OF_FREE = 15, // alone a user fills 15 places of 16
+    PATIENCE = 16       // steps; short answers have given a place by then
 };
 
 Status policy_open(uint32_t users_max, uint32_t places, uint32_t age_ms, Policy *policy,
@@ -126,9 +127,20 @@ static uint32_t queue_ready(const Queue *queue, const Sequence *slots) {
     return slot;
 }
 
-static bool at_its_share(const Policy *policy, const User *user) {
-    uint64_t free_places = policy->places - policy->running;
-    return policy->users_max > 1 && user->running >= SHARE_OF_FREE * free_places;
+// What runs of a class and those it does not make room for.
+static uint32_t count_running(const uint32_t running[CLASS_COUNT], SequenceClass class) {
+    uint32_t count = 0;
+    for (int c = 0; c <= (int)class; c++) {
+        count += running[c];
+    }
+    return count;
+}
+
+// A place that batch would give up is free to interactive.
+static bool at_its_share(const Policy *policy, const User *user, SequenceClass class) {
+    uint64_t free_places = policy->places - count_running(policy->running, class);
+    uint32_t running = count_running(user->running, class);
+    return policy->users_max > 1 && running > 0 && running >= SHARE_OF_FREE * free_places;
 }
 
 uint32_t policy_next_of(const Policy *policy, const Sequence *slots, SequenceClass class) {
@@ -137,7 +149,7 @@ uint32_t policy_next_of(const Policy *policy, const Sequence *slots, SequenceCla
     for (uint32_t i = 0; i < policy->active_count[class]; i++) {
         const User *user = &policy->users[policy->active[class][i]];
         if ((best != NO_SLOT && user->counters[class] > best_counter) ||
-            at_its_share(policy, user)) {
+            at_its_share(policy, user, class)) {
             continue;
         }
         uint32_t slot = queue_ready(&user->queues[class], slots);
@@ -172,15 +184,32 @@ uint32_t policy_next(const Policy *policy, const Sequence *slots, uint64_t now_m
     return aged ? batch : interactive;
 }
 
-void policy_run_begin(Policy *policy, uint32_t user) {
-    policy->users[user].running++;
-    policy->running++;
+bool policy_yields(const Policy *policy, const Sequence *running, const Sequence *waiting,
+                   uint64_t waited_steps) {
+    if (running->class != waiting->class) {
+        return running->class > waiting->class;
+    }
+    const User *theirs = &policy->users[running->user], *mine = &policy->users[waiting->user];
+    return waited_steps >= PATIENCE && count_running(mine->running, waiting->class) == 0 &&
+           count_running(theirs->running, running->class) > 1 &&
+           mine->counters[waiting->class] < theirs->counters[waiting->class];
+}
+
+bool policy_runs_more(const Policy *policy, uint32_t a, uint32_t b) {
+    const User *x = &policy->users[a], *y = &policy->users[b];
+    return count_running(x->running, CLASS_BATCH) * y->limits.weight >
+           count_running(y->running, CLASS_BATCH) * x->limits.weight;
+}
+
+void policy_run_begin(Policy *policy, const Sequence *sequence) {
+    policy->users[sequence->user].running[sequence->class]++;
+    policy->running[sequence->class]++;
     policy->turn++;
 }
 
-void policy_run_end(Policy *policy, uint32_t user) {
-    policy->users[user].running--;
-    policy->running--;
+void policy_run_end(Policy *policy, const Sequence *sequence) {
+    policy->users[sequence->user].running[sequence->class]--;
+    policy->running[sequence->class]--;
 }
 
 void policy_charge_prompt(Policy *policy, uint32_t index, SequenceClass class, uint32_t tokens) {
@@ -213,7 +242,7 @@ static uint32_t check_queue(const Queue *queue, const Sequence *slots, const Seq
 static void check_user(const Policy *policy, uint32_t index, const Sequence *slots,
                        uint32_t slot_count) {
     const User *user = &policy->users[index];
-    uint32_t busy[CLASS_COUNT] = {0}, running = 0, waiting = 0, held = 0, queued = 0;
+    uint32_t busy[CLASS_COUNT] = {0}, running[CLASS_COUNT] = {0}, waiting = 0, held = 0, queued = 0;
     uint64_t tokens = 0;
     for (uint32_t slot = 0; slot < slot_count; slot++) {
         const Sequence *q = &slots[slot];
@@ -221,20 +250,19 @@ static void check_user(const Policy *policy, uint32_t index, const Sequence *slo
             continue;
         }
         busy[q->class]++;
-        running += q->state == SEQUENCE_RUNNING;
+        running[q->class] += q->state == SEQUENCE_RUNNING;
         waiting += q->state == SEQUENCE_WAITING;
         held += q->state == SEQUENCE_WAITING && q->held;
         tokens += q->state == SEQUENCE_WAITING ? q->token_count : 0;
     }
     for (int class = 0; class < CLASS_COUNT; class ++) {
         queued += check_queue(&user->queues[class], slots, NULL);
-        REQUIRE(busy[class] == user->busy[class]);
+        REQUIRE(busy[class] == user->busy[class] && running[class] == user->running[class]);
         uint32_t at = user->active_at[class];
         REQUIRE((at != NO_SLOT) == (busy[class] > 0));
         REQUIRE(at == NO_SLOT ||
                 (at < policy->active_count[class] && policy->active[class][at] == index));
     }
-    REQUIRE(running == user->running);
     REQUIRE(waiting == user->waiting && queued + held == waiting && tokens == user->queued_tokens);
 }
 

@@ -9,7 +9,9 @@
 //
 // With several users, one may run no more than SHARE_OF_FREE times as many as there are places
 // free, so the last places of a batch that one user has filled are there at once for who comes
-// next.
+// next. Who comes when they are gone too, and runs nothing, waits for PATIENCE steps; then one of
+// the user who runs the most makes room (it is preempted, as by a lack of pages, and no more
+// often).
 //
 // Interactive goes before batch, except that of four admissions one goes to a batch request that
 // has waited longer than age_ms, so batch never starves.
@@ -25,8 +27,9 @@ typedef struct User {
     double counters[CLASS_COUNT];
     uint32_t busy[CLASS_COUNT];      // accepted and not finished
     uint32_t active_at[CLASS_COUNT]; // place in Policy.active, NO_SLOT when not busy
-    uint32_t waiting, running;       // of both classes
-    uint64_t queued_tokens;          // of the waiting ones
+    uint32_t running[CLASS_COUNT];
+    uint32_t waiting;       // of both classes
+    uint64_t queued_tokens; // of the waiting ones
     Allowance allowance;
     uint64_t prompt_tokens, output_tokens;
 } User;
@@ -38,8 +41,8 @@ typedef struct Policy {
     uint32_t active_count[CLASS_COUNT];
     double left_off[CLASS_COUNT]; // counter of the last user to become idle
     uint32_t age_ms;
-    uint32_t turn;            // admissions so far
-    uint32_t places, running; // of all users
+    uint32_t turn;                         // admissions so far
+    uint32_t places, running[CLASS_COUNT]; // of all users
 } Policy;
 
 Status policy_open(uint32_t users_max, uint32_t places, uint32_t age_ms, Policy *policy,
@@ -69,9 +72,15 @@ uint32_t policy_next(const Policy *policy, const Sequence *slots, uint64_t now_m
 // Is `a` served before `b`? By class, then the least counter of their users, then the oldest.
 bool policy_before(const Policy *policy, const Sequence *a, const Sequence *b);
 
+// Does a running sequence make room for one that has waited so many steps? A batch one for an
+// interactive one at once; within a class as said above. And does `a` run more than `b`, by weight?
+bool policy_yields(const Policy *policy, const Sequence *running, const Sequence *waiting,
+                   uint64_t waited_steps);
+bool policy_runs_more(const Policy *policy, uint32_t a, uint32_t b);
+
 // A sequence was let in; it runs no longer.
-void policy_run_begin(Policy *policy, uint32_t user);
-void policy_run_end(Policy *policy, uint32_t user);
+void policy_run_begin(Policy *policy, const Sequence *sequence);
+void policy_run_end(Policy *policy, const Sequence *sequence);
 
 // Charges tokens: of a prompt when their step is planned, so that the next admission of that very
 // step sees them; of the output when they are drawn.

@@ -391,6 +391,7 @@ Status sched_add(Scheduler *s, const SequenceRequest *r, uint64_t *handle, Error
 void sched_wait_begin(Scheduler *s, uint32_t slot, bool before) {
     Sequence *q = &s->slots[slot];
     q->state = SEQUENCE_WAITING;
+    q->waits_from = s->stats.steps;
     s->waiting_count++;
     s->queued_tokens += q->token_count;
     (before ? policy_queue_front : policy_queue_back)(&s->policy, s->slots, slot);
@@ -477,7 +478,7 @@ void sched_release(Scheduler *s, uint32_t slot) {
     Sequence *q = &s->slots[slot];
     if (q->state == SEQUENCE_RUNNING) {
         sched_list_remove(&s->running, slot);
-        policy_run_end(&s->policy, q->user);
+        policy_run_end(&s->policy, q);
     } else {
         sched_wait_end(s, slot);
     }

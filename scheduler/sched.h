@@ -20,10 +20,12 @@
 //   3. A waiting sequence is admitted while a place, budget and pages for the whole prompt (and a
 //      watermark beyond it) are free. Whose turn it is: policy.h.
 // When decoding runs out of pages, the running sequence of least rank (batch before interactive,
-// then the youngest) goes back to waiting and is computed again later, its tokens kept. After
-// SCHED_PREEMPTIONS_MAX times it comes back only when pages for all it may ever need are set aside.
-// Nothing is sent back while a step is under way: a plan that would have to lets the pipeline run
-// dry, and the next one with nothing under way does it.
+// then the youngest) goes back to waiting and is computed again later, its tokens kept. So does one
+// that makes room for a waiting one (policy.h: batch for interactive, and in a class one of a user
+// who runs several for one who runs nothing). After SCHED_PREEMPTIONS_MAX times it comes back only
+// when pages for all it may ever need are set aside. Nothing is sent back while a step is under
+// way: a plan that would have to lets the pipeline run dry, and the next one with nothing under way
+// does it.
 //
 // A prompt that begins like one computed before (same tokens, same pictures) shares its pages:
 // prefix.h.

@@ -55,6 +55,7 @@ typedef struct Sequence {
     Sampling sampling;
     int32_t *tokens; // prompt, then output; room for prompt_count + new_tokens_max
     // Changed by plan and commit.
+    uint64_t waits_from;     // steps there had been when it began to wait
     uint32_t next, previous; // in its user's queue, or in `followers` of another, while WAITING
     bool held;               // WAITING for `after`, in the followers of that sequence
     Queue followers;         // held until this one's prompt is cached or it ends

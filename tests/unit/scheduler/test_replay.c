@@ -80,7 +80,9 @@ Test(replay, makes_the_same_plans) {
     Error error;
     cr_assert_eq(replay_run((Bytes){recording.data, recording.length}, &report, &error), OK, "%s",
                  error.text);
-    cr_assert_eq(report.plans, 60 + 2 + 59, "%llu plans", (unsigned long long)report.plans);
+    // One more than there were steps behind the first: once none is made, for a batch one has to
+    // make room and is under way.
+    cr_assert_eq(report.plans, 60 + 2 + 59 + 1, "%llu plans", (unsigned long long)report.plans);
     cr_assert_eq(report.requests, 120);
     cr_assert_gt(report.refusals, 5);
     cr_assert_gt(report.events, 100);

@@ -3,6 +3,7 @@
 #include "tests/unit/scheduler/small.h"
 
 #include <criterion/criterion.h>
+#include <limits.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -265,6 +266,80 @@ Test(policy, interactive_takes_the_place_of_batch_and_aged_batch_still_runs) {
         sched_check_all(s);
     }
     cr_assert_gt(batch_tokens, 50);
+    sched_close(s);
+}
+
+// 16 places, answers of 2,000 tokens; user 0 has 40 of them under way or waiting.
+static Scheduler *filled_by_user_0(SequenceClass class) {
+    SchedulerOptions options = small_options();
+    options.sequences_max = 16;
+    options.waiting_max = 100;
+    options.tokens_max = 2048;
+    options.pages[PAGE_FULL] = options.pages[PAGE_SLIDING] = 16 * 129;
+    options.users_max = 8;
+    Scheduler *s = small_open(&options);
+    SequenceRequest request = small_request(16, 2000, 0);
+    SchedulerEvent events[32];
+    uint64_t handle;
+    request.class = class;
+    for (int i = 0; i < 40; i++) {
+        cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
+    }
+    for (int i = 0; i < 50; i++) {
+        small_answer(s, sched_plan(s), 3, events, 32);
+    }
+    cr_assert_eq(sched_stats(s).running, 15);
+    return s;
+}
+
+// Steps until every tag of 1 .. count has its first token.
+static int steps_to_first_tokens(Scheduler *s, uint64_t count) {
+    SchedulerEvent events[32];
+    bool seen[16] = {false};
+    for (int steps = 1; steps <= 5000; steps++) {
+        size_t n = small_answer(s, sched_plan(s), 3, events, 32);
+        sched_check_all(s);
+        for (size_t i = 0; i < n; i++) {
+            count -= events[i].tag > 0 && !seen[events[i].tag];
+            seen[events[i].tag] = true;
+        }
+        if (count == 0) {
+            return steps;
+        }
+    }
+    return INT_MAX;
+}
+
+Test(policy, users_who_have_nothing_running_wait_for_steps_and_not_for_a_long_answer) {
+    Scheduler *s = filled_by_user_0(CLASS_INTERACTIVE);
+    SequenceRequest request = small_request(16, 2000, 0);
+    uint64_t handle;
+    for (uint32_t user = 1; user <= 4; user++) {
+        request.user = user;
+        request.tag = user;
+        cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
+    }
+    cr_expect_leq(steps_to_first_tokens(s, 4), 20);
+    // The one free place, and three of the heavy user, who keeps the others: no user is cut to
+    // nothing, and who runs one already waits for his second in turn.
+    cr_expect_eq(sched_stats(s).preemptions, 3);
+    request.tag = 5;
+    cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
+    cr_expect_gt(steps_to_first_tokens(s, 1), 500);
+    cr_expect_eq(sched_stats(s).preemptions, 3);
+    sched_close(s);
+}
+
+Test(policy, interactive_takes_every_place_of_batch_with_several_users_too) {
+    Scheduler *s = filled_by_user_0(CLASS_BATCH);
+    SequenceRequest request = small_request(4, 2000, 0);
+    uint64_t handle;
+    request.user = 1;
+    for (uint64_t tag = 1; tag <= 8; tag++) {
+        request.tag = tag;
+        cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
+    }
+    cr_expect_leq(steps_to_first_tokens(s, 8), 10);
     sched_close(s);
 }
 
