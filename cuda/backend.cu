@@ -30,6 +30,8 @@ typedef struct CudaBackend {
     cudaEvent_t marks[DEVICE_MARKS];
     void **placed; // weights, given back at close
     size_t placed_count, placed_room;
+    unsigned char *block; // what is left of the block of expected weights
+    size_t block_bytes;
 } CudaBackend;
 
 static const OpTable cuda_ops = {
@@ -120,8 +122,8 @@ static size_t device_kv_page_bytes(KvKind kind, const LayerShape *shape) {
 
 // ---- Weights ------------------------------------------------------------------------------------
 
-// Memory for a weight, remembered until the backend closes. E_MEMORY.
-static Status place_memory(CudaBackend *backend, size_t bytes, void **out) {
+// Memory that is remembered until the backend closes. E_MEMORY.
+static Status take_placed(CudaBackend *backend, size_t bytes, void **out) {
     if (backend->placed_count == backend->placed_room) {
         size_t room = backend->placed_room == 0 ? 256 : 2 * backend->placed_room;
         void **more = (void **)realloc(backend->placed, room * sizeof *more);
@@ -136,6 +138,29 @@ static Status place_memory(CudaBackend *backend, size_t bytes, void **out) {
         return E_MEMORY;
     }
     backend->placed[backend->placed_count++] = *out;
+    return OK;
+}
+
+// The driver gives memory in pieces of 2 MiB, and a layer's matrices are a few of them each; one
+// behind the other they leave nothing between them. Where a block is not to be had, each is taken
+// for itself.
+static void device_expect_weights(void *context, uint64_t bytes) {
+    CudaBackend *backend = (CudaBackend *)context;
+    void *block = NULL;
+    bool there = take_placed(backend, bytes, &block) == OK;
+    backend->block = (unsigned char *)block;
+    backend->block_bytes = there ? bytes : 0;
+}
+
+// Memory for a weight: of the block, else its own. E_MEMORY.
+static Status place_memory(CudaBackend *backend, size_t bytes, void **out) {
+    size_t whole = num_round_up(bytes, WEIGHT_IMAGE_ALIGN);
+    if (whole > backend->block_bytes) {
+        return take_placed(backend, bytes, out);
+    }
+    *out = backend->block;
+    backend->block += whole;
+    backend->block_bytes -= whole;
     return OK;
 }
 
@@ -306,6 +331,7 @@ static void fill_table(CudaBackend *backend) {
     device->mark = device_mark;
     device->reach = device_reach;
     device->kv_page_bytes = device_kv_page_bytes;
+    device->expect_weights = device_expect_weights;
     device->place_matrix = device_place_matrix;
     device->place_floats = device_place_floats;
     device->memory_bytes = device_memory_bytes;

@@ -295,6 +295,9 @@ typedef struct DeviceTable {
     Status (*mark)(void *context, uint32_t mark);
     Status (*reach)(void *context, uint32_t mark);
     size_t (*kv_page_bytes)(KvKind kind, const LayerShape *shape);
+    // Weights of about so many bytes will be placed next; a device that takes memory in large
+    // pieces takes it once. NULL: it makes no difference.
+    void (*expect_weights)(void *context, uint64_t bytes);
     // Weights to the device: returns a Matrix whose pointers are device memory. The cpu backend
     // hands back what it got. Freed with the backend.
     Status (*place_matrix)(void *context, const Matrix *host, Matrix *out);

@@ -41,9 +41,21 @@ static Status place_vision(const Backend *backend, const Gemma4Config *config,
     return place(backend, &vision->projection);
 }
 
+// What will be placed, with room for rounding up the ten pieces of a layer.
+static void expect(const Weights *host, const Backend *backend) {
+    enum { LAYER_ROOM = 8 * 1024 };
+    if (backend->device->expect_weights != NULL) {
+        WeightsBytes bytes = weights_bytes(host);
+        backend->device->expect_weights(
+            backend->context, bytes.decoder + bytes.embedding + bytes.vision + bytes.audio +
+                                  bytes.norms + (host->config.layer_count + 2) * LAYER_ROOM);
+    }
+}
+
 Status placed_weights(const Weights *host, const Backend *backend, Weights *out) {
     const Gemma4Config *config = &host->config;
     *out = *host;
+    expect(host, backend);
     TRY(place(backend, &out->embedding));
     TRY(place_floats(backend, &out->final_norm, config->hidden));
     for (uint32_t l = 0; l < config->layer_count; l++) {

@@ -129,6 +129,10 @@ static Status device_download(void *context, void *to, const void *from, size_t 
     return INNER(context).device->download(INNER(context).context, to, from, bytes);
 }
 
+static void device_expect_weights(void *context, uint64_t bytes) {
+    INNER(context).device->expect_weights(INNER(context).context, bytes);
+}
+
 static Status device_place_matrix(void *context, const Matrix *host, Matrix *out) {
     return INNER(context).device->place_matrix(INNER(context).context, host, out);
 }
@@ -256,6 +260,7 @@ static void fill_device(GpuProfile *profile) {
     device->mark = device_mark;
     device->reach = device_reach;
     device->kv_page_bytes = profile->inner.device->kv_page_bytes;
+    device->expect_weights = device_expect_weights;
     device->place_matrix = device_place_matrix;
     device->place_floats = device_place_floats;
     device->memory_bytes = device_memory_bytes;

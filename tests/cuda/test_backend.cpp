@@ -40,6 +40,35 @@ Test(backend, the_page_that_is_planned_is_the_page_that_is_laid_out) {
     close_backend(&backend);
 }
 
+// Expected matrices lie one behind the other, and what comes beyond has memory of its own.
+Test(backend, expected_weights_lie_in_one_piece) {
+    Backend backend = open_backend(0);
+    Matrix host = matrix_random(LEVEL_INT8, 512, 1024, 32, 3), placed[4];
+    size_t bytes = cuda_weight_bytes(&host);
+    uint64_t before = simt_memory_used();
+    backend.device->expect_weights(backend.context, 3 * bytes);
+    uint64_t taken = simt_memory_used() - before;
+    for (int i = 0; i < 4; i++) {
+        cr_assert_eq(backend.device->place_matrix(backend.context, &host, &placed[i]), OK);
+        ptrdiff_t behind = (const char *)placed[i].codes - (const char *)placed[0].codes;
+        cr_assert(i == 3 || behind == i * (ptrdiff_t)bytes, "matrix %d is %td behind", i, behind);
+        cr_assert(MACHINE_IS_GPU || (simt_memory_used() - before > taken) == (i == 3));
+    }
+    matrix_free(&host);
+    close_backend(&backend);
+}
+
+#ifdef TESSERA_SIMT // a GPU has the memory
+Test(backend, weights_that_do_not_fit_in_one_piece_are_taken_one_by_one) {
+    Backend backend = open_backend(40 << 20); // 32 MiB of scratch among them
+    Matrix host = matrix_random(LEVEL_INT8, 512, 1024, 32, 3), placed;
+    backend.device->expect_weights(backend.context, 16 << 20);
+    cr_assert_eq(backend.device->place_matrix(backend.context, &host, &placed), OK);
+    matrix_free(&host);
+    close_backend(&backend);
+}
+#endif
+
 // More panels than a half of the staging memory holds, so both halves are used again.
 Test(backend, weights_arrive_in_the_kernels_order) {
     Backend backend = open_backend(0);
