@@ -183,7 +183,7 @@ typedef struct OpLinear {
     float *out;               // [rows][out_stride]
     uint32_t out_stride;      // at least the out columns
     uint32_t out_columns;     // weight.rows, or for GELU_MUL the intermediate size
-    LogitScan scan; // of the rows of `out`, where the device scans; chunks NULL: none. Not with
+    LogitScan scan; // of the rows of `in`, where the device scans; chunks NULL: none. Not with
                     // GELU_MUL, nor with int4 weights
 } OpLinear;
 

@@ -42,30 +42,30 @@ DEVICE float linear_join(float high, float low) {
     return high * 128.0f + low;
 }
 
-DEVICE float linear_row_scale(const LinearArgs &args, uint32_t token) {
-    return args.kind == ACTIVATION_INT8 ? global_load(args.row_scales + token) : 1.0f;
+// What the finish wants to know of a token, and of the columns of 2 panels. They are read before
+// the rows of a warp are gone through: a load in every turn would keep it waiting.
+typedef struct LinearRow {
+    float scale, warmth;
+} LinearRow;
+
+// SCANS, here and below: whether the kernel can be asked for a scan.
+template <bool SCANS> DEVICE LinearRow linear_row(const LinearArgs &args, uint32_t token) {
+    bool scans = SCANS && args.scan.chunks != nullptr;
+    return {args.kind == ACTIVATION_INT8 ? global_load(args.row_scales + token) : 1.0f,
+            scans ? global_load(args.scan.warmth + token) : 1.0f};
 }
 
-// The value with suppression; `row`: of `out`. The last block may hold chunks beyond the columns.
-DEVICE float linear_scan(const LinearArgs &args, uint32_t chunk, size_t row, bool mine,
-                         float value) {
-    uint32_t chunks = logit_chunk_count(args.out_columns);
-    if (chunk >= chunks) {
-        return value; // the same for all lanes
-    }
-    uint32_t suppressed = global_load(args.scan.suppressed + chunk);
-    value = (suppressed >> thread_lane() & 1) != 0 ? -INFINITY : value;
-    logit_scan_chunk(args.scan, row, chunk, chunks, mine ? value : -INFINITY);
-    return value;
+template <bool SCANS> DEVICE uint32_t linear_suppressed(const LinearArgs &args, uint32_t panel) {
+    bool scans = SCANS && args.scan.chunks != nullptr && panel * 16 < args.out_columns;
+    return scans ? global_load(args.scan.suppressed + panel / 2) : 0;
 }
 
-// SCANS: whether the kernel can be asked for a scan.
 // `sum`: of output 16 panel + lane for the token; for a gelu the even panel is gate, the odd up.
 template <bool SCANS>
-DEVICE void linear_finish(const LinearArgs &args, uint32_t panel, uint32_t token, float scale,
-                          float sum) {
+DEVICE void linear_finish(const LinearArgs &args, uint32_t panel, uint32_t suppressed,
+                          uint32_t token, LinearRow row, float sum) {
     uint32_t lane = thread_lane();
-    float value = sum * scale;
+    float value = sum * row.scale;
     uint32_t column = panel * 16 + lane;
     bool mine = true;
     if (args.gelu) {
@@ -81,11 +81,14 @@ DEVICE void linear_finish(const LinearArgs &args, uint32_t panel, uint32_t token
     if (args.softcap != 0.0f) {
         value = linear_soft_cap(value, args.softcap);
     }
-    size_t to = args.out_rows != nullptr ? global_load(args.out_rows + token) : token;
-    if (SCANS && args.scan.chunks != nullptr) {
-        value = linear_scan(args, panel / 2, to, mine, value);
+    // The last block may have panels beyond the columns.
+    if (SCANS && args.scan.chunks != nullptr && panel * 16 < args.out_columns) {
+        value = (suppressed >> lane & 1) != 0 ? -INFINITY : value;
+        logit_scan_chunk(args.scan, token, panel / 2, logit_chunk_count(args.out_columns),
+                         row.warmth, mine ? value : -INFINITY);
     }
     if (mine) {
+        size_t to = args.out_rows != nullptr ? global_load(args.out_rows + token) : token;
         global_store(args.out + to * args.out_stride + column, value);
     }
 }
@@ -98,7 +101,11 @@ DEVICE void linear_finish_rows(const LinearArgs &args, uint32_t panel, uint32_t 
     warp_sync();
     uint32_t lane = thread_lane(), step = args.pairs ? 2 : 1;
     bool there = lane < count && row + lane < args.rows;
-    float scales = there ? linear_row_scale(args, linear_token(args, row + lane)) : 0.0f;
+    LinearRow all = {};
+    if (there) {
+        all = linear_row<Form::SCANS>(args, linear_token(args, row + lane));
+    }
+    uint32_t suppressed = linear_suppressed<Form::SCANS>(args, panel);
     sums += lane;
     NO_UNROLL
     for (uint32_t r = 0; r < count && row + r < args.rows; r += step) {
@@ -106,8 +113,9 @@ DEVICE void linear_finish_rows(const LinearArgs &args, uint32_t panel, uint32_t 
         if (args.pairs) {
             sum = linear_join(sum, shared_load(sums + (r + 1) * LINEAR_SUM_PITCH));
         }
-        linear_finish<Form::SCANS>(args, panel, linear_token(args, row + r),
-                                   warp_shuffle(scales, (int)r), sum * Form::FINISH);
+        LinearRow one = {warp_shuffle(all.scale, (int)r), warp_shuffle(all.warmth, (int)r)};
+        linear_finish<Form::SCANS>(args, panel, suppressed, linear_token(args, row + r), one,
+                                   sum * Form::FINISH);
     }
     warp_sync();
 }

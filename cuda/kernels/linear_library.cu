@@ -316,7 +316,9 @@ KERNEL void KERNEL_BOUNDS(FINISH_THREADS, 4) linear_library_finish(const FinishA
     }
     const float *sums = args.sums + (size_t)block_y() * args.stride;
     float sum = column < columns ? global_load(sums + column) : 0.0f;
-    linear_finish<true>(args.linear, panel, args.first + block_y(), 1.0f, sum);
+    uint32_t token = args.first + block_y();
+    linear_finish<true>(args.linear, panel, linear_suppressed<true>(args.linear, panel), token,
+                        linear_row<true>(args.linear, token), sum);
 }
 
 static cudaError_t finish(const CudaContext *context, const LinearArgs *args, const float *sums,

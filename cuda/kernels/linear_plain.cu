@@ -79,15 +79,17 @@ KERNEL void KERNEL_BOUNDS(PLAIN_THREADS, 2) linear_plain_any(LinearArgs args) {
             }
         }
     }
+    const uint32_t suppressed[2] = {linear_suppressed<true>(args, panel),
+                                    linear_suppressed<true>(args, panel + 2)};
     UNROLL
     for (int i = 0; i < 4; i++) {
         uint32_t mine = token + thread_warp() * 4 + (uint32_t)i;
         if (mine < args.rows && !(args.pairs && i % 2 == 1)) {
             uint32_t to = linear_token(args, mine);
-            float scale = linear_row_scale(args, to);
+            LinearRow row = linear_row<true>(args, to);
             UNROLL
             for (uint32_t h = 0; h < 2; h++) {
-                linear_finish<true>(args, panel + 2 * h, to, scale, sums[i][h]);
+                linear_finish<true>(args, panel + 2 * h, suppressed[h], to, row, sums[i][h]);
             }
         }
     }

@@ -163,12 +163,14 @@ DEVICE void split_finish(const LinearArgs &args, uint32_t panel, uint32_t token,
     if (args.pairs) {
         split_join<Split>(shared, chain);
     }
+    constexpr bool SCANS = Split::Form::SCANS;
+    uint32_t suppressed = linear_suppressed<SCANS>(args, panel);
     for (int n = 0; n < Split::T; n++) {
         uint32_t mine = token + thread_warp() + (uint32_t)n * 8;
         if (mine < args.rows && !(args.pairs && mine % 2 == 1)) {
             uint32_t to = linear_token(args, mine);
-            linear_finish<Split::Form::SCANS>(args, panel, to, linear_row_scale(args, to),
-                                              chain[n] * Split::Form::FINISH);
+            linear_finish<SCANS>(args, panel, suppressed, to, linear_row<SCANS>(args, to),
+                                 chain[n] * Split::Form::FINISH);
         }
     }
 }

@@ -7,7 +7,7 @@
 // promise: spills 0, calls 0
 // promise linear_bf16_128x: loop per hmma <= 4.9
 // promise linear_w4a16_g32_128x64: loop per hmma <= 7.5
-// promise linear_w8a16_g32_128x64: loop per hmma <= 9
+// promise linear_w8a16_g32_128x64: loop per hmma <= 9.2
 #include "cuda/kernels/linear_tile.cuh"
 
 #define TILE_BF16(name, level, group, CW, TW, T, depth, stages, blocks)                            \

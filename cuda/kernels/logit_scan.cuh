@@ -20,12 +20,11 @@ DEVICE uint32_t logit_chunk_count(uint32_t vocab) {
     return (vocab + LOGIT_CHUNK - 1) / LOGIT_CHUNK;
 }
 
-// `x`: the lane's logit, -inf beyond the vocabulary.
+// `x`: the lane's logit, -inf beyond the vocabulary. At a warmth of 1 both sums are one.
 DEVICE void logit_scan_chunk(const LogitScan &scan, size_t row, uint32_t chunk, uint32_t chunks,
-                             float x) {
-    float warmth = global_load(scan.warmth + row);
+                             float warmth, float x) {
     x = logit_cleaned(x);
-    float top = warp_max(x);
+    float top = warp_max(x), sum = 0.0f;
     float below = x - (top > -INFINITY ? top : 0.0f);
     float *to = scan.chunks + row * LOGIT_SUM_COUNT * chunks + chunk;
     if (thread_lane() == 0) {
@@ -33,11 +32,13 @@ DEVICE void logit_scan_chunk(const LogitScan &scan, size_t row, uint32_t chunk, 
     }
     NO_UNROLL
     for (int i = LOGIT_MASS; i <= LOGIT_WARM_MASS; i++) {
-        float sum = warp_sum(exp_f32(below));
+        if (i == LOGIT_MASS || warmth != 1.0f) {
+            sum = warp_sum(exp_f32(below));
+            below *= warmth;
+        }
         if (thread_lane() == 0) {
             global_store(to + i * chunks, sum);
         }
-        below *= warmth;
     }
 }
 
