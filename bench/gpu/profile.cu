@@ -174,10 +174,11 @@ static Status device_mark(void *context, uint32_t mark) {
     return INNER(context).device->mark(INNER(context).context, mark);
 }
 
-// The end of a step; there is never more than one under way here.
+// The end of a step; of timed ones there is never more than one under way.
 static Status device_reach(void *context, uint32_t mark) {
-    (void)mark;
-    return device_wait(context, NULL);
+    return profile_of(context)->mode == PROFILE_TIMED
+               ? device_wait(context, NULL)
+               : INNER(context).device->reach(INNER(context).context, mark);
 }
 
 // ---- Recorded steps: as the inner ones, or ops that run at once under their names ---------------
@@ -249,6 +250,7 @@ static Status take(GpuProfile *profile, Error *error) {
 static void fill_device(GpuProfile *profile) {
     DeviceTable *device = &profile->device;
     device->name = profile->inner.device->name;
+    device->overlaps = profile->inner.device->overlaps;
     device->scans = profile->inner.device->scans;
     device->take = device_take;
     device->give = device_give;
@@ -306,6 +308,7 @@ void gpu_profile_close(GpuProfile *profile) {
 
 void gpu_profile_set(GpuProfile *profile, ProfileMode mode) {
     profile->mode = mode;
+    profile->device.overlaps = profile->inner.device->overlaps && mode != PROFILE_TIMED;
     profile->step_count = profile->pair_count = profile->first_rows = 0;
 }
 

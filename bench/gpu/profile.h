@@ -3,8 +3,9 @@
 // a pair of events around every op, whose sum is what the kernels of a step take when nothing else
 // matters. The engine does not know; results are the same.
 //
-// For the sum the GPU is kept busy until the step is queued, so that no op waits for the host; what
-// an empty pair of events takes is subtracted from each.
+// For the sum the GPU is kept busy until the step is queued, so that no op waits for the host, and
+// there is one step under way at a time; what an empty pair of events takes is subtracted from
+// each.
 #ifndef BENCH_GPU_PROFILE_H
 #define BENCH_GPU_PROFILE_H
 
