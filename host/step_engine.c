@@ -20,6 +20,18 @@ static void step_engine_log(const StepBegun *step, uint64_t ns, Status status, c
               status == OK ? "" : error->text);
 }
 
+static uint64_t step_engine_from_ns(const StepEngine *self, const StepBegun *step) {
+    return num_max(step->begin_ns, self->end_ns);
+}
+
+uint64_t step_engine_plan_ns(const StepEngine *self) {
+    if (self->begun_count == 0) {
+        return 0;
+    }
+    const StepBegun *step = &self->begun[0];
+    return step_engine_from_ns(self, step) + step_pace_wait_ns(&self->pace, step->rows);
+}
+
 Status step_engine_begin(void *step_engine, const Batch *batch, Error *error) {
     StepEngine *self = step_engine;
     REQUIRE(self->begun_count < ENGINE_STEPS_MAX);
@@ -41,11 +53,12 @@ Status step_engine_end(void *step_engine, StepResult *result, Error *error) {
     self->begun[0] = self->begun[1];
     self->begun_count--;
     Status status = engine_end(self->engine, result, error);
-    uint64_t from_ns = num_max(step.begin_ns, self->end_ns);
+    uint64_t from_ns = step_engine_from_ns(self, &step);
     self->end_ns = clock_ns();
     self->last_ns = self->end_ns - from_ns;
     self->last_rows = step.rows;
     self->busy_ns += self->last_ns;
+    step_pace_note(&self->pace, step.rows, self->last_ns);
     self->steps++;
     step_engine_log(&step, self->last_ns, status, error);
     return status;

@@ -5,6 +5,7 @@
 #ifndef HOST_STEP_ENGINE_H
 #define HOST_STEP_ENGINE_H
 
+#include "host/step_pace.h"
 #include "host/stepper.h"
 #include "model/engine.h"
 
@@ -22,11 +23,15 @@ typedef struct StepEngine {
     uint64_t busy_ns; // of all steps
     uint64_t last_ns; // of the last one
     uint32_t last_rows;
+    StepPace pace;
 } StepEngine;
 
 // A Stepper's options on `self`, which must not move afterwards: begin, end, and ahead where the
 // engine overlaps.
 void step_engine_options(StepEngine *self, StepperOptions *options);
+
+// On clock_ns: when the step behind the one under way should be planned; 0 = at once.
+uint64_t step_engine_plan_ns(const StepEngine *self);
 
 Status step_engine_begin(void *step_engine, const Batch *batch, Error *error);
 Status step_engine_end(void *step_engine, StepResult *result, Error *error);

@@ -27,6 +27,18 @@ static void step_thread_step(StepThread *self) {
     step_thread_report(self, count);
 }
 
+// While a step is under way the next one is not planned before it must be: who comes meanwhile is
+// in it.
+static void step_thread_gather(StepThread *self) {
+    StepperCommand command;
+    uint64_t until_ns = step_engine_plan_ns(&self->engine), now_ns;
+    while ((now_ns = clock_ns()) < until_ns &&
+           mailbox_pop(&self->commands, &command, (until_ns - now_ns) / 1000000)) {
+        stepper_tick(self->stepper, clock_ns() / 1000000);
+        stepper_command(self->stepper, &command);
+    }
+}
+
 static void step_thread_run(void *argument) {
     StepThread *self = argument;
     StepperCommand command;
@@ -36,6 +48,9 @@ static void step_thread_run(void *argument) {
         bool idle = !stepper_busy(self->stepper);
         if (idle && !mailbox_pop(&self->commands, &command, UINT64_MAX)) {
             return;
+        }
+        if (!idle) {
+            step_thread_gather(self);
         }
         stepper_tick(self->stepper, clock_ns() / 1000000);
         if (idle) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one thread that uses engine and scheduler. It sleeps while there is nothing to do; otherwise:
-// take the commands that have come, step, hand out the events of the step and a report with one
-// wake.
+// take the commands that have come (while a step is under way, those that come until the next one
+// must be planned), step, hand out the events of the step and a report with one wake.
 #ifndef HOST_SERVER_STEP_THREAD_H
 #define HOST_SERVER_STEP_THREAD_H
 

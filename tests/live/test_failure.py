@@ -15,7 +15,13 @@ CLIENTS = 6
 
 class Failure(LiveTest):
     def test_everybody_gets_the_error_and_the_server_ends_for_its_supervisor(self):
-        server = Server(self.folder, "--batch", "4", environment=dict(os.environ, TESSERA_TEST_FAIL_AT="40"))
+        self.fails(dict(os.environ))
+
+    def test_so_it_is_with_a_second_step_under_way(self):
+        self.fails(dict(os.environ, TESSERA_TEST_AHEAD="1"))
+
+    def fails(self, environment):
+        server = Server(self.folder, "--batch", "4", environment=dict(environment, TESSERA_TEST_FAIL_AT="40"))
         clients = [server.client() for _ in range(CLIENTS)]
         # More than the batch holds: some run, some wait.
         streams = [client.generate("Write.", stream=index % 2 == 0, max_tokens=1600, seed=index,
@@ -35,7 +41,7 @@ class Failure(LiveTest):
         self.assertIn('status=E_DEVICE error="the test ends the engine at step 40"', log)
         self.assertFalse(server.path.exists(), "the socket is gone")
         # What systemd does next (Restart=on-failure).
-        with Server(self.folder) as again, again.client() as client:
+        with Server(self.folder, environment=environment) as again, again.client() as client:
             self.assertEqual(client.complete(picture(sorted(live.PICTURES.glob("[0-9]*"))[0]))
                              ["samples"][0]["reason"], "stop")
 

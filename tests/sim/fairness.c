@@ -2,6 +2,7 @@
 #include "tests/sim/fairness.h"
 
 #include "base/check.h"
+#include "host/step_pace.h"
 #include "tests/sim/dice.h"
 #include "tests/sim/fake_engine.h"
 
@@ -25,6 +26,8 @@ typedef struct Crowd {
     Dice dice;
     Scheduler *scheduler;
     FakeEngine engine;
+    bool ahead;
+    StepPace pace;
     double now_ms;
     double started_ms[PLACES + WAITING]; // by tag
     bool first_seen[PLACES + WAITING];
@@ -38,10 +41,11 @@ typedef struct Crowd {
 static uint8_t no_pixels[IMAGE];
 static uint16_t no_positions[IMAGE][2];
 
-static Crowd *crowd_open(uint64_t seed) {
+static Crowd *crowd_open(uint64_t seed, bool ahead) {
     Crowd *c = calloc(1, sizeof *c);
     REQUIRE(c != NULL);
     c->dice = (Dice){.seed = seed};
+    c->ahead = ahead;
     uint32_t pages = PLACES * (LONGEST / KV_PAGE_TOKENS + 1);
     const SchedulerOptions options = {.rows_max = ROWS,
                                       .sequences_max = PLACES,
@@ -108,16 +112,37 @@ static void crowd_event(Crowd *c, const SchedulerEvent *event) {
     }
 }
 
+static void crowd_begin(Crowd *c) {
+    const Batch *batch = sched_plan(c->scheduler);
+    Error error;
+    if (batch != NULL) {
+        REQUIRE(fake_engine_begin(&c->engine, batch, &error) == OK);
+    }
+}
+
+// As the server's step thread: the next plan is made late in the step under way.
+static void crowd_wait(Crowd *c) {
+    if (c->engine.begun_count > 0) {
+        const FakeStep *step = &c->engine.begun[0];
+        uint64_t wait_ns = step_pace_wait_ns(&c->pace, step->batch->row_count);
+        c->now_ms = fmax(c->now_ms, step->begin_ms + (double)wait_ns * 1e-6);
+    }
+}
+
 // False when nothing could run.
 static bool crowd_step(Crowd *c) {
     sched_tick(c->scheduler, (uint64_t)c->now_ms);
-    const Batch *batch = sched_plan(c->scheduler);
-    if (batch == NULL) {
+    for (uint32_t i = c->engine.begun_count; i < (c->ahead ? SCHED_PLANS_MAX : 1); i++) {
+        crowd_begin(c);
+    }
+    if (c->engine.begun_count == 0) {
         return false;
     }
+    const FakeStep step = c->engine.begun[0];
+    step_pace_note(&c->pace, step.batch->row_count,
+                   (uint64_t)((step.done_ms - step.begin_ms) * 1e6));
     StepResult result = {.samples = c->samples};
     Error error;
-    REQUIRE(fake_engine_begin(&c->engine, batch, &error) == OK);
     REQUIRE(fake_engine_end(&c->engine, &result, &error) == OK);
     size_t count = sched_commit(c->scheduler, &result, c->events, 2 * PLACES + WAITING);
     for (size_t i = 0; i < count; i++) {
@@ -128,8 +153,8 @@ static bool crowd_step(Crowd *c) {
 
 // ---- The gap ------------------------------------------------------------------------------------
 
-FairnessGap fairness_gap(uint64_t seed) {
-    Crowd *c = crowd_open(seed);
+FairnessGap fairness_gap(uint64_t seed, bool ahead) {
+    Crowd *c = crowd_open(seed, ahead);
     FairnessGap gap = {.bound = 2.0 * PLACES * LONGEST};
     for (uint32_t step = 0; step < 3000; step++) {
         for (uint32_t user = 0; user < USERS; user++) {
@@ -160,14 +185,15 @@ static int compare_double(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-FairnessLatency fairness_latency(uint64_t seed, double think_ms, int with_heavy) {
-    Crowd *c = crowd_open(seed);
+FairnessLatency fairness_latency(uint64_t seed, bool ahead, double think_ms, bool with_heavy) {
+    Crowd *c = crowd_open(seed, ahead);
     Dice arrivals = {.seed = seed + 1}; // the same with and without the heavy user
     double next_ms[USERS];
     for (uint32_t user = 1; user < USERS; user++) {
         next_ms[user] = dice_uniform(&arrivals) * think_ms;
     }
     while (c->wait_count < c->wait_max) {
+        crowd_wait(c);
         double soonest_ms = HUGE_VAL;
         for (uint32_t user = 1; user < USERS; user++) {
             bool busy = sched_user_stats(c->scheduler, user).in_flight > 0;

@@ -198,7 +198,8 @@ Status fake_engine_begin(void *context, const Batch *b, Error *error) {
     double step_ms = card_step_ms(engine->card, b);
     engine->busy_ms += step_ms;
     engine->ready_ms += step_ms;
-    engine->begun[engine->begun_count++] = (FakeStep){b, engine->ready_ms};
+    engine->begun[engine->begun_count++] =
+        (FakeStep){b, engine->ready_ms - step_ms, engine->ready_ms};
     return OK;
 }
 

@@ -30,7 +30,7 @@ enum { FAKE_STEPS_MAX = 2 };
 
 typedef struct FakeStep {
     const Batch *batch;
-    double done_ms;
+    double begin_ms, done_ms; // of the card's work
 } FakeStep;
 
 typedef struct FakeEngine {
