@@ -63,7 +63,7 @@ MemoryPlan engine_plan(const Weights *weights, const struct Backend *backend,
 // sum and what to lower; E_ARGUMENT names the option.
 Status engine_open(const Weights *weights, const struct Backend *backend,
                    const EngineOptions *options, Engine **out, Error *error);
-void engine_close(Engine *engine);
+void engine_close(Engine *engine); // waits for the steps under way
 
 enum { ENGINE_STEPS_MAX = 2 }; // begun and not ended
 

@@ -23,6 +23,7 @@ typedef struct FakeBackend {
     uint32_t fail_at; // index of the call that fails; UINT32_MAX = none
     Status fail_with;
     bool wait_fails;
+    uint32_t waits;        // for everything
     bool nothing_left;     // to draw, in any row
     uint32_t taken, given; // device allocations
     uint32_t take_limit;   // takes beyond it find no memory

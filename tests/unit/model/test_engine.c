@@ -284,6 +284,34 @@ Test(engine, a_failure_is_told_to_every_step_that_was_begun) {
     teardown(s);
 }
 
+Test(engine, a_step_that_cannot_begin_fails_the_one_under_way) {
+    Setup *s = setup();
+    batch_builder_rows(s->builder, add(s, 5), 5);
+    Batch *batch = batch_builder_batch(s->builder);
+    s->result = (StepResult){.samples = s->samples};
+    cr_assert_eq(engine_begin(s->engine, batch, &s->error), OK);
+    s->fake.fail_at = s->fake.call_count + 3;
+    s->fake.fail_with = E_DEVICE;
+    cr_assert_eq(engine_begin(s->engine, batch, &s->error), E_DEVICE);
+    cr_assert_eq(engine_end(s->engine, &s->result, &s->error), E_DEVICE);
+    cr_assert_eq(s->result.sample_count, 0);
+    cr_assert_eq(engine_begin(s->engine, batch, &s->error), E_DEVICE);
+    teardown(s);
+}
+
+Test(engine, may_be_closed_with_steps_under_way) {
+    Setup *s = setup();
+    batch_builder_rows(s->builder, add(s, 5), 5);
+    Batch *batch = batch_builder_batch(s->builder);
+    cr_assert_eq(engine_begin(s->engine, batch, &s->error), OK);
+    cr_assert_eq(engine_begin(s->engine, batch, &s->error), OK);
+    engine_close(s->engine);
+    s->engine = NULL;
+    cr_assert_eq(s->fake.waits, 1, "what the device still reads is not given back before");
+    cr_assert_eq(s->fake.given, s->fake.taken);
+    teardown(s);
+}
+
 Test(engine, a_failed_wait_fails_the_step) {
     Setup *s = setup();
     s->fake.wait_fails = true;
