@@ -12,8 +12,8 @@
 // a half of the staging memory.
 //
 // Tiles: a row a block of 512, with 33 KB of shared memory for the prefix. Bytes: 12 a chunk, its
-// maximum four times; of logits only the chunks that reach into the prefix, twice. Operations: 2
-// exponentials a chunk; doubles for the sums of chunks and along the prefix.
+// maximum up to five times; of logits only the chunks that reach into the prefix, twice.
+// Operations: 2 exponentials a chunk; doubles for the sums of chunks and along the prefix.
 // promise: spills 0, calls 0
 #include "base/check.h"
 #include "base/num.h"
