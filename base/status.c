@@ -30,7 +30,7 @@ static const StatusRow *status_find(Status status) {
     return NULL;
 }
 
-Status error_set(Error *error, Status status, const char *format, ...) {
+Status(error_set)(Error *error, Status status, const char *format, ...) {
     if (error != NULL) {
         va_list arguments;
         va_start(arguments, format);

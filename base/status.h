@@ -17,7 +17,7 @@ typedef int32_t Status;
 
 enum {
     OK = 0,
-#define STATUS(name, number, class, retryable, text, hint) name = number,
+#define STATUS(name, number, class, retryable, text, hint) name = (number),
 #include "base/status.def"
 #undef STATUS
 };
@@ -42,6 +42,9 @@ typedef struct Error {
 // `return error_set(error, E_IO, "...")`. Text longer than the buffer is cut.
 Status error_set(Error *error, Status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+#ifdef __clang_analyzer__ // it sees one file at a time, and would think that this may return OK
+#define error_set(error, status, ...) ((void)error_set(error, status, __VA_ARGS__), (status))
+#endif
 
 // Puts "prefix: " before the text already there, so that outer layers can add the file name.
 // Returns error->status, or `status` when error is NULL.

@@ -92,7 +92,9 @@ static Pictures read_folder(const char *folder) {
     if (directory != NULL) {
         closedir(directory);
     }
-    qsort(out.items, out.count, sizeof *out.items, by_name);
+    if (out.count > 0) {
+        qsort(out.items, out.count, sizeof *out.items, by_name);
+    }
     return out;
 }
 
@@ -135,7 +137,7 @@ static bool check(const Picture *picture, uint32_t budget, MediaScratch *scratch
 static void measure(const char *what, const Picture *items, size_t count, const Options *options,
                     MediaScratch *scratch, Patches *patches) {
     MediaLimits limits = media_limits_default();
-    uint64_t pixels = 0, rounds = 0, begin = clock_ns(), cpu_begin = clock_thread_ns(), now = begin;
+    uint64_t pixels = 0, rounds = 0, begin = clock_ns(), cpu_begin = clock_thread_ns(), now;
     do {
         for (size_t i = 0; i < count; i++) {
             Bytes file = {items[i].file.data, items[i].file.length};

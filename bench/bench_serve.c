@@ -117,6 +117,7 @@ static Status read_trace(const char *path, LoadOptions *load, Error *error) {
     REQUIRE(lines != NULL && times != NULL);
     Status status = read_lines(path, &text, lines, TRACE_MAX, &load->trace_count, error);
     for (uint32_t i = 0; i < load->trace_count && status == OK; i++) {
+        REQUIRE(lines[i] != NULL);
         times[i] = strtod(lines[i], NULL) * 1e3;
         if (i > 0 && times[i] < times[i - 1]) {
             status =

@@ -317,7 +317,7 @@ static Status bar_disconnect(Bar *bar, Error *error) {
     enum { ROUNDS = 50 };
     static double steps[ROUNDS];
     Line watcher;
-    ServerStats before, after;
+    ServerStats before = {0}, after = {0};
     TRY(line_open(bar, &watcher, error));
     for (int i = 0; i < ROUNDS; i++) {
         Line line;

@@ -46,7 +46,7 @@ static void attend(const OpAttention *op, uint32_t row, uint32_t head, double *s
 Status attention_ref(void *context, const OpAttention *op) {
     const LayerShape *shape = &op->cache.shape;
     uint32_t columns = shape->head_count * shape->head_dim;
-    double *scores = malloc((size_t)op->rows.kv_length_max * sizeof *scores);
+    double *scores = calloc(op->rows.kv_length_max, sizeof *scores);
     if (scores == NULL) {
         return E_MEMORY;
     }

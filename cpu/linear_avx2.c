@@ -126,7 +126,7 @@ static void int8_prepare(const Activation *in, uint32_t row, uint32_t k, uint32_
     const int8_t *from = activation_int8(in, row) + k;
     int16_t *to = out;
     for (uint32_t i = 0; i < count; i++) {
-        to[i] = from[i];
+        to[i] = (int16_t)from[i];
     }
 }
 

@@ -22,7 +22,7 @@ LANES_INLINE Quads quads_load(const int8_t *w) {
     Quads out;
     for (int c = 0; c < LANES; c++) {
         for (int j = 0; j < 4; j++) {
-            out.v[j][c] = w[4 * c + j];
+            out.v[j][c] = (int16_t)w[4 * c + j];
         }
     }
     return out;

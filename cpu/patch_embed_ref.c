@@ -44,7 +44,7 @@ Status patch_embed_ref(void *context, const OpPatchEmbed *op) {
     const Gemma4Config *config = op->config;
     uint32_t values = config->patch_values;
     uint32_t width = config->vision_hidden;
-    float *patch = malloc(values * sizeof *patch);
+    float *patch = calloc(values, sizeof *patch);
     if (patch == NULL) {
         return E_MEMORY;
     }

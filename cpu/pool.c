@@ -125,15 +125,14 @@ void pool_run(Pool *pool, uint32_t task_count, PoolTask *task, void *argument) {
     }
     work(pool, 0);
     uint32_t spins = 0;
-    unsigned left;
-    while ((left = atomic_load_explicit(&pool->unfinished, memory_order_acquire)) != 0) {
+    while (atomic_load_explicit(&pool->unfinished, memory_order_acquire) != 0) {
         if (++spins < SPINS_BEFORE_SLEEP) {
             spin_pause();
             continue;
         }
         atomic_store(&pool->caller_asleep, 1);
         // Loaded again after the announcement: the last worker may have missed it.
-        left = atomic_load(&pool->unfinished);
+        unsigned left = atomic_load(&pool->unfinished);
         if (left != 0) {
             futex_wait(&pool->unfinished, left);
         }

@@ -32,7 +32,7 @@ static uint64_t card_memory_bytes_cublaslt(void *context) {
 #define DEVICE(driver, sm, memory)                                                                 \
     {                                                                                              \
         .name = "cuda sm_" #sm " " driver, .scans = true, .kv_page_bytes = cuda_page_bytes,        \
-        .memory_bytes = memory                                                                     \
+        .memory_bytes = (memory)                                                                   \
     }
 
 Backend card_backend(const Card *card, bool cublaslt) {

@@ -130,6 +130,7 @@ static Status prompt_converse(const PromptMaker *maker, const Chat *chat, const 
     for (uint32_t i = 0; i < image_count; i++) {
         scratch->counts[i] = patches[i].count;
     }
+    // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): what the scratch holds is freed with it
     TRY(chat_encode(maker->tokenizer, chat, scratch->counts, image_count, &scratch->chat,
                     &out->list, scratch->spans, error));
     for (uint32_t i = 0; i < image_count; i++) {

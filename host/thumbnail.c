@@ -84,7 +84,7 @@ Status thumbnail_make(Bytes file, const MediaLimits *limits, Buffer *out, Error 
     uint32_t shortest = (uint32_t)num_min(image.width, image.height);
     // Very thin pictures keep at least one pixel across.
     uint32_t step =
-        (uint32_t)num_min(num_ceil_div(longest, THUMBNAIL_SIDE_MAX), num_max(shortest, 1));
+        (uint32_t)num_max(num_min(num_ceil_div(longest, THUMBNAIL_SIDE_MAX), shortest), 1);
     unsigned char *bytes = NULL;
     unsigned long length = 0;
     uint8_t *row = malloc((size_t)(image.width / step) * 3);

@@ -258,6 +258,7 @@ static inline int32_t sample_history_token(const BatchSequence *sequence,
 }
 
 typedef struct OpTable {
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a type
 #define OP(name, arguments, text) Status (*name)(void *context, const arguments *op);
 #include "model/ops.def"
 #undef OP

@@ -42,9 +42,9 @@ void result_put_models(Buffer *out, const ModelResult *models, uint32_t count) {
 
 static void put_server_stats(Buffer *out, const ServerStats *stats) {
     enum {
-        PAIRS = 0
-#define SERVER_STAT(name, type, text) +1
+#define SERVER_STAT(name, type, text) SERVER_##name,
 #include "rpc/stats.def"
+        PAIRS
     };
     msg_put_map(out, PAIRS);
 #define SERVER_STAT(name, type, text) PUT_##type(out, #name, stats->name);
@@ -53,9 +53,10 @@ static void put_server_stats(Buffer *out, const ServerStats *stats) {
 
 static void put_user_stats(Buffer *out, const UserRow *user) {
     enum {
-        PAIRS = 1
-#define USER_STAT(name, type, text) +1
+        NAME,
+#define USER_STAT(name, type, text) USER_##name,
 #include "rpc/stats.def"
+        PAIRS
     };
     msg_put_map(out, PAIRS);
     msg_pair_text_repaired(out, "name", user->name);

@@ -80,6 +80,7 @@ Status blobs_put(Blobs *blobs, uint32_t user, Call *call, Hash128 *name, Error *
                    : error_set(error, E_MEMORY, "no memory for a blob");
     }
     while (blobs->bytes + bytes > blobs->bytes_max) {
+        REQUIRE(blobs->oldest != NULL && blobs->oldest->older == NULL);
         blobs_forget(blobs, blobs->oldest);
     }
     *blob = (Blob){.name = *name, .user = user, .call = call, .stored = true};

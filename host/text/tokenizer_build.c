@@ -134,12 +134,11 @@ static Status index_pieces(Builder *builder) {
     }
     bool all_bytes = true;
     for (int byte = 0; byte < 256; byte++) {
-        char name[8]; // only the upper-case spelling is looked up, as tokenizers does
+        char name[] = "<0x00>"; // only the upper-case spelling is looked up, as tokenizers does
         static const char digits[] = "0123456789ABCDEF";
-        memcpy(name, "<0x00>", 6);
         name[3] = digits[byte >> 4];
         name[4] = digits[byte & 15];
-        builder->byte_ids[byte] = find_piece(input, (Bytes){(const uint8_t *)name, 6});
+        builder->byte_ids[byte] = find_piece(input, bytes_of_text(name));
         all_bytes = all_bytes && builder->byte_ids[byte] >= 0;
     }
     if (all_bytes && (input->flags & TOKENIZER_BYTE_FALLBACK)) {
