@@ -152,13 +152,15 @@ static void put_rows(Scheduler *s, uint32_t slot, uint32_t row_count) {
         .history_drawn = ahead ? q->drawing : 0,
         .tag = sched_handle(s, slot),
     };
+    uint32_t row_first = b->row_count;
+    memcpy(plan->tokens + row_first, q->tokens + first, (row_count - ahead) * sizeof *q->tokens);
+    if (ahead) {
+        plan->tokens[row_first + row_count - 1] = batch_token_drawn(q->drawing - 1);
+    }
     for (uint32_t i = 0; i < row_count; i++) {
-        uint32_t row = b->row_count + i;
-        plan->tokens[row] =
-            first + i < q->token_count ? q->tokens[first + i] : batch_token_drawn(q->drawing - 1);
-        plan->positions[row] = first + i;
-        plan->sliding_end[row] = first + i + 1;
-        plan->row_sequence[row] = b->sequence_count;
+        plan->positions[row_first + i] = first + i;
+        plan->sliding_end[row_first + i] = first + i + 1;
+        plan->row_sequence[row_first + i] = b->sequence_count;
     }
     put_images(s, q, first, end);
     charge_prompt(s, q, first, end);
@@ -548,6 +550,7 @@ static uint32_t make_places(Scheduler *s) {
 // An empty plan behind the open ones.
 static Batch *plan_begin(Scheduler *s) {
     REQUIRE(s->plan_count < SCHED_PLANS_MAX);
+    s->plan_oldest = s->plan_count > 0 ? s->plan_oldest : 0; // the same arrays, warm in the caches
     s->making = (s->plan_oldest + s->plan_count) % SCHED_PLANS_MAX;
     Plan *plan = &s->plans[s->making];
     plan->sample_count = 0;
