@@ -499,6 +499,11 @@ static bool yielding_helps(const Scheduler *s, const Sequence *waiting) {
            pages_wanted(s, waiting, &none, PAGE_FULL) <= pages[PAGE_FULL];
 }
 
+static bool has_room(const Scheduler *s, const Sequence *waiting) {
+    PrefixHit none = {0};
+    return s->running.count < s->options.sequences_max && has_pages(s, waiting, &none);
+}
+
 // The one that yields: of another class the one of least rank, else the youngest of the user who
 // runs the most.
 static uint32_t find_yielding(const Scheduler *s, const Sequence *waiting) {
@@ -527,12 +532,11 @@ static uint32_t make_places(Scheduler *s) {
     if (slot == NO_SLOT) {
         slot = policy_next_of(&s->policy, s->slots, CLASS_BATCH);
     }
-    if (slot == NO_SLOT || !yielding_helps(s, &s->slots[slot])) {
+    if (slot == NO_SLOT || has_room(s, &s->slots[slot]) || !yielding_helps(s, &s->slots[slot])) {
         return NO_SLOT;
     }
-    PrefixHit none = {0};
     uint32_t made_room_for = NO_SLOT;
-    while (s->running.count >= s->options.sequences_max || !has_pages(s, &s->slots[slot], &none)) {
+    while (!has_room(s, &s->slots[slot])) {
         uint32_t victim = find_yielding(s, &s->slots[slot]);
         if (victim == NO_SLOT) {
             break;
