@@ -45,16 +45,12 @@ static EngineOptions engine_options(const Weights *weights, const CaptionsOption
 }
 
 uint32_t captions_batch_max(const Weights *weights, const Backend *backend,
-                            const CaptionsOptions *options) {
-    uint64_t limit = options->memory_bytes;
-    if (limit == 0) {
-        limit = backend->device->memory_bytes(backend->context) / 100 * 95;
-    }
+                            const CaptionsOptions *options, uint64_t bytes_max) {
     uint32_t fits = 0, beyond = CAPTIONS_BATCH_MAX + 1;
     while (fits + 1 < beyond) {
         uint32_t middle = fits + (beyond - fits) / 2;
         EngineOptions engine = engine_options(weights, options, middle);
-        if (engine_plan(weights, backend, &engine).total <= limit) {
+        if (engine_plan(weights, backend, &engine).total <= bytes_max) {
             fits = middle;
         } else {
             beyond = middle;

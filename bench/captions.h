@@ -17,7 +17,6 @@ typedef struct CaptionsOptions {
     EngineKv kv;
     uint32_t prompt, patches, output; // tokens of a request; the patches are part of the prompt
     uint32_t step_rows;               // most rows of a step
-    uint64_t memory_bytes;            // most that may be taken; 0 = 95 % of what is free
 } CaptionsOptions;
 
 // An engine with room for batch_max requests at once, and requests.
@@ -48,9 +47,10 @@ typedef struct CaptionsWave {
 // "W4A8 kv int8": weights and activations in bits, bf16 by name.
 void captions_setting(WeightLevel level, EngineActivation activation, EngineKv kv, char out[32]);
 
-// How many requests at once fit the memory, at most CAPTIONS_BATCH_MAX; 0: not one.
+// How many requests at once a plan of at most `bytes_max` has room for, at most CAPTIONS_BATCH_MAX;
+// 0: not one.
 uint32_t captions_batch_max(const Weights *weights, const Backend *backend,
-                            const CaptionsOptions *options);
+                            const CaptionsOptions *options, uint64_t bytes_max);
 
 // `batch_max` of at least 1. E_MEMORY; what engine_open says.
 Status captions_open(const Weights *weights, const Backend *backend, const CaptionsOptions *options,

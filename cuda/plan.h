@@ -14,6 +14,11 @@ enum { CUDA_SCRATCH_BYTES = 32 * 1024 * 1024, CUDA_TICKET_BYTES = 64 * 1024 };
 // recordings of steps go there as they are first used, and others on the card may grow.
 enum { CUDA_RESERVE_BYTES = 256 * 1024 * 1024 };
 
+// Most bytes that a plan may sum up to when `free_bytes` of a card are free.
+static inline uint64_t cuda_plan_bytes_max(uint64_t free_bytes) {
+    return free_bytes > CUDA_RESERVE_BYTES ? free_bytes - CUDA_RESERVE_BYTES : 1;
+}
+
 // With bf16 products by cuBLASLt (cuda/kernels/linear_library.h): its workspace, as much as its
 // manual advises for the largest GPUs, and sums that wait for their epilogue.
 enum {

@@ -278,7 +278,7 @@ static uint64_t runtime_limit(const Runtime *runtime) {
     uint64_t weights = bytes.decoder + bytes.embedding + bytes.vision + bytes.audio + bytes.norms;
     uint64_t free_bytes = runtime->backend.device->memory_bytes(runtime->backend.context);
     if (free_bytes != 0 && options->device == DEVICE_CUDA) {
-        return free_bytes > CUDA_RESERVE_BYTES ? free_bytes - CUDA_RESERVE_BYTES : 1;
+        return cuda_plan_bytes_max(free_bytes);
     }
     return free_bytes == 0 ? 0 : free_bytes / 10 * 9 + (on_heap ? weights : 0);
 }

@@ -9,6 +9,7 @@
 #include "bench/gpu/profile.h"
 #include "bench/roofline.h"
 #include "cuda/cuda.h"
+#include "cuda/plan.h"
 #include "weights/synthetic.h"
 
 #include <math.h>
@@ -220,7 +221,9 @@ static Status measure_setting(CaptionsRun *run, const Weights *weights, const ch
         gpu_profile_open(&run->cuda, weights->config.vocab_count, STEP_DELAYS * plan->delay_rounds,
                          &run->profile, &run->wrapped, error);
     if (status == OK) {
-        uint32_t most = captions_batch_max(weights, &run->cuda, &options);
+        uint64_t free_bytes = run->cuda.device->memory_bytes(run->cuda.context);
+        uint32_t most =
+            captions_batch_max(weights, &run->cuda, &options, cuda_plan_bytes_max(free_bytes));
         most = most < plan->batch_max ? most : plan->batch_max;
         if (most == 0) {
             skip(run->cuda.device->name, run->setting, 0, "does not fit into the memory");

@@ -53,19 +53,15 @@ Test(captions, a_wave_answers_every_request_and_its_rates_add_up) {
 }
 
 Test(captions, as_many_fit_as_the_plan_of_one_more_says) {
-    CaptionsOptions limited = options;
-    uint32_t all = captions_batch_max(weights, &cpu, &limited);
-    cr_assert_eq(all, CAPTIONS_BATCH_MAX, "the machine has memory for a tiny model");
+    cr_assert_eq(captions_batch_max(weights, &cpu, &options, UINT64_MAX), CAPTIONS_BATCH_MAX);
     Captions captions;
     Error error = {0};
     cr_assert_eq(captions_open(weights, &cpu, &options, 7, &captions, &error), OK, "%s",
                  error.text);
-    limited.memory_bytes = captions.plan.total;
-    cr_assert_eq(captions_batch_max(weights, &cpu, &limited), 7);
-    limited.memory_bytes = captions.plan.total - 1;
-    cr_assert_eq(captions_batch_max(weights, &cpu, &limited), 6);
-    limited.memory_bytes = captions.plan.weights;
-    cr_assert_eq(captions_batch_max(weights, &cpu, &limited), 0);
+    const MemoryPlan *plan = &captions.plan;
+    cr_assert_eq(captions_batch_max(weights, &cpu, &options, plan->total), 7);
+    cr_assert_eq(captions_batch_max(weights, &cpu, &options, plan->total - 1), 6);
+    cr_assert_eq(captions_batch_max(weights, &cpu, &options, plan->weights), 0);
     captions_close(&captions);
 }
 
