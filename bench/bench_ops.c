@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/f16.h"
 #include "bench/bench.h"
+#include "bench/mix.h"
 #include "bench/peak.h"
 #include "bench/row.h"
 #include "cpu/context.h"
@@ -27,23 +28,6 @@ static const Shape shapes[] = {
     {"qkv", 8192, 3840, LINEAR_PLAIN},         {"o", 3840, 4096, LINEAR_PLAIN},
     {"gate_up", 30720, 3840, LINEAR_GELU_MUL}, {"down", 3840, 15360, LINEAR_PLAIN},
     {"lm_head", 262144, 3840, LINEAR_PLAIN},
-};
-
-typedef struct Mix {
-    const char *name;
-    WeightLevel level;
-    ActivationKind kind;
-} Mix;
-
-static const Mix mixes[] = {
-    {"int4 x int8", LEVEL_INT4, ACTIVATION_INT8},
-    {"int8 x int8", LEVEL_INT8, ACTIVATION_INT8},
-    {"int4 x int8x2", LEVEL_INT4, ACTIVATION_INT8X2},
-    {"int8 x int8x2", LEVEL_INT8, ACTIVATION_INT8X2},
-    {"int4 x bf16", LEVEL_INT4, ACTIVATION_BF16},
-    {"int8 x bf16", LEVEL_INT8, ACTIVATION_BF16},
-    {"bf16 x bf16", LEVEL_BF16, ACTIVATION_BF16},
-    {"f32 x f32", LEVEL_F32, ACTIVATION_F32},
 };
 
 static const uint32_t row_counts[] = {1, 8, 32, 128, 512};
@@ -211,7 +195,7 @@ static Status measure_peak(OpsBench *bench, Error *error) {
 static bool measure_all(OpsBench *bench) {
     const Options *options = &bench->options;
     WeightLevel filled = LEVEL_COUNT;
-    for (size_t i = 0; i < sizeof mixes / sizeof mixes[0]; i++) {
+    for (uint32_t i = 0; i < mix_count; i++) {
         const Mix *mix = &mixes[i];
         if (options->mix != NULL && strcmp(options->mix, mix->name) != 0) {
             continue;

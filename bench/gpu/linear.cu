@@ -9,23 +9,12 @@
 
 extern "C" {
 #include "base/clock.h"
+#include "bench/mix.h"
 }
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-typedef struct Mix {
-    const char *name;
-    WeightLevel level;
-    ActivationKind kind;
-} Mix;
-
-static const Mix mixes[] = {
-    {"int4 x int8", LEVEL_INT4, ACTIVATION_INT8}, {"int4 x bf16", LEVEL_INT4, ACTIVATION_BF16},
-    {"int8 x int8", LEVEL_INT8, ACTIVATION_INT8}, {"int8 x bf16", LEVEL_INT8, ACTIVATION_BF16},
-    {"bf16 x bf16", LEVEL_BF16, ACTIVATION_BF16},
-};
 
 enum { CHECK_ROWS = 3 };
 
@@ -38,6 +27,11 @@ typedef struct LinearJob {
     size_t bytes;
     OpLinear op;
 } LinearJob;
+
+// Of int8x2 the kernels of int8 compute twice as many rows, and f32 is for truth.
+static bool has_own_kernels(const Mix *mix) {
+    return activation_parts(mix->kind) == 1 && mix->level != LEVEL_F32;
+}
 
 static Matrix shape_of(const Mix *mix, const GpuLinearShape *shape, uint32_t group) {
     Matrix out = {};
@@ -294,8 +288,10 @@ Status gpu_measure_linear(GpuBench *bench, Error *error) {
         fprintf(stderr, "\nlinear (no libcublas was found)\n");
     }
     Status status = OK;
-    for (size_t i = 0; i < sizeof mixes / sizeof *mixes && status == OK; i++) {
-        status = measure_mix(bench, peer, &mixes[i], row_scales, error);
+    for (uint32_t i = 0; i < mix_count && status == OK; i++) {
+        if (has_own_kernels(&mixes[i])) {
+            status = measure_mix(bench, peer, &mixes[i], row_scales, error);
+        }
     }
     for (uint32_t s = 0; s < bench->plan->shape_count && status == OK && peer != NULL; s++) {
         if (!bench->plan->shapes[s].head) {
@@ -338,8 +334,8 @@ static Status tune_shape(GpuBench *bench, const Mix *mix, const GpuLinearShape *
 static Status tune_all(GpuBench *bench, float *row_scales, KernelTable *table, uint32_t *others,
                        Error *error) {
     const GpuPlan *plan = bench->plan;
-    for (size_t i = 0; i < sizeof mixes / sizeof *mixes; i++) {
-        for (uint32_t s = 0; s < plan->shape_count; s++) {
+    for (uint32_t i = 0; i < mix_count; i++) {
+        for (uint32_t s = 0; s < plan->shape_count && has_own_kernels(&mixes[i]); s++) {
             const GpuLinearShape *shape = &plan->shapes[s];
             uint32_t most =
                 shape->head ? plan->head_rows_max : plan->row_counts[plan->row_count_count - 1];
