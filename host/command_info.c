@@ -126,6 +126,7 @@ static void info_json(const Runtime *runtime, const InfoFacts *facts, Buffer *ou
     json_write_unsigned(&json, "kv_full_bytes", plan->kv[PAGE_FULL]);
     json_write_unsigned(&json, "workspace_bytes", plan->workspace);
     json_write_unsigned(&json, "total_bytes", plan->total);
+    json_write_unsigned(&json, "host_bytes", plan->host);
     json_write_unsigned(&json, "batch_max", facts->batch_max);
     json_write_close(&json, '}');
     json_write_close(&json, '}');
@@ -214,6 +215,7 @@ static void info_text(const Runtime *runtime, const InfoFacts *facts, Buffer *ou
                   info_mib(plan->weights), info_mib(plan->kv[PAGE_SLIDING]));
     buffer_printf(out, "  cache, full layers %35.1f\n  workspace %44.1f\n  all %50.1f\n",
                   info_mib(plan->kv[PAGE_FULL]), info_mib(plan->workspace), info_mib(plan->total));
+    buffer_printf(out, "  beside it, of the host %31.1f\n", info_mib(plan->host));
     info_fit(runtime, facts, out);
 }
 

@@ -125,17 +125,15 @@ static Status upload_suppressed(const Engine *engine) {
 }
 
 // Staging and results of every step that may be under way, one behind the other.
-static Status take_host_memory(Engine *engine) {
+static Status take_host_memory(Engine *engine, size_t bytes) {
     const Model *model = &engine->model;
     const Backend *backend = model->backend;
-    size_t results = num_round_up(engine->sequences_max * sizeof(StepSample), 64);
-    size_t staging = num_round_up(step_staging_bytes(&model->shape, &model->weights.config), 64);
-    unsigned char *memory =
-        backend->device->take_host(backend->context, ENGINE_STEPS_MAX * (results + staging));
+    size_t results = step_results_bytes(&model->shape);
+    unsigned char *memory = backend->device->take_host(backend->context, bytes);
     engine->host_memory = memory;
     engine->sampled = malloc(engine->sequences_max * sizeof *engine->sampled);
     bool enough = memory != NULL && engine->sampled != NULL;
-    for (int i = 0; i < ENGINE_STEPS_MAX && enough; i++, memory += results + staging) {
+    for (int i = 0; i < ENGINE_STEPS_MAX && enough; i++, memory += bytes / ENGINE_STEPS_MAX) {
         UnderWay *step = &engine->steps[i];
         step->results = (StepSample *)memory;
         step->staging = memory + results;
@@ -145,19 +143,19 @@ static Status take_host_memory(Engine *engine) {
     return enough ? OK : E_MEMORY;
 }
 
-static Status take_memory(Engine *engine, const EngineOptions *options, size_t workspace_bytes) {
+static Status take_memory(Engine *engine, const EngineOptions *options, const MemoryPlan *plan) {
     Model *model = &engine->model;
     const Gemma4Config *config = &model->weights.config;
     const Backend *backend = model->backend;
     TRY(place_frequencies(engine));
     TRY(kv_store_open(&model->kv, config, options->kv, options->pages, backend));
-    engine->workspace_memory = backend->device->take(backend->context, workspace_bytes);
+    engine->workspace_memory = backend->device->take(backend->context, plan->workspace);
     if (engine->workspace_memory == NULL) {
         return E_MEMORY;
     }
     model->workspace = workspace_lay_out(&model->shape, config, engine->workspace_memory);
     TRY(upload_suppressed(engine));
-    return take_host_memory(engine);
+    return take_host_memory(engine, plan->host);
 }
 
 // Weights or memory were not to be had.
@@ -195,7 +193,7 @@ Status engine_open(const Weights *weights, const Backend *backend, const EngineO
             engine_close(engine);
             return status;
         }
-        status = take_memory(engine, options, plan.workspace);
+        status = take_memory(engine, options, &plan);
     }
     if (status != OK) {
         engine_close(engine);

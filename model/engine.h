@@ -54,6 +54,7 @@ typedef struct EngineOptions {
 typedef struct MemoryPlan {
     uint64_t weights, kv[PAGE_KIND_COUNT], workspace, total;
     uint64_t page_bytes[PAGE_KIND_COUNT]; // of one page over all layers of its kind
+    uint64_t host; // of the host's memory, for what steps send and get; no part of the total
 } MemoryPlan;
 
 MemoryPlan engine_plan(const Weights *weights, const struct Backend *backend,

@@ -2,6 +2,7 @@
 #include "model/mem_plan.h"
 
 #include "model/kv_store.h"
+#include "model/step.h"
 
 MemoryPlan mem_plan_sum(const Weights *weights, const Backend *backend,
                         const EngineOptions *options) {
@@ -18,6 +19,8 @@ MemoryPlan mem_plan_sum(const Weights *weights, const Backend *backend,
     WorkspaceShape shape = workspace_shape(weights, backend, options);
     plan.workspace = workspace_lay_out(&shape, config, NULL).bytes;
     plan.total += plan.workspace;
+    plan.host =
+        ENGINE_STEPS_MAX * (step_results_bytes(&shape) + step_staging_bytes(&shape, config));
     return plan;
 }
 

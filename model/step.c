@@ -29,7 +29,11 @@ size_t step_bytes_max(const WorkspaceShape *shape) {
 size_t step_staging_bytes(const WorkspaceShape *shape, const Gemma4Config *config) {
     size_t pixels = config->has_vision ? config->patch_values : 0;
     size_t samples = config->has_audio ? config->audio_frame * sizeof(float) : 0;
-    return step_bytes_max(shape) + shape->rows * num_max(pixels, samples);
+    return padded(step_bytes_max(shape) + shape->rows * num_max(pixels, samples));
+}
+
+size_t step_results_bytes(const WorkspaceShape *shape) {
+    return padded(shape->sequences * sizeof(StepSample));
 }
 
 // The next array in staging and its address on the device.

@@ -28,8 +28,9 @@ typedef struct Step {
 // Room for the largest step of a shape.
 size_t step_bytes_max(const WorkspaceShape *shape);
 
-// Room for its pixels and samples too, as they are packed.
+// Room on the host for what is packed of it, pixels and samples too, and for its results.
 size_t step_staging_bytes(const WorkspaceShape *shape, const Gemma4Config *config);
+size_t step_results_bytes(const WorkspaceShape *shape);
 
 // Packs the batch into `staging` (host memory of the device) and queues its upload: `staging` stays
 // as it is until that is done, the batch is not needed any more. `drawn_first`: where the half of

@@ -148,6 +148,9 @@ class Models(LiveTest):
         memory = found["memory"]
         self.assertEqual(memory["total_bytes"], memory["weights_bytes"] + memory["kv_sliding_bytes"] +
                          memory["kv_full_bytes"] + memory["workspace_bytes"])
+        pixels = memory["step_tokens"] * 48 * 48 * 3  # of each of the two steps under way
+        self.assertGreater(memory["host_bytes"], 2 * pixels)
+        self.assertLess(memory["host_bytes"], 2.1 * pixels)
         text = run("info", MODEL).stdout
         self.assertIn("6 layers, hidden 256", text)
         self.assertIn("2 full layers", text)

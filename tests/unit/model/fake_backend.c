@@ -60,6 +60,11 @@ static Status fake_copy(void *context, void *to, const void *from, size_t bytes)
     return OK;
 }
 
+static void *fake_take_host(void *context, size_t bytes) {
+    ((FakeBackend *)context)->host_bytes += bytes;
+    return fake_take(context, bytes);
+}
+
 static Status fake_download(void *context, void *to, const void *from, size_t bytes) {
     (void)context;
     memcpy(to, from, bytes);
@@ -111,7 +116,7 @@ static uint64_t fake_memory_bytes(void *context) {
 static const DeviceTable fake_device = {.name = "fake",
                                         .take = fake_take,
                                         .give = fake_give,
-                                        .take_host = fake_take,
+                                        .take_host = fake_take_host,
                                         .give_host = fake_give,
                                         .upload = fake_copy,
                                         .download = fake_download,

@@ -27,6 +27,7 @@ typedef struct FakeBackend {
     bool nothing_left;     // to draw, in any row
     uint32_t taken, given; // device allocations
     uint32_t take_limit;   // takes beyond it find no memory
+    uint64_t host_bytes;   // of the host, taken for the device
     uint64_t free_bytes;   // what memory_bytes says
     uint32_t upload_count;
     uint32_t linear_rows[FAKE_CALLS_MAX]; // row_count of every linear call

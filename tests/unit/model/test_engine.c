@@ -395,6 +395,26 @@ Test(engine, the_plan_adds_up) {
     weights_close(weights);
 }
 
+// Pixels of as many patches as a step has rows, and results of all its sequences, of two steps; the
+// arrays of a step are 7 words a row, and 16 pages a sequence may have.
+Test(engine, the_host_memory_taken_is_the_memory_planned) {
+    FakeBackend fake;
+    fake_backend_open(&fake);
+    Weights *weights = fake_weights();
+    EngineOptions options = small;
+    options.rows_max = 1000;
+    MemoryPlan plan = engine_plan(weights, &fake.backend, &options);
+    Engine *engine;
+    cr_assert_eq(engine_open(weights, &fake.backend, &options, &engine, NULL), OK);
+    cr_assert_eq(fake.host_bytes, plan.host);
+    uint64_t known = 2 * (1000 * (weights->config.patch_values + 7 * sizeof(uint32_t)) +
+                          options.sequences_max * sizeof(StepSample));
+    cr_assert(plan.host >= known && plan.host <= known + known / 100, "%llu, of them %llu known",
+              (unsigned long long)plan.host, (unsigned long long)known);
+    engine_close(engine);
+    weights_close(weights);
+}
+
 Test(engine, options_that_cannot_work_are_refused) {
     FakeBackend fake;
     fake_backend_open(&fake);
