@@ -115,7 +115,7 @@ static Status read_vocabulary(Reader *reader, const json_t *vocab, const json_t 
         Bytes piece = {(const uint8_t *)key, key_length};
         char name[160];
         entry_name(name, "model.vocab", piece);
-        uint32_t id;
+        uint32_t id = 0;
         TRY(read_id(reader, value, name, &id));
         if (id >= room || piece.length > TOKENIZER_PIECE_MAX) {
             return error_set(reader->error, E_TOKENIZER,
