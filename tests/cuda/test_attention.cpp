@@ -3,6 +3,7 @@
 // the shapes of tests/ops.
 #include "cuda/kv_layout.cuh"
 #include "cuda/paged_case.h"
+#include "tests/cuda/open.h"
 
 #include <criterion/criterion.h>
 
@@ -14,20 +15,6 @@ extern "C" {
 }
 
 static CudaContext context;
-
-static void open_context(uint64_t seed, bool profile) {
-    SimtOptions options = {};
-    options.seed = seed;
-    options.profile = profile;
-    simt_reset(&options);
-    Error error = {};
-    cr_assert_eq(cuda_context_open(0, &context, &error), OK, "%s", error.text);
-}
-
-static void close_context(void) {
-    cuda_context_close(&context);
-    cr_assert_eq(simt_memory_used(), 0);
-}
 
 static const char *const kind_names[] = {"f32", "bf16", "int8"};
 
@@ -165,7 +152,7 @@ static void check_case(const AttentionCase *one, KvKind kind) {
 }
 
 static void check_cases(KvKind kind) {
-    open_context(kind + 1, false);
+    context = open_context(simt_seeded(kind + 1));
     for (size_t i = 0; i < ATTENTION_CASES; i++) {
         // Pages of f32 go to the plain kernel, a block for each head of each row: four heads say as
         // much as sixteen, and take a quarter of the time.
@@ -173,7 +160,7 @@ static void check_cases(KvKind kind) {
             check_case(&attention_cases[i], kind);
         }
     }
-    close_context();
+    close_context(&context);
 }
 
 Test(attention, f32_pages_equal_the_reference_and_rows_do_not_see_their_neighbours) {
@@ -199,14 +186,14 @@ static const AttentionCase small_joined_case = {
 static void check_schedules(const AttentionCase *one, KvKind kind) {
     std::vector<float> first;
     for (uint64_t seed = 0; seed < 5; seed++) {
-        open_context(seed, false);
+        context = open_context(simt_seeded(seed));
         Prepared p;
         prepare(&p, one, kind, 0.5f);
         std::vector<float> got = run(&p, p.device.rows, p.q, SHARED);
         first = seed == 0 ? got : first;
         assert_same_bits(got.data(), first.data(), got.size(), one->name, kind, "the seed shows");
         unprepare(&p);
-        close_context();
+        close_context(&context);
     }
 }
 
@@ -216,7 +203,7 @@ Test(attention, the_schedule_changes_nothing) {
 }
 
 Test(attention, rows_leave_as_activations_of_every_kind) {
-    open_context(6, false);
+    context = open_context(simt_seeded(6));
     for (int kv = 0; kv < KV_KIND_COUNT; kv++) {
         Prepared p;
         prepare(&p, &small_case, (KvKind)kv, 0.5f);
@@ -235,13 +222,13 @@ Test(attention, rows_leave_as_activations_of_every_kind) {
         }
         unprepare(&p);
     }
-    close_context();
+    close_context(&context);
 }
 
 // As tests/ops/test_attention.c has it: scores of some hundreds. q keeps 16 bits (bf16 pages) or 15
 // (int8), so scores of 400 are off by 400 x 2^-15, and probabilities by that share.
 Test(attention, large_scores_are_safe) {
-    open_context(7, false);
+    context = open_context(simt_seeded(7));
     for (int kind = 0; kind < KV_KIND_COUNT; kind++) {
         Prepared p;
         prepare(&p, &small_case, (KvKind)kind, 100.0f);
@@ -250,21 +237,21 @@ Test(attention, large_scores_are_safe) {
                     (KvKind)kind);
         unprepare(&p);
     }
-    close_context();
+    close_context(&context);
 }
 
 #ifdef TESSERA_SIMT // a GPU does not count
 // ---- What a GPU would have to do ----------------------------------------------------------------
 
 static SimtReport profiled(const AttentionCase *one, KvKind kind, size_t *cache_bytes) {
-    open_context(8, true);
+    context = open_context(simt_profiled());
     Prepared p;
     prepare(&p, one, kind, 0.5f);
     run(&p, p.device.rows, p.q, SHARED);
     SimtReport report = *simt_report();
     *cache_bytes = p.device.page_bytes_all;
     unprepare(&p);
-    close_context();
+    close_context(&context);
     return report;
 }
 
@@ -330,7 +317,7 @@ static void check_table(uint32_t pair_count, const std::vector<uint32_t> &positi
 }
 
 Test(rope_table, has_the_bits_of_the_reference_up_to_the_longest_context) {
-    open_context(2, false);
+    context = open_context(simt_seeded(2));
     std::vector<uint32_t> positions = {0, 1, 2, 3, 1023, 1024, 65535, 131071, 262143, 1048575};
     for (uint32_t i = 0; i < 50; i++) {
         positions.push_back(i * 5237 % 262144);
@@ -342,7 +329,7 @@ Test(rope_table, has_the_bits_of_the_reference_up_to_the_longest_context) {
     check_table(128, positions, frequencies);
     check_table(32, {7}, frequencies);
     free(frequencies);
-    close_context();
+    close_context(&context);
 }
 
 // What of the norm of k goes to q: that of the numbers which RoPE leaves alone, where the page has
@@ -417,13 +404,13 @@ static void check_append(const LayerShape *shape, KvKind kind) {
 }
 
 Test(rope_append, every_kind_of_page_equals_the_reference) {
-    open_context(3, false);
+    context = open_context(simt_seeded(3));
     for (size_t i = 0; i < ROPE_SHAPES; i++) {
         for (int kind = 0; kind < KV_KIND_COUNT; kind++) {
             check_append(&rope_shapes[i], (KvKind)kind);
         }
     }
-    close_context();
+    close_context(&context);
 }
 
 // ---- The page ----------------------------------------------------------------------------------
@@ -476,7 +463,7 @@ Test(kv_layout, a_number_has_one_place_and_a_joined_page_keeps_what_rope_turns_o
 
 Test(copy_pages, copies_every_layer_of_the_kind_and_nothing_else) {
     enum { LAYERS = 3, PAGES = 300, COPIES = 140 }; // more copies than a launch takes
-    open_context(4, false);
+    context = open_context(simt_seeded(4));
     LayerShape shape = {LAYER_FULL, 2, 1, 16, true, 2};
     size_t bytes = kv_layout_page_bytes(kv_form(KV_BF16, &shape));
     KvLayer layers[LAYERS];
@@ -506,5 +493,5 @@ Test(copy_pages, copies_every_layer_of_the_kind_and_nothing_else) {
     for (void *pointer : memory) {
         cudaFree(pointer);
     }
-    close_context();
+    close_context(&context);
 }

@@ -1,33 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The device table: memory that comes zeroed and runs out politely, weights streamed to the card
 // in the order of the kernels, failures that stay, recorded steps.
-#include "cuda/cuda.h"
 #include "cuda/ktable.h"
 #include "cuda/linear_case.h"
 #include "cuda/paged_case.h"
 #include "cuda/weight_layout.h"
+#include "tests/cuda/open.h"
 
 #include <unistd.h>
 
-static Backend open_backend(uint64_t memory_bytes) {
-    SimtOptions options = {};
-    options.memory_bytes = memory_bytes;
-    simt_reset(&options);
-    CudaOptions cuda = {};
-    Backend backend;
-    Error error = {};
-    cr_assert_eq(cuda_open(&cuda, &backend, &error), OK, "%s", error.text);
-    return backend;
-}
-
-static void close_backend(Backend *backend) {
-    backend->close(backend->context);
-    cr_assert_eq(simt_memory_used(), 0, "all device memory is given back");
-}
-
 // Memory for a card that is not there is planned by cuda/plan.h.
 Test(backend, the_page_that_is_planned_is_the_page_that_is_laid_out) {
-    Backend backend = open_backend(0);
+    Backend backend = open_backend();
     const LayerShape shapes[] = {{LAYER_SLIDING, 16, 8, 256, false, 128},
                                  {LAYER_FULL, 16, 1, 512, true, 64},
                                  {LAYER_FULL, 4, 2, 48, false, 6}};
@@ -42,7 +26,7 @@ Test(backend, the_page_that_is_planned_is_the_page_that_is_laid_out) {
 
 // Expected matrices lie one behind the other, and what comes beyond has memory of its own.
 Test(backend, expected_weights_lie_in_one_piece) {
-    Backend backend = open_backend(0);
+    Backend backend = open_backend();
     Matrix host = matrix_random(LEVEL_INT8, 512, 1024, 32, 3), placed[4];
     size_t bytes = cuda_weight_bytes(&host);
     uint64_t before = simt_memory_used();
@@ -60,7 +44,7 @@ Test(backend, expected_weights_lie_in_one_piece) {
 
 #ifdef TESSERA_SIMT // a GPU has the memory
 Test(backend, weights_that_do_not_fit_in_one_piece_are_taken_one_by_one) {
-    Backend backend = open_backend(40 << 20); // 32 MiB of scratch among them
+    Backend backend = open_backend(simt_of_memory(40 << 20)); // 32 MiB of scratch among them
     Matrix host = matrix_random(LEVEL_INT8, 512, 1024, 32, 3), placed;
     backend.device->expect_weights(backend.context, 16 << 20);
     cr_assert_eq(backend.device->place_matrix(backend.context, &host, &placed), OK);
@@ -71,7 +55,7 @@ Test(backend, weights_that_do_not_fit_in_one_piece_are_taken_one_by_one) {
 
 // More panels than a half of the staging memory holds, so both halves are used again.
 Test(backend, weights_arrive_in_the_kernels_order) {
-    Backend backend = open_backend(0);
+    Backend backend = open_backend();
     Matrix host = matrix_random(LEVEL_INT8, 9000, 4096, 64, 3), placed;
     cr_assert_gt(cuda_weight_bytes(&host), 2 * (size_t)CUDA_STAGING_BYTES);
     cr_assert_eq(backend.device->place_matrix(backend.context, &host, &placed), OK);
@@ -89,7 +73,7 @@ Test(backend, weights_arrive_in_the_kernels_order) {
 }
 
 Test(backend, a_recorded_step_runs_when_it_is_launched_and_as_often) {
-    Backend backend = open_backend(0);
+    Backend backend = open_backend();
     const DeviceTable *device = backend.device;
     const GraphTable *graphs = device->graphs;
     float *row = (float *)device->take(backend.context, 4096);
@@ -132,7 +116,7 @@ Test(backend, a_file_of_kernel_choices_changes_the_kernel_and_no_bit) {
     const LinearShape shape = {LEVEL_INT4, ACTIVATION_INT8, 32, 40, 192, 17, LINEAR_PLAIN, true};
     char path[64], card[KTABLE_CARD_MAX];
     snprintf(path, sizeof path, "/tmp/tessera-backend-kernels-%d", (int)getpid());
-    Backend by_rule = open_backend(0);
+    Backend by_rule = open_backend();
     LinearCase c = linear_case_open(shape);
     LinearOnDevice d = linear_on_device(&c);
     cr_assert_eq(by_rule.ops->linear(by_rule.context, &d.op), OK);
@@ -188,7 +172,7 @@ Test(backend, a_file_of_kernel_choices_of_another_card_does_not_open) {
 
 #ifdef TESSERA_SIMT // a GPU has other limits, and is not to be broken
 Test(backend, memory_comes_zeroed_and_runs_out_without_breaking_anything) {
-    Backend backend = open_backend(UINT64_C(100) << 20);
+    Backend backend = open_backend(simt_of_memory(UINT64_C(100) << 20));
     const DeviceTable *device = backend.device;
     uint64_t before = device->memory_bytes(backend.context);
     unsigned char *memory = (unsigned char *)device->take(backend.context, 1000);
@@ -205,7 +189,7 @@ Test(backend, memory_comes_zeroed_and_runs_out_without_breaking_anything) {
 }
 
 Test(backend, a_weight_that_does_not_fit_is_a_matter_of_memory) {
-    Backend backend = open_backend(UINT64_C(48) << 20);
+    Backend backend = open_backend(simt_of_memory(UINT64_C(48) << 20));
     Matrix host = matrix_random(LEVEL_INT8, 9000, 4096, 64, 3), placed;
     cr_assert_eq(backend.device->place_matrix(backend.context, &host, &placed), E_MEMORY);
     cr_assert_eq(backend.device->wait(backend.context, NULL), OK);
@@ -228,7 +212,7 @@ Test(backend, no_such_gpu_and_no_memory_are_told_apart) {
 }
 
 Test(backend, a_failure_stays_until_the_backend_is_opened_anew) {
-    Backend backend = open_backend(0);
+    Backend backend = open_backend();
     float host[4] = {1, 2, 3, 4};
     cr_assert_eq(backend.device->upload(backend.context, host, host, sizeof host), E_DEVICE,
                  "not device memory");
@@ -239,7 +223,7 @@ Test(backend, a_failure_stays_until_the_backend_is_opened_anew) {
     OpActivate op = {1, host, 4, out};
     cr_assert_eq(backend.ops->activate(backend.context, &op), E_DEVICE, "every later op refuses");
     close_backend(&backend);
-    backend = open_backend(0);
+    backend = open_backend();
     cr_assert_eq(backend.device->wait(backend.context, &error), OK);
     close_backend(&backend);
 }

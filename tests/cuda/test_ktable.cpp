@@ -3,6 +3,7 @@
 // the file they are kept in.
 #include "cuda/ktable.h"
 #include "cuda/linear_case.h"
+#include "tests/cuda/open.h"
 
 extern "C" {
 #include "base/file.h"
@@ -130,11 +131,8 @@ Test(ktable, a_table_of_another_card_or_version_is_refused_with_both_names) {
 // Runs every kernel that fits, on whatever the device is; the fastest stays, and results with it
 // are those of the rule.
 Test(ktable, measuring_names_a_kernel_that_fits) {
-    SimtOptions options = {};
-    simt_reset(&options);
-    CudaContext context;
+    CudaContext context = open_context();
     Error error = {};
-    cr_assert_eq(cuda_context_open(0, &context, &error), OK, "%s", error.text);
     LinearShape shape = {LEVEL_INT4, ACTIVATION_INT8, 32, 40, 128, 5, LINEAR_PLAIN, false};
     LinearCase c = linear_case_open(shape);
     LinearOnDevice d = linear_on_device(&c);
@@ -154,6 +152,5 @@ Test(ktable, measuring_names_a_kernel_that_fits) {
     cr_assert(linear_result(&d) == by_rule);
     linear_off_device(&d);
     linear_case_close(&c);
-    cuda_context_close(&context);
-    cr_assert_eq(simt_memory_used(), 0);
+    close_context(&context);
 }

@@ -3,24 +3,11 @@
 #include "cuda/ktable.h"
 #include "cuda/linear_case.h"
 #include "cuda/paged_case.h"
+#include "tests/cuda/open.h"
 
 #include <math.h>
 
 static CudaContext context;
-
-static void open_context(uint64_t seed, bool profile) {
-    SimtOptions options = {};
-    options.seed = seed;
-    options.profile = profile;
-    simt_reset(&options);
-    Error error = {};
-    cr_assert_eq(cuda_context_open(0, &context, &error), OK, "%s", error.text);
-}
-
-static void close_context(void) {
-    cuda_context_close(&context);
-    cr_assert_eq(simt_memory_used(), 0);
-}
 
 static void run(const LinearOnDevice *d, const LinearShape *shape) {
     cr_assert_eq(cuda_linear(&context, &d->op), OK, "%s: %s", linear_shape_name(shape),
@@ -53,7 +40,7 @@ static void check(LinearShape shape) {
 }
 
 Test(linear, every_level_and_activation_agrees_with_the_reference) {
-    open_context(1, false);
+    context = open_context(simt_seeded(1));
     const ActivationKind kinds[] = {ACTIVATION_F32, ACTIVATION_BF16, ACTIVATION_INT8,
                                     ACTIVATION_INT8X2};
     for (ActivationKind kind : kinds) {
@@ -66,7 +53,7 @@ Test(linear, every_level_and_activation_agrees_with_the_reference) {
         check({LEVEL_INT4, kind, 32, 70, 96, 5, LINEAR_GELU_MUL, false});
         check({LEVEL_BF16, kind, 0, 70, 96, 5, LINEAR_GELU_MUL, false});
     }
-    close_context();
+    close_context(&context);
 }
 
 // ---- Every kernel -------------------------------------------------------------------------------
@@ -159,11 +146,11 @@ static void check_variants(ActivationKind kind, WeightLevel level, uint32_t grou
 }
 
 static void check_level(ActivationKind kind, WeightLevel level) {
-    open_context(3, false);
+    context = open_context(simt_seeded(3));
     for (uint32_t group = 32; group <= 128; group *= 2) {
         check_variants(kind, level, group);
     }
-    close_context();
+    close_context(&context);
 }
 
 Test(linear, every_w4a8_kernel_gives_the_bits_of_the_chain) {
@@ -189,15 +176,15 @@ Test(linear, every_w8a16_kernel_agrees_with_the_reference) {
 }
 
 Test(linear, every_bf16_kernel_agrees_with_the_reference) {
-    open_context(3, false);
+    context = open_context(simt_seeded(3));
     check_variants(ACTIVATION_BF16, LEVEL_BF16, 0);
-    close_context();
+    close_context(&context);
 }
 
 // The columns of Gemma 4 12B's matrices; outputs and tokens cut down to what the emulator does in a
 // second.
 Test(linear, columns_of_the_model_give_the_bits_of_the_chain) {
-    open_context(6, false);
+    context = open_context(simt_seeded(6));
     const LinearShape shapes[] = {
         {LEVEL_INT4, ACTIVATION_INT8, 32, 40, 15360, 1, LINEAR_PLAIN, false},   // down
         {LEVEL_INT4, ACTIVATION_INT8, 128, 40, 8192, 9, LINEAR_PLAIN, false},   // o, full layers
@@ -213,7 +200,7 @@ Test(linear, columns_of_the_model_give_the_bits_of_the_chain) {
         linear_off_device(&d);
         linear_case_close(&c);
     }
-    close_context();
+    close_context(&context);
 }
 
 // ---- What must not change a bit -----------------------------------------------------------------
@@ -227,7 +214,7 @@ static std::vector<float> run_rows(const LinearOnDevice *d, uint32_t rows) {
 }
 
 Test(linear, a_row_is_the_same_alone_and_in_any_crowd) {
-    open_context(4, false);
+    context = open_context(simt_seeded(4));
     const LinearShape shapes[] = {
         {LEVEL_INT4, ACTIVATION_INT8, 32, 40, 608, 70, LINEAR_PLAIN, true},
         {LEVEL_INT8, ACTIVATION_INT8X2, 64, 40, 608, 70, LINEAR_PLAIN, true},
@@ -249,12 +236,12 @@ Test(linear, a_row_is_the_same_alone_and_in_any_crowd) {
         linear_off_device(&d);
         linear_case_close(&c);
     }
-    close_context();
+    close_context(&context);
 }
 
 // Rows in another order with gaps: by the plain, the split and a tile kernel.
 Test(linear, rows_go_where_they_are_sent) {
-    open_context(8, false);
+    context = open_context(simt_seeded(8));
     const LinearShape shapes[] = {
         {LEVEL_F32, ACTIVATION_F32, 0, 40, 96, 9, LINEAR_PLAIN, true},
         {LEVEL_INT4, ACTIVATION_INT8X2, 32, 40, 96, 5, LINEAR_PLAIN, true},
@@ -287,7 +274,7 @@ Test(linear, rows_go_where_they_are_sent) {
         linear_off_device(&d);
         linear_case_close(&c);
     }
-    close_context();
+    close_context(&context);
 }
 
 // The cpu's fused twins keep the same chain and the same finish.
@@ -297,7 +284,7 @@ Test(linear, integers_give_the_bits_of_the_cpu_backend) {
     if (!twin_open(isa, 1, &cpu)) {
         return;
     }
-    open_context(5, false);
+    context = open_context(simt_seeded(5));
     for (uint32_t group = 32; group <= 128; group *= 2) {
         const LinearShape shapes[] = {
             {LEVEL_INT4, ACTIVATION_INT8, group, 70, 480, 19, LINEAR_PLAIN, true},
@@ -321,7 +308,7 @@ Test(linear, integers_give_the_bits_of_the_cpu_backend) {
             linear_case_close(&c);
         }
     }
-    close_context();
+    close_context(&context);
     cpu.close(cpu.context);
 }
 
@@ -332,7 +319,7 @@ Test(linear, the_soft_cap_has_the_twins_bits) {
     if (!twin_open(CPU_ISA_AVX2, 1, &twin)) {
         return;
     }
-    open_context(7, false);
+    context = open_context(simt_seeded(7));
     LinearShape shape = {LEVEL_F32, ACTIVATION_F32, 0, COUNT, 1, 2, LINEAR_PLAIN, false};
     LinearCase c = linear_case_open(shape);
     float *x = (float *)c.weight.codes; // [panel][padded columns][16]
@@ -354,7 +341,7 @@ Test(linear, the_soft_cap_has_the_twins_bits) {
     }
     linear_off_device(&d);
     linear_case_close(&c);
-    close_context();
+    close_context(&context);
     twin.close(twin.context);
 }
 
@@ -376,7 +363,7 @@ Test(linear, the_order_of_threads_changes_nothing) {
         const LinearVariant *v = variant_named(name);
         std::vector<float> first;
         for (uint64_t seed = 0; seed < 3; seed++) {
-            open_context(seed, false);
+            context = open_context(simt_seeded(seed));
             LinearCase c = linear_case_open(shape_of(v, v->kind, 9));
             LinearOnDevice d = linear_on_device(&c);
             launch(v, &d);
@@ -385,7 +372,7 @@ Test(linear, the_order_of_threads_changes_nothing) {
             cr_assert(got == first, "%s: seed %llu", name, (unsigned long long)seed);
             linear_off_device(&d);
             linear_case_close(&c);
-            close_context();
+            close_context(&context);
         }
     }
 }
@@ -414,7 +401,7 @@ static void check_counts(const LinearVariant *v) {
 }
 
 Test(linear, kernels_have_no_bank_conflicts_and_read_no_more_than_they_need) {
-    open_context(0, true);
+    context = open_context(simt_profiled());
     for (uint32_t i = 0; i < linear_variant_count; i++) {
         const LinearVariant *v = &linear_variants[i];
         if (v->tokens <= 64 && v->outputs == 32) { // the larger tiles share their addresses
@@ -423,7 +410,7 @@ Test(linear, kernels_have_no_bank_conflicts_and_read_no_more_than_they_need) {
     }
     check_counts(variant_named("linear_w4a8_g32_128x128"));
     check_counts(variant_named("linear_bf16_128x64"));
-    close_context();
+    close_context(&context);
 }
 
 // ---- activate -----------------------------------------------------------------------------------
@@ -465,7 +452,7 @@ static void check_activate(ActivationKind kind, uint32_t m, uint32_t columns) {
 }
 
 Test(activate, writes_the_reference_bits) {
-    open_context(2, false);
+    context = open_context(simt_seeded(2));
     const ActivationKind kinds[] = {ACTIVATION_F32, ACTIVATION_BF16, ACTIVATION_INT8,
                                     ACTIVATION_INT8X2};
     for (ActivationKind kind : kinds) {
@@ -474,5 +461,5 @@ Test(activate, writes_the_reference_bits) {
         check_activate(kind, 3, 128);
         check_activate(kind, 2, 3840);
     }
-    close_context();
+    close_context(&context);
 }

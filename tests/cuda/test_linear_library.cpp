@@ -4,6 +4,7 @@
 #include "cuda/kernels/linear_library.h"
 #include "cuda/linear_case.h"
 #include "cuda/scan_case.h"
+#include "tests/cuda/open.h"
 
 #include <algorithm>
 #include <math.h>
@@ -11,24 +12,21 @@
 static CudaContext context;
 
 // False: a GPU without the library.
-static bool open_context(void) {
-    SimtOptions options = {};
-    simt_reset(&options);
+static bool open_library(void) {
+    context = open_context();
     Error error = {};
-    cr_assert_eq(cuda_context_open(0, &context, &error), OK, "%s", error.text);
     Status status = linear_library_open(&context, linear_library_files, &error);
     if (status == E_NOT_FOUND && MACHINE_IS_GPU) {
-        cuda_context_close(&context);
+        close_context(&context);
         return false;
     }
     cr_assert_eq(status, OK, "%s", error.text);
     return true;
 }
 
-static void close_context(void) {
+static void close_library(void) {
     linear_library_close(&context);
-    cuda_context_close(&context);
-    cr_assert_eq(simt_memory_used(), 0);
+    close_context(&context);
 }
 
 // As linear_on_device, the matrix in plain rows and known to the library.
@@ -69,7 +67,7 @@ static void check(LinearShape shape, uint32_t out_stride, float softcap) {
 }
 
 Test(linear_library, every_epilogue_agrees_with_the_reference) {
-    if (!open_context()) {
+    if (!open_library()) {
         cr_skip_test("no libcublasLt here");
     }
     for (uint32_t m : {1u, 5u, 16u, 17u}) {
@@ -85,22 +83,22 @@ Test(linear_library, every_epilogue_agrees_with_the_reference) {
         check({LEVEL_BF16, ACTIVATION_BF16, 0, 272, 96, m, LINEAR_PLAIN, false}, 272, 30.0f);
         check({LEVEL_BF16, ACTIVATION_BF16, 0, 70, 96, m, LINEAR_PLAIN, true}, 0, 30.0f);
     }
-    close_context();
+    close_library();
 }
 
 // More rows than the largest bucket has.
 Test(linear_library, many_rows_are_multiplied_some_at_a_time) {
-    if (!open_context()) {
+    if (!open_library()) {
         cr_skip_test("no libcublasLt here");
     }
     check({LEVEL_BF16, ACTIVATION_BF16, 0, 16, 32, 4099, LINEAR_PLAIN, false}, 16, 0.0f);
     check({LEVEL_BF16, ACTIVATION_BF16, 0, 5, 32, 4099, LINEAR_PLAIN, true}, 8, 0.0f);
-    close_context();
+    close_library();
 }
 
 Test(linear_library, rows_go_where_they_are_sent) {
     enum { M = 6, ROWS = 48, COLUMNS = 64 };
-    if (!open_context()) {
+    if (!open_library()) {
         cr_skip_test("no libcublasLt here");
     }
     LinearCase c =
@@ -122,11 +120,11 @@ Test(linear_library, rows_go_where_they_are_sent) {
     cudaFree(on_device);
     linear_off_device(&d);
     linear_case_close(&c);
-    close_context();
+    close_library();
 }
 
 Test(linear_library, a_recording_computes_anew) {
-    if (!open_context()) {
+    if (!open_library()) {
         cr_skip_test("no libcublasLt here");
     }
     LinearCase c =
@@ -148,13 +146,13 @@ Test(linear_library, a_recording_computes_anew) {
     cudaGraphExecDestroy(recorded);
     linear_off_device(&d);
     linear_case_close(&c);
-    close_context();
+    close_library();
 }
 
 // As lm_head: the logits of a run without, but for suppressed ones, and the plain scan of them.
 Test(linear_library, logits_are_scanned) {
     enum { M = 3, ROWS = 112 };
-    if (!open_context()) {
+    if (!open_library()) {
         cr_skip_test("no libcublasLt here");
     }
     LinearCase c =
@@ -174,13 +172,13 @@ Test(linear_library, logits_are_scanned) {
     assert_scanned(&scan, &d.op.scan, "cublaslt");
     linear_off_device(&d);
     linear_case_close(&c);
-    close_context();
+    close_library();
 }
 
 // What embed reads is the matrix that is multiplied.
 Test(linear_library, embed_reads_plain_rows) {
     enum { ROWS = 33, COLUMNS = 96, TOKENS = 4 };
-    if (!open_context()) {
+    if (!open_library()) {
         cr_skip_test("no libcublasLt here");
     }
     LinearCase c = linear_case_open(
@@ -212,13 +210,13 @@ Test(linear_library, embed_reads_plain_rows) {
     cudaFree(out);
     linear_off_device(&d);
     linear_case_close(&c);
-    close_context();
+    close_library();
 }
 
 #ifdef TESSERA_SIMT // a GPU may take it
 // That the stand-in tells a wrong parameter from a right one, and what becomes of it.
 Test(linear_library, a_refused_product_is_a_failure_that_stays) {
-    open_context();
+    open_library();
     LinearCase c =
         linear_case_open({LEVEL_BF16, ACTIVATION_BF16, 0, 70, 96, 3, LINEAR_PLAIN, false});
     LinearOnDevice d = in_rows(&c);
@@ -230,16 +228,14 @@ Test(linear_library, a_refused_product_is_a_failure_that_stays) {
     cr_assert_eq(cuda_linear(&context, &d.op), E_DEVICE, "every later op refuses");
     linear_off_device(&d);
     linear_case_close(&c);
-    close_context();
+    close_library();
 }
 #endif
 
 static Status open_files(const char *const *files, Error *error) {
-    SimtOptions options = {};
-    simt_reset(&options);
-    cr_assert_eq(cuda_context_open(0, &context, error), OK, "%s", error->text);
+    context = open_context();
     Status status = linear_library_open(&context, files, error);
-    close_context();
+    close_library();
     return status;
 }
 

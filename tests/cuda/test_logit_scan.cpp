@@ -5,24 +5,12 @@
 #include "cuda/linear_case.h"
 #include "cuda/paged_case.h"
 #include "cuda/scan_case.h"
+#include "tests/cuda/open.h"
 
 #include <float.h>
 #include <math.h>
 
 static CudaContext context;
-
-static void open_context(uint64_t seed) {
-    SimtOptions options = {};
-    options.seed = seed;
-    simt_reset(&options);
-    Error error = {};
-    cr_assert_eq(cuda_context_open(0, &context, &error), OK, "%s", error.text);
-}
-
-static void close_context(void) {
-    cuda_context_close(&context);
-    cr_assert_eq(simt_memory_used(), 0);
-}
 
 static std::vector<float> launched(const LinearVariant *v, const LinearOnDevice *d) {
     linear_clear(d);
@@ -93,7 +81,7 @@ static void check_variant(const LinearVariant *v, ActivationKind kind, bool sent
 }
 
 Test(logit_scan, every_kernel_leaves_what_the_plain_scan_finds) {
-    open_context(1);
+    context = open_context(simt_seeded(1));
     for (uint32_t i = 0; i < linear_variant_count; i++) {
         const LinearVariant *v = &linear_variants[i];
         if (v->level == LEVEL_INT4) {
@@ -104,13 +92,13 @@ Test(logit_scan, every_kernel_leaves_what_the_plain_scan_finds) {
     }
     check_variant(&linear_plain_variant, ACTIVATION_F32, false);
     check_variant(&linear_plain_variant, ACTIVATION_INT8X2, true);
-    close_context();
+    close_context(&context);
 }
 
 // One column of weights is the logits; the last chunk is damaged from end to end.
 Test(logit_scan, damaged_logits_are_passed_over) {
     enum { COUNT = 96 };
-    open_context(2);
+    context = open_context(simt_seeded(2));
     LinearShape shape = {LEVEL_F32, ACTIVATION_F32, 0, COUNT, 1, 1, LINEAR_PLAIN, false};
     LinearCase c = linear_case_open(shape);
     float *x = (float *)c.weight.codes; // [panel][padded columns][16]
@@ -130,5 +118,5 @@ Test(logit_scan, damaged_logits_are_passed_over) {
     cr_assert_eq(scan.sums[2], -INFINITY);
     linear_off_device(&d);
     linear_case_close(&c);
-    close_context();
+    close_context(&context);
 }

@@ -4,6 +4,7 @@
 #include "cuda/context.h"
 #include "cuda/linear_case.h"
 #include "cuda/paged_case.h"
+#include "tests/cuda/open.h"
 
 #include <math.h>
 
@@ -96,11 +97,7 @@ static void check(WeightLevel level, ActivationKind kind, double tolerance) {
     Activation finished = activation_alloc(kind, PATCHES, WIDTH);
     std::vector<float> dense(PATCHES * WIDTH);
 
-    SimtOptions options = {};
-    options.seed = 6;
-    simt_reset(&options);
-    CudaContext cuda;
-    cr_assert_eq(cuda_context_open(0, &cuda, NULL), OK);
+    CudaContext cuda = open_context(simt_seeded(6));
     std::vector<void *> memory;
     VisionWeights placed = vision_on_device(&v, &memory);
     OpPatchEmbed on_device = {};
@@ -132,8 +129,7 @@ static void check(WeightLevel level, ActivationKind kind, double tolerance) {
     for (void *pointer : memory) {
         cudaFree(pointer);
     }
-    cuda_context_close(&cuda);
-    cr_assert_eq(simt_memory_used(), 0);
+    close_context(&cuda);
 }
 
 // Two products of at most 432 columns in f32 chains and four norms, each a few units of 2^-24.

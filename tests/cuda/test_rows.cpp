@@ -5,6 +5,7 @@
 #include "cuda/kernels/row.cuh"
 #include "cuda/linear_case.h"
 #include "cuda/paged_case.h"
+#include "tests/cuda/open.h"
 
 #include <math.h>
 
@@ -16,21 +17,11 @@ extern "C" {
 // of which reaches the factor, then three roundings. For 4000 columns 36 * 2^-24.
 static const double TOLERANCE_NORM = 40 * 0x1p-24;
 
-static CudaContext open_emulator(uint64_t seed) {
-    SimtOptions options = {};
-    options.seed = seed;
-    simt_reset(&options);
-    CudaContext context;
-    cr_assert_eq(cuda_context_open(0, &context, NULL), OK);
-    return context;
-}
-
-static void close_emulator(CudaContext *context, std::vector<void *> *memory) {
+static void close_with(CudaContext *context, std::vector<void *> *memory) {
     for (void *pointer : *memory) {
         cudaFree(pointer);
     }
-    cuda_context_close(context);
-    cr_assert_eq(simt_memory_used(), 0);
+    close_context(context);
 }
 
 static size_t values_bytes(const Activation *a, uint32_t rows) {
@@ -104,7 +95,7 @@ Test(rows, norm_has_the_twins_bits) {
     if (!twin_open(CPU_ISA_AVX2, 1, &twin)) {
         return;
     }
-    CudaContext cuda = open_emulator(1);
+    CudaContext cuda = open_context(simt_seeded(1));
     for (uint32_t columns : column_counts) {
         for (ActivationKind kind : kinds) {
             check_norm(&cuda, &twin, &reference, kind, columns, columns % 2 == 0);
@@ -113,7 +104,7 @@ Test(rows, norm_has_the_twins_bits) {
     twin.close(twin.context);
     reference.close(reference.context);
     std::vector<void *> none;
-    close_emulator(&cuda, &none);
+    close_with(&cuda, &none);
 }
 
 static void check_residual(CudaContext *cuda, const Backend *twin, ActivationKind kind,
@@ -156,7 +147,7 @@ Test(rows, residual_norm_has_the_twins_bits) {
     if (!twin_open(CPU_ISA_AVX2, 1, &twin)) {
         return;
     }
-    CudaContext cuda = open_emulator(2);
+    CudaContext cuda = open_context(simt_seeded(2));
     for (uint32_t columns : column_counts) {
         for (ActivationKind kind : kinds) {
             check_residual(&cuda, &twin, kind, columns, columns == 33);
@@ -164,18 +155,14 @@ Test(rows, residual_norm_has_the_twins_bits) {
     }
     twin.close(twin.context);
     std::vector<void *> none;
-    close_emulator(&cuda, &none);
+    close_with(&cuda, &none);
 }
 
 #ifdef TESSERA_SIMT // device functions are callable from the host
 // No bank conflicts, and the sectors of the bytes.
 Test(rows, residual_norm_moves_the_bytes_and_no_more) {
     enum { ROWS = 2, COLUMNS = 3840 };
-    SimtOptions options = {};
-    options.profile = true;
-    simt_reset(&options);
-    CudaContext cuda;
-    cr_assert_eq(cuda_context_open(0, &cuda, NULL), OK);
+    CudaContext cuda = open_context(simt_profiled());
     std::vector<void *> memory;
     Activation out = activation_alloc(ACTIVATION_INT8, ROWS, COLUMNS);
     float *floats = (float *)device_copy(NULL, sizeof(float) * ROWS * COLUMNS, 0, &memory);
@@ -191,7 +178,7 @@ Test(rows, residual_norm_moves_the_bytes_and_no_more) {
                   (unsigned long long)report->load_sectors_min);
     cr_assert_leq(report->store_sectors * 20, report->store_sectors_min * 21);
     activation_free(&out);
-    close_emulator(&cuda, &memory);
+    close_with(&cuda, &memory);
 }
 
 // The factor is computed without doubles: how often it is not the rounded double.
@@ -219,7 +206,7 @@ Test(rows, embed_gives_the_exact_values_of_every_level_and_leaves_image_rows_alo
     const int32_t drawn[] = {-1, 3}; // sample 0 of the step before had nothing to draw
     const int32_t meant[ROWS] = {36, -1, 0, 7, 3, -1};
     for (int level = 0; level < LEVEL_COUNT; level++) {
-        CudaContext cuda = open_emulator(3);
+        CudaContext cuda = open_context(simt_seeded(3));
         std::vector<void *> memory;
         Matrix table =
             matrix_random((WeightLevel)level, VOCAB, HIDDEN, level >= LEVEL_INT8 ? 32 : 0, 5);
@@ -245,6 +232,6 @@ Test(rows, embed_gives_the_exact_values_of_every_level_and_leaves_image_rows_alo
             }
         }
         matrix_free(&table);
-        close_emulator(&cuda, &memory);
+        close_with(&cuda, &memory);
     }
 }

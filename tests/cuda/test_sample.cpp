@@ -7,6 +7,7 @@
 #include "cuda/paged_case.h"
 #include "cuda/scan_case.h"
 #include "ops/tolerance.h"
+#include "tests/cuda/open.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -23,22 +24,15 @@ typedef struct Device {
     std::vector<void *> memory;
 } Device;
 
-static Device device_open(uint64_t seed, bool late = false) {
-    SimtOptions options = {};
-    options.seed = seed;
-    options.late = late;
-    simt_reset(&options);
-    Device d;
-    cr_assert_eq(cuda_context_open(0, &d.context, NULL), OK);
-    return d;
+static Device device_open(const SimtOptions &options) {
+    return {open_context(options), {}};
 }
 
 static void device_close(Device *d) {
     for (void *pointer : d->memory) {
         cudaFree(pointer);
     }
-    cuda_context_close(&d->context);
-    cr_assert_eq(simt_memory_used(), 0);
+    close_context(&d->context);
 }
 
 static void assert_close(float got, float wanted, const char *what) {
@@ -85,6 +79,7 @@ static Status sample(Device *d, const BatchSequence *const *sequences, uint32_t 
     Status status = cuda_sample(&d->context, &op);
     if (status == OK) {
         std::vector<int32_t> tokens(rows);
+        cr_assert_eq(cudaStreamSynchronize(d->context.stream), cudaSuccess, "%s", simt_fault());
         device_read(out, on_device, rows * sizeof *out);
         device_read(tokens.data(), drawn, rows * sizeof *drawn);
         for (uint32_t r = 0; r < rows; r++) {
@@ -110,7 +105,7 @@ static void assert_same(const StepSample *got, const StepSample *wanted, const c
 
 Test(sample, draws_the_tokens_that_transformers_would) {
     enum { DRAWS = 4 }; // of each case; the cpu's test takes them all
-    Device d = device_open(1);
+    Device d = device_open(simt_seeded(1));
     Fixture fixture = fixture_open("sampling/sampling.bin");
     uint32_t case_count = fixture_u32(&fixture), draws = fixture_u32(&fixture), checked = 0;
     for (uint32_t c = 0; c < case_count; c++) {
@@ -187,7 +182,7 @@ Test(sample, every_setting_alone_and_in_a_crowd_as_the_reference) {
     OpSample op = {SETTING_COUNT, pointers, NULL,   copy.data(), VOCAB,
                    suppress,      2,        wanted, drawn,       {}};
     cr_assert_eq(reference.ops->sample(reference.context, &op), OK);
-    Device d = device_open(2);
+    Device d = device_open(simt_seeded(2));
     cr_assert_eq(sample(&d, pointers, SETTING_COUNT, logits.data(), VOCAB, suppress, 2, got), OK,
                  "%s", simt_fault());
     for (uint32_t s = 0; s < SETTING_COUNT; s++) {
@@ -214,7 +209,7 @@ Test(sample, ties_go_to_the_lowest_id_and_damaged_logits_are_passed_over) {
     warm.sampling.temperature = 1.0f;
     warm.sampling.top_k = 3;
     const BatchSequence *cold_row = &greedy, *warm_row = &warm;
-    Device d = device_open(3);
+    Device d = device_open(simt_seeded(3));
     StepSample out;
     for (int i = 0; i < 100; i++) {
         logits[i] = i == 40 || i == 71 ? 2.0f : -1.0f;
@@ -248,7 +243,7 @@ Test(sample, flat_rows_take_the_lowest_id) {
     greedy.sampling.logprobs = 2;
     const BatchSequence *rows[] = {&greedy, &greedy, &greedy};
     const int32_t suppress[] = {0};
-    Device d = device_open(4);
+    Device d = device_open(simt_seeded(4));
     StepSample out[3];
     cr_assert_eq(sample(&d, rows, 3, logits.data(), VOCAB, suppress, 1, out), OK);
     cr_assert_eq(out[0].chosen.token, 1);
@@ -264,7 +259,7 @@ Test(sample, flat_rows_take_the_lowest_id) {
 // the penalised logits leaves at once, to the bit, and so are all others.
 Test(sample, a_chunk_scanned_again_has_the_bits_of_one_scanned_at_once) {
     enum { COUNT = 3 * 32 + 5 };
-    Device d = device_open(5);
+    Device d = device_open(simt_seeded(5));
     LinearShape shape = {LEVEL_F32, ACTIVATION_F32, 0, COUNT, 1, 1, LINEAR_PLAIN, false};
     LinearCase c = linear_case_open(shape);
     c.op.out_stride = COUNT;
@@ -317,7 +312,7 @@ Test(sample, a_part_of_several_chunks_bounds_the_ranking_too) {
     BatchSequence sequence = {};
     sequence.sampling = {1.0f, 5, 1.0f, 0.0f, 1.0f, 3, 6};
     const BatchSequence *row = &sequence;
-    Device d = device_open(6);
+    Device d = device_open(simt_seeded(6));
     StepSample got, wanted;
     cr_assert_eq(sample(&d, &row, 1, logits.data(), LARGE, NULL, 0, &got), OK, "%s", simt_fault());
     int32_t drawn;
@@ -342,7 +337,7 @@ static std::vector<StepSample> draw_in_turn(bool late) {
     for (uint32_t i = 0; i < VOCAB; i++) {
         logits[VOCAB + i] = prng_normal(98, 0, i) * 3.0f;
     }
-    Device d = device_open(5, late);
+    Device d = device_open(late ? simt_late(5) : simt_seeded(5));
     StepSample *out = (StepSample *)device_copy(NULL, STEPS * ROWS * sizeof *out, 0, &d.memory);
     int32_t *drawn = (int32_t *)device_copy(NULL, 2 * ROWS * sizeof *drawn, 0, &d.memory);
     float *copies[STEPS]; // made here, since that waits for the device
@@ -364,8 +359,16 @@ static std::vector<StepSample> draw_in_turn(bool late) {
             rows[r] = &sequences[r];
         }
         const int32_t *before = drawn + (step + 1) % 2 * ROWS;
-        OpSample op = {ROWS, rows, before, copies[step], VOCAB, NULL, 0,
-                       out + (size_t)step * ROWS, drawn + step % 2 * ROWS, scans[step]};
+        OpSample op = {ROWS,
+                       rows,
+                       before,
+                       copies[step],
+                       VOCAB,
+                       NULL,
+                       0,
+                       out + (size_t)step * ROWS,
+                       drawn + step % 2 * ROWS,
+                       scans[step]};
         cr_assert_eq(cuda_sample(&d.context, &op), OK, "%s", simt_fault());
         memset(sequences, 0xee, sizeof sequences); // read by the call, not later
     }
@@ -381,4 +384,42 @@ Test(sample, draws_queued_behind_each_other_are_those_of_one_at_a_time) {
     cr_assert_eq(wanted[0].chosen.token, 0);
     cr_assert_eq(wanted[2].chosen.token, 1, "0 was drawn and has its penalty");
     cr_assert_eq(memcmp(got.data(), wanted.data(), got.size() * sizeof got[0]), 0);
+}
+
+// Two histories of 700,000 tokens fit a half of the staging memory, three do not: three sequences
+// are drawn by two launches, which turn the halves twice. Each has its own best token, whose
+// penalty the last token of its history brings.
+Test(sample, histories_that_do_not_fit_one_launch_are_split_over_several) {
+    enum { ROWS = 3, HISTORY = 700000, SMALL = 64 };
+    static_assert(2 * HISTORY * sizeof(int32_t) < CUDA_STAGING_HALF &&
+                  3 * HISTORY * sizeof(int32_t) > CUDA_STAGING_HALF);
+    std::vector<int32_t> histories[ROWS];
+    BatchSequence sequences[ROWS] = {};
+    const BatchSequence *rows[ROWS];
+    std::vector<float> logits(ROWS * SMALL);
+    for (uint32_t i = 0; i < ROWS * SMALL; i++) {
+        logits[i] = prng_normal(97, 0, i) * 0.1f;
+    }
+    for (uint32_t r = 0; r < ROWS; r++) {
+        histories[r].assign(HISTORY, -1); // pictures, which have no penalty
+        histories[r].back() = (int32_t)(40 + r);
+        logits[r * SMALL + 40 + r] = 2.0f;
+        logits[r * SMALL + 20 + r] = 1.5f; // the best once the other has its penalty
+        sequences[r].sampling = {0.0f, 0, 1.0f, 0.0f, 2.0f, 1, 2};
+        sequences[r].history = histories[r].data();
+        sequences[r].history_count = HISTORY;
+        rows[r] = &sequences[r];
+    }
+    Device d = device_open(simt_late(7));
+    StepSample together[ROWS], alone;
+    cr_assert_eq(sample(&d, rows, ROWS, logits.data(), SMALL, NULL, 0, together), OK, "%s",
+                 simt_fault());
+    cr_assert_eq(d.context.half, 0, "two launches");
+    for (uint32_t r = 0; r < ROWS; r++) {
+        cr_assert_eq((uint32_t)together[r].chosen.token, 20 + r);
+    }
+    const float *last = &logits[(ROWS - 1) * SMALL];
+    cr_assert_eq(sample(&d, &rows[ROWS - 1], 1, last, SMALL, NULL, 0, &alone), OK);
+    cr_assert_eq(memcmp(&alone, &together[ROWS - 1], sizeof alone), 0);
+    device_close(&d);
 }

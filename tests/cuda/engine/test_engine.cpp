@@ -2,10 +2,8 @@
 // The whole engine on the CUDA backend, under the emulator or on a GPU: transformers' fixtures, the
 // demo model's captions beside the CPU's, replayed steps beside eager ones, memory as planned,
 // failures.
-#include "cuda/cuda.h"
-#include "tests/cuda/machine.h"
+#include "tests/cuda/open.h"
 
-#include <criterion/criterion.h>
 #include <math.h>
 
 #include <vector>
@@ -14,31 +12,6 @@ extern "C" {
 #include "base/file.h"
 #include "host/media/media.h"
 #include "tests/support/model_case.h"
-}
-
-static Backend open_with(const CudaOptions *cuda, uint64_t memory_bytes, bool late = false) {
-    SimtOptions options = {};
-    options.memory_bytes = memory_bytes;
-    options.late = late;
-    simt_reset(&options);
-    Backend backend;
-    Error error = {};
-    Status status = cuda_open(cuda, &backend, &error);
-    if (status == E_NOT_FOUND && cuda->cublaslt && MACHINE_IS_GPU) {
-        cr_skip_test("no libcublasLt here");
-    }
-    cr_assert_eq(status, OK, "%s", error.text);
-    return backend;
-}
-
-static Backend open_cuda(uint64_t memory_bytes, bool late = false) {
-    CudaOptions cuda = {};
-    return open_with(&cuda, memory_bytes, late);
-}
-
-static void close_cuda(Backend *backend) {
-    backend->close(backend->context);
-    cr_assert_eq(simt_memory_used(), 0, "all device memory is given back");
 }
 
 // ---- Fixtures -----------------------------------------------------------------------------------
@@ -91,10 +64,10 @@ static double fixture_error(const char *name, uint32_t rows, EngineKv kv, const 
 
 // On a device that does everything as late as it may, pictures and sound included.
 static void check_fixture(const char *name, uint32_t rows) {
-    Backend backend = open_cuda(0, true);
+    Backend backend = open_backend(simt_late());
     double worst = fixture_error(name, rows, ENGINE_KV_F32, &backend);
     cr_assert_leq(worst, BAR, "%s: relative error %.2e", name, worst);
-    close_cuda(&backend);
+    close_backend(&backend);
 }
 
 Test(engine, text_equals_transformers) {
@@ -121,11 +94,11 @@ Test(engine, heads_of_256_and_512_equal_transformers) {
 // itself whether the key is rounded, as on the cpu, or the value that it is made of, as here. The
 // errors are two draws of that (8.3e-3 here, 8.7e-3 there), so twice the other one is the bar.
 Test(engine_simt, keys_joined_with_values_cost_a_cache_of_bf16_nothing) {
-    Backend backend = open_cuda(0);
+    Backend backend = open_backend();
     double joined = fixture_error("wide_heads", 0, ENGINE_KV_BF16, &backend);
     double apart = fixture_error("wide_heads", 0, ENGINE_KV_BF16, NULL);
     cr_assert_leq(joined, 2 * apart, "relative error %.2e, the cpu's %.2e", joined, apart);
-    close_cuda(&backend);
+    close_backend(&backend);
 }
 
 // ---- The demo model -----------------------------------------------------------------------------
@@ -226,7 +199,7 @@ static void check_captions(WeightLevel level, EngineActivation activation, Engin
     options.kv = kv;
     options.page_seed = 9;
     std::vector<StepSample> on_cpu = caption(&demo, &options, count);
-    Backend backend = open_with(cuda, 0);
+    Backend backend = open_backend({}, *cuda);
     options.backend = &backend;
     std::vector<StepSample> on_cuda = caption(&demo, &options, count);
     for (size_t i = 0; i < on_cpu.size(); i++) {
@@ -237,7 +210,7 @@ static void check_captions(WeightLevel level, EngineActivation activation, Engin
         cr_assert_leq(difference, logprob_bound, "%s, token %zu: %g", weight_level_name(level),
                       i / 2, difference);
     }
-    close_cuda(&backend);
+    close_backend(&backend);
     close_demo(&demo);
 }
 
@@ -302,8 +275,8 @@ static std::vector<StepSample> decode(const ModelCase *c, Backend *backend, bool
         all += count;
         most = count > most ? count : most;
     }
-    Status status = model_run_open(c->weights, &options, sequences,
-                                   c->prompt.token_count + most, &run, &error);
+    Status status =
+        model_run_open(c->weights, &options, sequences, c->prompt.token_count + most, &run, &error);
     cr_assert_eq(status, OK, "%s", error.text);
     add_prompts(&run, c, sequences);
     std::vector<StepSample> samples(all);
@@ -333,7 +306,7 @@ Test(engine, steps_replayed_ahead_have_the_bits_of_eager_ones) {
     const std::vector<uint32_t> counts = {STEPS, STEPS / 2, STEPS};
     std::vector<StepSample> samples[2];
     for (int eager = 0; eager < 2; eager++) {
-        Backend backend = open_cuda(0, eager == 0);
+        Backend backend = open_backend(eager == 0 ? simt_late() : SimtOptions{});
         cr_assert(backend.device->overlaps);
         real_graphs = backend.device->graphs;
         GraphTable counting = *real_graphs;
@@ -347,7 +320,7 @@ Test(engine, steps_replayed_ahead_have_the_bits_of_eager_ones) {
         cr_assert_eq(replays, eager != 0 ? 0 : STEPS - 1);
         cr_assert(eager != 0 ? recordings == 0 : recordings >= 2 && recordings <= 4,
                   "%u recordings", recordings);
-        close_cuda(&backend);
+        close_backend(&backend);
     }
     assert_same_samples(samples[1], samples[0]);
     model_case_close(&c);
@@ -363,9 +336,9 @@ Test(engine, eager_steps_ahead_have_the_bits_of_one_at_a_time) {
     const std::vector<uint32_t> counts = {2, 4, 4, 3, 4, 4, 4};
     std::vector<StepSample> samples[2];
     for (int ahead = 0; ahead < 2; ahead++) {
-        Backend backend = open_cuda(0, ahead != 0);
+        Backend backend = open_backend(ahead != 0 ? simt_late() : SimtOptions{});
         samples[ahead] = decode(&c, &backend, true, ahead != 0, counts);
-        close_cuda(&backend);
+        close_backend(&backend);
     }
     assert_same_samples(samples[0], samples[1]);
     model_case_close(&c);
@@ -386,7 +359,7 @@ static EngineOptions small_engine(void) {
 // The plan leaves out what is small (inverse frequencies). One hundredth is the promise.
 Test(engine, the_memory_taken_is_the_memory_planned) {
     Demo demo = open_demo(LEVEL_INT4);
-    Backend backend = open_cuda(0);
+    Backend backend = open_backend();
     EngineOptions options = small_engine();
     MemoryPlan plan = engine_plan(demo.weights, &backend, &options);
     uint64_t before = simt_memory_used();
@@ -398,7 +371,7 @@ Test(engine, the_memory_taken_is_the_memory_planned) {
     double planned = (double)plan.total;
     cr_assert(fabs(actual - planned) <= planned / 100, "%g taken, %g planned", actual, planned);
     engine_close(engine);
-    close_cuda(&backend);
+    close_backend(&backend);
     close_demo(&demo);
 }
 
@@ -406,7 +379,7 @@ Test(engine, what_does_not_fit_is_refused_with_the_sum_and_what_to_lower) {
     Demo demo = open_demo(LEVEL_BF16);
     // Room for the scratch and the weights but not the cache; then not even for the weights.
     for (uint64_t mebibytes : {48, 36}) {
-        Backend backend = open_cuda(mebibytes << 20);
+        Backend backend = open_backend(simt_of_memory(mebibytes << 20));
         EngineOptions options = small_engine();
         options.pages[PAGE_FULL] = 4000;
         Engine *engine;
@@ -414,7 +387,7 @@ Test(engine, what_does_not_fit_is_refused_with_the_sum_and_what_to_lower) {
         cr_assert_eq(engine_open(demo.weights, &backend, &options, &engine, &error), E_MEMORY);
         cr_assert(strstr(error.text, "The engine needs") != NULL, "%s", error.text);
         cr_assert(strstr(error.text, "Lower the pages") != NULL, "%s", error.text);
-        close_cuda(&backend);
+        close_backend(&backend);
     }
     close_demo(&demo);
 }
@@ -426,7 +399,7 @@ Test(engine, a_fault_on_the_device_fails_every_step_until_a_new_start) {
     RunOptions options = {};
     int32_t tokens[2][2];
     for (int round = 0; round < 2; round++) {
-        Backend backend = open_cuda(0);
+        Backend backend = open_backend();
         options.backend = &backend;
         ModelRun run;
         cr_assert_eq(model_run_open(c.weights, &options, 1, 64, &run, &error), OK, "%s",
@@ -452,7 +425,7 @@ Test(engine, a_fault_on_the_device_fails_every_step_until_a_new_start) {
                       error.text);
         }
         model_run_close(&run);
-        close_cuda(&backend);
+        close_backend(&backend);
     }
     cr_assert_eq(memcmp(tokens[0], tokens[1], sizeof tokens[0]), 0,
                  "the new start computes as before");
@@ -466,7 +439,7 @@ Test(engine, a_fault_between_two_steps_under_way_fails_the_second) {
     ModelCase c;
     cr_assert_eq(model_case_open("text", LEVEL_BF16, 0, &c, &error), OK, "%s", error.text);
     c.prompt.token_count = 20;
-    Backend backend = open_cuda(0, true);
+    Backend backend = open_backend(simt_late());
     RunOptions options = {};
     options.backend = &backend;
     ModelRun run;
@@ -489,7 +462,7 @@ Test(engine, a_fault_between_two_steps_under_way_fails_the_second) {
     batch_builder_rows(run.builder, 0, 1);
     cr_assert_eq(engine_begin(run.engine, batch_builder_batch(run.builder), &error), E_DEVICE);
     model_run_close(&run);
-    close_cuda(&backend);
+    close_backend(&backend);
     model_case_close(&c);
 }
 #endif
