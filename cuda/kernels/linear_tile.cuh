@@ -14,7 +14,7 @@
 //
 // Per step of 32 columns and warp of 2 x T mma tiles: 2 expansions of weights, T reads of x, 2 T
 // mma_s8 (4 T mma_bf16); per group and mma tile 4 links, with int8 activations after 4 subtractions
-// (linear_fragment.cuh). Counts of a compiled loop are in docs/cuda.md.
+// (linear_fragment.cuh). Counts of a compiled loop are in docs/kernels-linear-cuda.md.
 #ifndef CUDA_KERNELS_LINEAR_TILE_CUH
 #define CUDA_KERNELS_LINEAR_TILE_CUH
 
