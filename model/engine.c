@@ -274,6 +274,7 @@ static Status sample(const Engine *engine, const Step *step, uint32_t first, uin
     const GenerationDefaults *generation = &model->weights.config.generation;
     OpSample op = {.count = count,
                    .sequences = engine->sampled + first,
+                   .settings = step->sample_settings + first,
                    .drawn_before = w->drawn + drawn_first(engine, engine->next + 1),
                    .logits = w->logits,
                    .vocab_count = model->weights.config.vocab_count,

@@ -12,6 +12,7 @@
 #ifndef MODEL_OPS_H
 #define MODEL_OPS_H
 
+#include "base/prng.h"
 #include "base/status.h"
 #include "scheduler/batch.h"
 #include "weights/weights.h"
@@ -231,10 +232,31 @@ typedef struct OpResidualNorm {
     Activation out;
 } OpResidualNorm;
 
+// What one draw asks for, as a device reads it: the Sampling of a sequence and the uniform number
+// of its next token.
+typedef struct SampleSettings {
+    double uniform;
+    float temperature, top_p, min_p, penalty;
+    uint32_t top_k, logprobs;
+} SampleSettings;
+
+static inline SampleSettings sample_settings(const BatchSequence *sequence) {
+    const Sampling *s = &sequence->sampling;
+    SampleSettings settings = {prng_uniform(s->seed, 0, sequence->draw),
+                               s->temperature,
+                               s->top_p,
+                               s->min_p,
+                               s->repetition_penalty,
+                               s->top_k,
+                               s->logprobs};
+    return settings;
+}
+
 // A row of which nothing is left to draw becomes token -1.
 typedef struct OpSample {
     uint32_t count;
     const BatchSequence *const *sequences; // host [count]
+    const SampleSettings *settings;        // [count] of the same, for a device that is not the host
     const int32_t *drawn_before;           // by the step before: BatchSequence.history_drawn
     float *logits;                         // [count][vocab], destroyed
     uint32_t vocab_count;

@@ -19,7 +19,8 @@ size_t step_bytes_max(const WorkspaceShape *shape) {
                    + row_words     // rows of audio frames
                    + padded(shape->sequences * sizeof(BatchSequence)) +
                    padded(shape->sequences * sizeof(uint32_t)) + // rows to sample
-                   padded(shape->sequences * sizeof(float));     // their warmth
+                   padded(shape->sequences * sizeof(float)) +    // their warmth
+                   padded(shape->sequences * sizeof(SampleSettings));
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         bytes += padded((size_t)shape->page_entries[kind] * sizeof(uint32_t));
     }
@@ -135,20 +136,24 @@ static void pack_audio(Packer *packer, const Batch *batch, Step *step) {
 }
 
 static void pack_samples(Packer *packer, const Batch *batch, Step *step) {
-    const void *rows, *warmth;
+    const void *rows, *warmth, *settings;
     uint32_t *to_rows = pack_room(packer, batch->sequence_count * sizeof(uint32_t), &rows);
     float *to_warmth = pack_room(packer, batch->sequence_count * sizeof(float), &warmth);
+    SampleSettings *to_settings =
+        pack_room(packer, batch->sequence_count * sizeof *to_settings, &settings);
     for (uint32_t s = 0; s < batch->sequence_count; s++) {
         const BatchSequence *sequence = &batch->sequences[s];
         if (sequence->sample) {
             float temperature = sequence->sampling.temperature;
             *to_rows++ = sequence->row_first + sequence->row_count - 1;
             *to_warmth++ = temperature > 0.0f ? 1.0f / temperature : 1.0f;
+            *to_settings++ = sample_settings(sequence);
             step->sample_count++;
         }
     }
     step->sample_rows = rows;
     step->sample_warmth = warmth;
+    step->sample_settings = settings;
 }
 
 static uint32_t kv_length_max(const Batch *batch) {

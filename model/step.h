@@ -23,6 +23,7 @@ typedef struct Step {
     uint32_t sample_count;
     const uint32_t *sample_rows; // [sample_count] last rows of the sequences to sample, in order
     const float *sample_warmth;  // [sample_count] their LogitScan.warmth
+    const SampleSettings *sample_settings; // [sample_count]
 } Step;
 
 // Room for the largest step of a shape.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // sample: the order and the rules of cpu/sample_ref.c, on the device; what differs is that nothing
-// is ranked that cannot be drawn. The uniform number of a draw comes from the host's Philox.
+// is ranked that cannot be drawn. The uniform number of a draw comes from the host's Philox, with
+// the settings of all rows that the step uploads.
 //
 //   (linear)        suppression; maximum and sums of every chunk of 32 logits (logit_scan.cuh)
 //   sample_penalty  only where a row has one: over its history, in place (sample_penalty.cuh)
@@ -8,8 +9,8 @@
 //   sample_sort     only for a row whose prefix did not fit or did not decide: ranks everything
 //
 // All of it is only queued: the results stay on the device, where the next step finds its tokens.
-// Rows that do not fit the memory of one launch come in several; then the host may have to wait for
-// a half of the staging memory.
+// Only the histories of rows with a penalty are uploaded here. Rows that do not fit the memory of
+// one launch come in several; then the host may have to wait for a half of the staging memory.
 //
 // Tiles: a row a block of 512, with 33 KB of shared memory for the prefix. Bytes: 12 a chunk, its
 // maximum up to five times; of logits only the chunks that reach into the prefix, twice.
@@ -17,7 +18,6 @@
 // promise: spills 0, calls 0
 #include "base/check.h"
 #include "base/num.h"
-#include "base/prng.h"
 #include "cuda/context.h"
 #include "cuda/kernels/sample_penalty.cuh"
 #include "cuda/kernels/sample_rank.cuh"
@@ -31,7 +31,7 @@ enum {
 // Where things lie in one launch's memory: what is uploaded comes first and lies the same way in
 // the staging memory.
 typedef struct SampleArea {
-    size_t rows, history, uploaded; // offsets
+    size_t history_first, history, uploaded; // offsets
     size_t penalized, undecided, keys, bytes;
 } SampleArea;
 
@@ -52,7 +52,7 @@ static uint32_t sorted_of(const OpSample *op) {
 static SampleArea area_of(const OpSample *op, size_t count, size_t history) {
     SampleArea a = {};
     size_t used = 0;
-    a.rows = area_take(&used, count * sizeof(SampleRow));
+    a.history_first = area_take(&used, (count + 1) * sizeof(uint32_t));
     a.history = area_take(&used, history * sizeof(int32_t));
     a.uploaded = used;
     a.penalized = area_take(&used, history * sizeof(float));
@@ -93,27 +93,19 @@ static uint32_t rows_that_fit(const OpSample *op, uint32_t first, size_t *histor
     return count;
 }
 
-static void pack_rows(const OpSample *op, uint32_t first, uint32_t count, const SampleArea *area,
-                      unsigned char *staging) {
-    SampleRow *rows = (SampleRow *)(staging + area->rows);
+static void pack_histories(const OpSample *op, uint32_t first, uint32_t count,
+                           const SampleArea *area, unsigned char *staging) {
+    uint32_t *history_first = (uint32_t *)(staging + area->history_first);
     int32_t *history = (int32_t *)(staging + area->history);
     uint32_t used = 0;
     for (uint32_t i = 0; i < count; i++) {
         const BatchSequence *sequence = op->sequences[first + i];
-        const Sampling *s = &sequence->sampling;
         uint32_t length = history_of(sequence);
-        rows[i] = {prng_uniform(s->seed, 0, sequence->draw),
-                   s->temperature,
-                   s->top_p,
-                   s->min_p,
-                   s->repetition_penalty,
-                   s->top_k,
-                   s->logprobs,
-                   used,
-                   length};
+        history_first[i] = used;
         pack_history(sequence, length, history + used);
         used += length;
     }
+    history_first[count] = used;
 }
 
 static SampleArgs sample_args(const CudaContext *cuda, const OpSample *op, uint32_t first,
@@ -123,7 +115,8 @@ static SampleArgs sample_args(const CudaContext *cuda, const OpSample *op, uint3
     args.logits = op->logits + (size_t)first * op->vocab_count;
     args.vocab = op->vocab_count;
     args.chunks = logit_chunks(op->vocab_count);
-    args.rows = (const SampleRow *)(base + area->rows);
+    args.settings = op->settings + first;
+    args.history_first = (const uint32_t *)(base + area->history_first);
     args.history = (const int32_t *)(base + area->history);
     args.drawn_before = op->drawn_before;
     args.penalized = (float *)(base + area->penalized);
@@ -155,13 +148,13 @@ static cudaError_t run_kernels(const CudaContext *cuda, const SampleArgs &args, 
     return status;
 }
 
-// The arguments of a launch to its memory, by way of a half of the staging memory.
-static cudaError_t upload_rows(CudaContext *cuda, const OpSample *op, uint32_t first,
-                               uint32_t count, const SampleArea *area) {
+// The histories of a launch to its memory, by way of a half of the staging memory.
+static cudaError_t upload_histories(CudaContext *cuda, const OpSample *op, uint32_t first,
+                                    uint32_t count, const SampleArea *area) {
     unsigned char *half;
     cudaError_t status = cuda_staging_take(cuda, &half);
     if (status == cudaSuccess) {
-        pack_rows(op, first, count, area, half);
+        pack_histories(op, first, count, area, half);
         status = cudaMemcpyAsync(cuda->scratch, half, area->uploaded, cudaMemcpyHostToDevice,
                                  cuda->stream);
     }
@@ -176,7 +169,10 @@ Status cuda_sample(void *context, const OpSample *op) {
         size_t history = 0;
         uint32_t count = rows_that_fit(op, first, &history);
         SampleArea area = area_of(op, count, history);
-        cudaError_t status = upload_rows(cuda, op, first, count, &area);
+        cudaError_t status = cudaSuccess;
+        if (history > 0) {
+            status = upload_histories(cuda, op, first, count, &area);
+        }
         if (status == cudaSuccess) {
             SampleArgs args = sample_args(cuda, op, first, count, &area);
             status = run_kernels(cuda, args, history > 0);

@@ -30,10 +30,10 @@ DEVICE void scan_again(const SampleArgs &args, uint32_t row, uint32_t first, uin
 }
 
 KERNEL void KERNEL_BOUNDS(SAMPLE_THREADS, 1) sample_penalty(const SampleArgs args) {
-    const SampleRow *row = args.rows + block_x();
     float *logits = args.logits + (size_t)block_x() * args.vocab;
-    uint32_t first = global_load(&row->history_first), count = global_load(&row->history_count);
-    float penalty = global_load(&row->penalty);
+    uint32_t first = global_load(args.history_first + block_x());
+    uint32_t count = global_load(args.history_first + block_x() + 1) - first;
+    float penalty = global_load(&args.settings[block_x()].penalty);
     // Every occurrence of a token computes the same number from what is there before any is
     // written.
     for (uint32_t i = thread_index(); i < count; i += SAMPLE_THREADS) {

@@ -236,7 +236,7 @@ template <KeyPlace PLACE> DEVICE Stretch warp_stretch(const RankWeights &weights
 // The rank that is drawn among the first `count`, or UINT32_MAX when they do not decide it.
 // `complete`: nothing beyond them can be drawn.
 template <KeyPlace PLACE>
-DEVICE uint32_t warp_draw(const SampleRow &row, const RankWeights &weights, uint32_t count,
+DEVICE uint32_t warp_draw(const SampleSettings &row, const RankWeights &weights, uint32_t count,
                           double whole, bool complete) {
     Stretch s = warp_stretch<PLACE>(weights, count);
     whole = complete ? s.all : whole;
@@ -296,7 +296,7 @@ DEVICE void store_choice(TokenChoice *to, uint64_t key, double log_mass) {
 template <KeyPlace PLACE>
 DEVICE void warp_decide(const SampleArgs &args, uint32_t index, const uint64_t *keys,
                         uint32_t count, bool complete, const RowMass &mass) {
-    SampleRow row = args.rows[index];
+    SampleSettings row = args.settings[index];
     uint32_t rank = 0;
     if (row.temperature > 0.0f) {
         RankWeights weights = {keys, (double)mass.highest, (double)row.temperature};
@@ -329,7 +329,7 @@ DEVICE void store_nothing_left(const SampleArgs &args, uint32_t index) {
     }
 }
 
-DEVICE uint32_t rank_wanted(const SampleRow &row) {
+DEVICE uint32_t rank_wanted(const SampleSettings &row) {
     uint32_t drawn = row.temperature <= 0.0f ? 1
                      : row.top_k > 0         ? row.top_k
                                              : (uint32_t)RANK_PREFIX;
@@ -345,7 +345,7 @@ KERNEL void KERNEL_BOUNDS(SAMPLE_THREADS, 1) sample_rank(const SampleArgs args) 
         store_nothing_left(args, row);
         return;
     }
-    uint32_t wanted = rank_wanted(args.rows[row]);
+    uint32_t wanted = rank_wanted(args.settings[row]);
     float bound = mass.highest;
     if (wanted > 1) {
         uint32_t parts = smaller(args.chunks, RANK_PARTS);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels of sample share: the tile, a row as they are given it, and the device memory of
-// one launch.
+// What the kernels of sample share: the tile, and what they are given of one launch.
 #ifndef CUDA_KERNELS_SAMPLE_ROW_CUH
 #define CUDA_KERNELS_SAMPLE_ROW_CUH
 
@@ -13,22 +12,15 @@ enum {
     RANK_PREFIX = 1024,
 };
 
-// One row as the kernels are given it.
-typedef struct SampleRow {
-    double uniform;
-    float temperature, top_p, min_p, penalty;
-    uint32_t top_k, logprobs;
-    uint32_t history_first, history_count; // in the history of the launch
-} SampleRow;
-
 // Device memory of one launch.
 typedef struct SampleArgs {
     float *logits; // [rows][vocab]
     uint32_t vocab, chunks;
-    const SampleRow *rows;
-    const int32_t *history;
-    const int32_t *drawn_before; // what tokens of the history may stand for
-    float *penalized;            // [history]
+    const SampleSettings *settings; // [rows]
+    const uint32_t *history_first;  // [rows + 1] where the history of each begins
+    const int32_t *history;         // of all rows that have a penalty
+    const int32_t *drawn_before;    // what tokens of the history may stand for
+    float *penalized;               // [history]
     LogitScan scan;
     StepSample *out;     // [rows] what a row becomes; no token: nothing is left
     int32_t *drawn;      // [rows] the token once more

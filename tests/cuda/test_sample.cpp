@@ -54,6 +54,15 @@ static ScanCase scanned(const BatchSequence *const *sequences, uint32_t rows, fl
     return scan;
 }
 
+static const SampleSettings *settings_on_device(const BatchSequence *const *sequences,
+                                                uint32_t rows, std::vector<void *> *memory) {
+    std::vector<SampleSettings> settings;
+    for (uint32_t r = 0; r < rows; r++) {
+        settings.push_back(sample_settings(sequences[r]));
+    }
+    return (SampleSettings *)device_copy(settings.data(), rows * sizeof settings[0], 0, memory);
+}
+
 // `rows` rows of host logits through the op; the logits stay as they were. What the step before
 // drew: sample 1 is token 5.
 static Status sample(Device *d, const BatchSequence *const *sequences, uint32_t rows,
@@ -68,6 +77,7 @@ static Status sample(Device *d, const BatchSequence *const *sequences, uint32_t 
     int32_t *drawn = (int32_t *)device_copy(NULL, rows * sizeof *drawn, 0, &memory);
     OpSample op = {rows,
                    sequences,
+                   settings_on_device(sequences, rows, &memory),
                    (int32_t *)device_copy(before, 8, 0, &memory),
                    copy,
                    vocab,
@@ -179,8 +189,8 @@ Test(sample, every_setting_alone_and_in_a_crowd_as_the_reference) {
     cr_assert(twin_open(CPU_ISA_REFERENCE, 1, &reference));
     std::vector<float> copy = logits;
     int32_t drawn[SETTING_COUNT];
-    OpSample op = {SETTING_COUNT, pointers, NULL,   copy.data(), VOCAB,
-                   suppress,      2,        wanted, drawn,       {}};
+    OpSample op = {SETTING_COUNT, pointers, NULL,   NULL,  copy.data(), VOCAB,
+                   suppress,      2,        wanted, drawn, {}};
     cr_assert_eq(reference.ops->sample(reference.context, &op), OK);
     Device d = device_open(simt_seeded(2));
     cr_assert_eq(sample(&d, pointers, SETTING_COUNT, logits.data(), VOCAB, suppress, 2, got), OK,
@@ -279,7 +289,9 @@ Test(sample, a_chunk_scanned_again_has_the_bits_of_one_scanned_at_once) {
         if (penalised == 0) {
             StepSample *out = (StepSample *)device_copy(NULL, sizeof *out, 0, &on.memory);
             int32_t *drawn = (int32_t *)device_copy(NULL, sizeof *drawn, 0, &on.memory);
-            OpSample op = {1, &row, NULL, on.op.out, COUNT, suppress, 1, out, drawn, on.op.scan};
+            const SampleSettings *settings = settings_on_device(&row, 1, &on.memory);
+            OpSample op = {1,        &row, settings, NULL,  on.op.out, COUNT,
+                           suppress, 1,    out,      drawn, on.op.scan};
             cr_assert_eq(cuda_sample(&d.context, &op), OK, "%s", simt_fault());
         }
         sums[penalised].resize(scan.sums.size());
@@ -316,7 +328,7 @@ Test(sample, a_part_of_several_chunks_bounds_the_ranking_too) {
     StepSample got, wanted;
     cr_assert_eq(sample(&d, &row, 1, logits.data(), LARGE, NULL, 0, &got), OK, "%s", simt_fault());
     int32_t drawn;
-    OpSample op = {1, &row, NULL, logits.data(), LARGE, NULL, 0, &wanted, &drawn, {}};
+    OpSample op = {1, &row, NULL, NULL, logits.data(), LARGE, NULL, 0, &wanted, &drawn, {}};
     cr_assert_eq(sample_ref(NULL, &op), OK);
     assert_same(&got, &wanted, "parts");
     for (uint32_t i = 0; i < 5; i++) {
@@ -331,8 +343,8 @@ Test(sample, a_part_of_several_chunks_bounds_the_ranking_too) {
 static std::vector<StepSample> draw_in_turn(bool late) {
     enum { STEPS = 4, ROWS = 2 };
     const int32_t history[] = {3};
-    BatchSequence sequences[ROWS] = {};
-    const BatchSequence *rows[ROWS];
+    BatchSequence sequences[STEPS][ROWS] = {};
+    const BatchSequence *rows[STEPS][ROWS];
     std::vector<float> logits((size_t)ROWS * VOCAB, 0.5f);
     for (uint32_t i = 0; i < VOCAB; i++) {
         logits[VOCAB + i] = prng_normal(98, 0, i) * 3.0f;
@@ -342,25 +354,28 @@ static std::vector<StepSample> draw_in_turn(bool late) {
     int32_t *drawn = (int32_t *)device_copy(NULL, 2 * ROWS * sizeof *drawn, 0, &d.memory);
     float *copies[STEPS]; // made here, since that waits for the device
     LogitScan scans[STEPS];
+    const SampleSettings *settings[STEPS];
     ScanCase scan = scan_case(VOCAB, std::vector<float>(ROWS, 1.0f), NULL, 0);
     scan_case_fill(&scan, logits.data(), VOCAB);
     for (uint32_t step = 0; step < STEPS; step++) {
+        for (uint32_t r = 0; r < ROWS; r++) {
+            BatchSequence *sequence = &sequences[step][r];
+            sequence->sampling = {r == 0 ? 0.0f : 1.0f, 0, 1.0f, 0.0f, 1.5f, 6, 3};
+            sequence->draw = step;
+            sequence->history = history;
+            sequence->history_count = 1;
+            sequence->history_drawn = step == 0 ? 0 : 1 + r;
+            rows[step][r] = sequence;
+        }
         copies[step] = (float *)device_copy(logits.data(), logits.size() * 4, 0, &d.memory);
         scans[step] = scan_on_device(&scan, false, &d.memory);
+        settings[step] = settings_on_device(rows[step], ROWS, &d.memory);
     }
     for (uint32_t step = 0; step < STEPS; step++) {
-        for (uint32_t r = 0; r < ROWS; r++) {
-            sequences[r] = {};
-            sequences[r].sampling = {r == 0 ? 0.0f : 1.0f, 0, 1.0f, 0.0f, 1.5f, 6, 3};
-            sequences[r].draw = step;
-            sequences[r].history = history;
-            sequences[r].history_count = 1;
-            sequences[r].history_drawn = step == 0 ? 0 : 1 + r;
-            rows[r] = &sequences[r];
-        }
         const int32_t *before = drawn + (step + 1) % 2 * ROWS;
         OpSample op = {ROWS,
-                       rows,
+                       rows[step],
+                       settings[step],
                        before,
                        copies[step],
                        VOCAB,
@@ -370,7 +385,7 @@ static std::vector<StepSample> draw_in_turn(bool late) {
                        drawn + step % 2 * ROWS,
                        scans[step]};
         cr_assert_eq(cuda_sample(&d.context, &op), OK, "%s", simt_fault());
-        memset(sequences, 0xee, sizeof sequences); // read by the call, not later
+        memset(sequences[step], 0xee, sizeof sequences[step]); // read by the call, not later
     }
     cr_assert_eq(cudaStreamSynchronize(d.context.stream), cudaSuccess, "%s", simt_fault());
     std::vector<StepSample> samples(STEPS * ROWS);

@@ -21,8 +21,8 @@ static Status sample(const Backend *backend, const BatchSequence *sequence, cons
     float *copy = malloc(vocab * sizeof *copy);
     memcpy(copy, logits, vocab * sizeof *copy);
     int32_t drawn;
-    OpSample op = {1,        &sequence,      drawn_before, copy,   vocab,
-                   suppress, suppress_count, out,          &drawn, {0}};
+    OpSample op = {1,        &sequence,      NULL, drawn_before, copy, vocab,
+                   suppress, suppress_count, out,  &drawn,       {0}};
     Status status = backend->ops->sample(backend->context, &op);
     cr_assert_eq(drawn, out->chosen.token);
     free(copy);
@@ -116,7 +116,8 @@ Test(sample, the_true_vocabulary_alone_and_in_a_crowd_as_the_reference, .timeout
     Backend reference = isa_open(CPU_ISA_REFERENCE, 1);
     memcpy(copy, logits, (size_t)SETTING_COUNT * VOCAB * sizeof *copy);
     int32_t drawn[SETTING_COUNT];
-    OpSample op = {SETTING_COUNT, pointers, NULL, copy, VOCAB, suppress, 2, wanted, drawn, {0}};
+    OpSample op = {SETTING_COUNT, pointers, NULL,   NULL,  copy, VOCAB,
+                   suppress,      2,        wanted, drawn, {0}};
     cr_assert_eq(reference.ops->sample(reference.context, &op), OK);
     for
         EACH_ISA(isa) {
