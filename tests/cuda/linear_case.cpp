@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cuda/linear_case.h"
 
+#include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -72,6 +73,20 @@ double linear_case_tolerance(const LinearCase *c, uint32_t token, uint32_t colum
     double first = dot_tolerance(c, token, gate), second = dot_tolerance(c, token, gate + 16);
     double per_error = (8.0 + 2.0 * sqrt((double)c->shape.columns)) * 0x1p-24;
     return 1.13 * first * second / per_error + first * second / per_error + 1e-6;
+}
+
+void linear_case_assert(const LinearCase *c, const std::vector<float> &got) {
+    std::vector<float> wanted = linear_case_reference(c);
+    for (uint32_t m = 0; m < c->shape.m; m++) {
+        for (uint32_t j = 0; j < c->op.out_stride; j++) {
+            size_t at = (size_t)m * c->op.out_stride + j;
+            double allowed = j < c->shape.rows ? linear_case_tolerance(c, m, j) : 0.0;
+            double error = fabs((double)got[at] - (double)wanted[at]);
+            cr_assert(error <= allowed, "%s: (%u, %u) is %.9g, the reference says %.9g, off by %g",
+                      linear_shape_name(&c->shape), m, j, (double)got[at], (double)wanted[at],
+                      error);
+        }
+    }
 }
 
 static void *to_device(const void *host, size_t bytes, std::vector<void *> *memory) {

@@ -47,6 +47,9 @@ std::vector<float> linear_case_reference(const LinearCase *c);
 // a chain of n additions behave like a random walk, so |error| <= (8 + 2 sqrt(n)) 2^-24 sum |x w|.
 double linear_case_tolerance(const LinearCase *c, uint32_t token, uint32_t column);
 
+// That `got` is the reference's output, and what lies beyond the columns stayed as it was.
+void linear_case_assert(const LinearCase *c, const std::vector<float> &got);
+
 // The same operands on the device; kept until close.
 typedef struct LinearOnDevice {
     OpLinear op;
