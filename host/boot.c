@@ -14,65 +14,6 @@
 
 enum { STEP_TOKENS_DEFAULT = 512, STEP_TEXT_TOKENS = 32, CONTEXT_TEXT_LEAST = 232 };
 
-static WeightLevel runtime_level(const char *name) {
-    for (int level = 0; level < LEVEL_COUNT; level++) {
-        if (name != NULL && strcmp(name, weight_level_name((WeightLevel)level)) == 0) {
-            return (WeightLevel)level;
-        }
-    }
-    return LEVEL_COUNT;
-}
-
-WeightsOptions runtime_weights_options(const Options *options) {
-    const OptionValue *v = options->values;
-    return (WeightsOptions){
-        .level = runtime_level(v[OPT_WEIGHTS].text),
-        // Not given: 32 when quantizing, whatever a packed file has when opening one.
-        .group = v[OPT_GROUP].given ? (uint32_t)v[OPT_GROUP].number : 0,
-        .threads = (uint32_t)v[OPT_THREADS].number,
-    };
-}
-
-static EngineKv runtime_kv(const char *name) {
-    if (strcmp(name, "f32") == 0) {
-        return ENGINE_KV_F32;
-    }
-    if (strcmp(name, "int8") == 0) {
-        return ENGINE_KV_INT8;
-    }
-    return strcmp(name, "int8-all") == 0 ? ENGINE_KV_INT8_ALL : ENGINE_KV_BF16;
-}
-
-Status runtime_options_read(const Options *options, RuntimeOptions *out, Error *error) {
-    const OptionValue *v = options->values;
-    const char *model = v[OPT_MODEL].text != NULL ? v[OPT_MODEL].text : getenv("TESSERA_MODEL");
-    if (model == NULL || *model == '\0') {
-        return error_set(error, E_ARGUMENT,
-                         "no model: give --model FOLDER (a Hugging Face folder, a packed file or "
-                         "synthetic:gemma-4-12b) or set TESSERA_MODEL");
-    }
-    DeviceChoice device;
-    TRY(device_choose(v[OPT_DEVICE].text, &device, error));
-    *out = (RuntimeOptions){
-        .model = model,
-        .weights = runtime_weights_options(options),
-        .activation = engine_activation_named(v[OPT_ACTIVATIONS].text),
-        .kv = runtime_kv(v[OPT_KV].text),
-        .device = device,
-        .cpu = {.threads = (uint32_t)v[OPT_THREADS].number},
-        .kernels = {.file = v[OPT_KERNELS].text,
-                    .cublaslt = strcmp(v[OPT_BF16_PRODUCTS].text, "cublaslt") == 0},
-        .batch = v[OPT_BATCH].text != NULL ? (uint32_t)v[OPT_BATCH].number : 1,
-        .batch_given = v[OPT_BATCH].given,
-        .context = (uint32_t)v[OPT_CONTEXT].number,
-        .budget = (uint32_t)v[OPT_BUDGET].number,
-        .step_tokens = (uint32_t)v[OPT_STEP_TOKENS].number,
-        .memory_bytes = v[OPT_MEMORY].number * 1024 * 1024,
-        .record = v[OPT_RECORD].text,
-    };
-    return cpu_isa_parse(v[OPT_ISA].text, &out->cpu.isa, error);
-}
-
 static Status runtime_open_tokenizer(Runtime *runtime, Error *error) {
     const Weights *weights = runtime->weights;
     if (weights->tokenizer_blob.length > 0) {

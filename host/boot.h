@@ -6,7 +6,6 @@
 #define HOST_BOOT_H
 
 #include "host/device.h"
-#include "host/options.h"
 #include "host/text/tokenizer.h"
 #include "model/engine.h"
 #include "scheduler/sched.h"
@@ -60,13 +59,6 @@ typedef struct Runtime {
     Scheduler *scheduler;
     FILE *record;
 } Runtime;
-
-// Reads the options that say which model, where and how. E_ARGUMENT (no model named),
-// E_UNSUPPORTED.
-Status runtime_options_read(const Options *options, RuntimeOptions *out, Error *error);
-
-// Those that say how weights are read (--weights, --group, --threads).
-WeightsOptions runtime_weights_options(const Options *options);
 
 // Weights and tokenizer; runtime_open then also opens the backend.
 Status runtime_open_weights(const RuntimeOptions *options, Runtime *out, Error *error);

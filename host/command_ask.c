@@ -6,6 +6,7 @@
 #include "base/json_write.h"
 #include "base/num.h"
 #include "host/interrupt.h"
+#include "host/model_options.h"
 #include "host/remote_runner.h"
 #include "host/runner.h"
 
@@ -138,16 +139,17 @@ static Status ask_question(Ask *ask, Error *error) {
         return error_set(error, E_UNSUPPORTED, "%s: this model has no eyes (no vision tensors)",
                          ask->model.name);
     }
-    return question_read(ask->options, &ask->model, ask->text, true, &ask->question, error);
+    return model_options_question(ask->options, &ask->model, ask->text, true, &ask->question,
+                                  error);
 }
 
 static Status ask_start_here(Ask *ask, PromptMaker *maker, Error *error) {
     RuntimeOptions options;
-    TRY(runtime_options_read(ask->options, &options, error));
+    TRY(model_options_runtime(ask->options, &options, error));
     TRY(runtime_open(&options, &ask->runtime, error));
-    ask->model = model_facts_here(&ask->runtime, ask->options);
+    ask->model = model_facts_here(&ask->runtime);
     TRY(ask_question(ask, error));
-    *maker = prompt_maker(&ask->runtime);
+    *maker = prompt_maker(ask->runtime.tokenizer, &ask->runtime.weights->config);
     uint32_t image_count = ask->options->values[OPT_IMAGE].list_count;
     Sizes sizes = {.batch = 1, .waiting = 1, .images = image_count, .context = options.context};
     if (sizes.context == 0) {
@@ -160,7 +162,9 @@ static Status ask_start_here(Ask *ask, PromptMaker *maker, Error *error) {
 }
 
 static Status ask_start_there(Ask *ask, Error *error) {
-    TRY(remote_open_model(ask->options, &ask->server, &ask->model, error));
+    RemoteTarget target;
+    TRY(model_options_answerer(ask->options, &target, error));
+    TRY(remote_open_model(&target, &ask->server, &ask->model, error));
     return ask_question(ask, error);
 }
 

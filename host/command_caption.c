@@ -8,8 +8,10 @@
 #include "host/html.h"
 #include "host/inputs.h"
 #include "host/interrupt.h"
+#include "host/job_key.h"
 #include "host/journal.h"
 #include "host/log.h"
+#include "host/model_options.h"
 #include "host/progress.h"
 #include "host/remote_runner.h"
 #include "host/runner.h"
@@ -44,7 +46,7 @@ typedef struct Caption {
     Runtime runtime;
     ModelFacts model;
     Question question;
-    char prompt_hash[33], settings_hash[33];
+    JobKey key;
     Outcome *outcomes; // [inputs.count]
     size_t next;
     Arena texts;
@@ -58,8 +60,8 @@ static Record caption_record(const Caption *job, const Request *request) {
     return (Record){
         .file = job->inputs.paths[request->tag],
         .id = request->content[0] != '\0' ? request->content : NULL,
-        .prompt = job->prompt_hash,
-        .settings = job->settings_hash,
+        .prompt = job->key.prompt,
+        .settings = job->key.settings,
         .model = job->model.identity,
         .weights = job->model.level,
         .seed = job->question.sampling.seed,
@@ -301,20 +303,20 @@ static Status caption_question(Caption *job, Error *error) {
         return error_set(error, E_UNSUPPORTED, "%s: this model has no eyes (no vision tensors)",
                          job->model.name);
     }
-    TRY(question_read(job->options, &job->model, job->options->values[OPT_PROMPT].text, false,
-                      &job->question, error));
-    question_hashes(&job->question, &job->model, job->prompt_hash, job->settings_hash);
+    TRY(model_options_question(job->options, &job->model, job->options->values[OPT_PROMPT].text,
+                               false, &job->question, error));
+    job->key = job_key(&job->question, &job->model);
     return OK;
 }
 
 static Status caption_start_here(Caption *job, PromptMaker *maker, Error *error) {
     RuntimeOptions options;
-    TRY(runtime_options_read(job->options, &options, error));
+    TRY(model_options_runtime(job->options, &options, error));
     TRY(caption_open_journal(job, error));
     TRY(runtime_open(&options, &job->runtime, error));
-    job->model = model_facts_here(&job->runtime, job->options);
+    job->model = model_facts_here(&job->runtime);
     TRY(caption_question(job, error));
-    *maker = prompt_maker(&job->runtime);
+    *maker = prompt_maker(job->runtime.tokenizer, &job->runtime.weights->config);
     uint32_t prompt_tokens;
     TRY(prompt_count(maker, &job->question, 1, &prompt_tokens, error));
     Sizes sizes = {
@@ -332,8 +334,10 @@ static Status caption_start_here(Caption *job, PromptMaker *maker, Error *error)
 }
 
 static Status caption_start_there(Caption *job, Error *error) {
+    RemoteTarget target;
+    TRY(model_options_answerer(job->options, &target, error));
     TRY(caption_open_journal(job, error));
-    TRY(remote_open_model(job->options, &job->server, &job->model, error));
+    TRY(remote_open_model(&target, &job->server, &job->model, error));
     return caption_question(job, error);
 }
 

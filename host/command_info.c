@@ -7,6 +7,7 @@
 #include "base/json_write.h"
 #include "host/boot.h"
 #include "host/cards.h"
+#include "host/model_options.h"
 
 #include <string.h>
 
@@ -232,7 +233,7 @@ static Status info_options(const Options *options, RuntimeOptions *open, const C
         }
         named.values[OPT_DEVICE].text = "cpu"; // what is here does not matter
     }
-    TRY(runtime_options_read(&named, open, error));
+    TRY(model_options_runtime(&named, open, error));
     open->device = *card != NULL ? DEVICE_CUDA : open->device;
     open->weights.shape_only = true;
     return OK;

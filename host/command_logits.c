@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/num.h"
+#include "host/model_options.h"
 #include "host/npy.h"
 #include "host/prompt.h"
 
@@ -51,7 +52,7 @@ static Status logits_images(Logits *job, Error *error) {
 }
 
 static Status logits_prompt(Logits *job, Error *error) {
-    const PromptMaker maker = prompt_maker(&job->runtime);
+    const PromptMaker maker = prompt_maker(job->runtime.tokenizer, &job->runtime.weights->config);
     const OptionValue *v = job->options->values;
     if (v[OPT_TOKENS].given) {
         return prompt_ids(&maker, v[OPT_TOKENS].text, job->patches, job->image_count, &job->prompt,
@@ -135,7 +136,7 @@ static Exit logits_run(Logits *job, Error *error) {
         return EXIT_USAGE;
     }
     RuntimeOptions options;
-    Status status = runtime_options_read(job->options, &options, error);
+    Status status = model_options_runtime(job->options, &options, error);
     if (status != OK) {
         return command_start_exit(status);
     }

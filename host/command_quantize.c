@@ -3,7 +3,7 @@
 #include "host/command.h"
 
 #include "base/clock.h"
-#include "host/boot.h"
+#include "host/model_options.h"
 
 #include <sys/stat.h>
 
@@ -43,7 +43,7 @@ static Exit quantize_run(Runtime *runtime, const Options *options, Error *error)
     uint64_t begin_ns = clock_ns();
     const RuntimeOptions open = {
         .model = options->operands[0],
-        .weights = runtime_weights_options(options),
+        .weights = model_options_weights(options),
     };
     quantize_say(options, "reading and converting the weights", begin_ns);
     if (runtime_open_weights(&open, runtime, error) != OK ||

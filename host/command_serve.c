@@ -5,7 +5,7 @@
 #include "base/check.h"
 #include "base/num.h"
 #include "host/log.h"
-#include "host/model_facts.h"
+#include "host/model_options.h"
 #include "host/server/server.h"
 
 #include <stdlib.h>
@@ -35,7 +35,7 @@ static const char *serve_socket(const Serve *serve) {
 
 static ModelResult serve_model(Serve *serve) {
     const Runtime *runtime = &serve->runtime;
-    serve->model = model_facts_here(runtime, serve->options);
+    serve->model = model_facts_here(runtime);
     const ModelFacts *model = &serve->model;
     return (ModelResult){
         .name = bytes_of_text(model->name),
@@ -68,14 +68,14 @@ static SessionLimits serve_limits(const Serve *serve) {
 
 static Status serve_start(Serve *serve, Error *error) {
     RuntimeOptions options;
-    TRY(runtime_options_read(serve->options, &options, error));
+    TRY(model_options_runtime(serve->options, &options, error));
     options.cpu.niceness = SERVER_NICENESS;
     Secret secret;
     TRY(secret_make(&secret, error));
     options.prefix_seed = secret_seed(&secret);
     options.prefix_per_user = serve->options->values[OPT_CACHE_PER_USER].given;
     TRY(runtime_open(&options, &serve->runtime, error));
-    serve->maker = prompt_maker(&serve->runtime);
+    serve->maker = prompt_maker(serve->runtime.tokenizer, &serve->runtime.weights->config);
     serve->maker.secret = secret;
     const Gemma4Config *config = &serve->runtime.weights->config;
     uint32_t requests = serve_number(serve, OPT_REQUESTS);

@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "host/command.h"
 #include "host/interrupt.h"
-#include "host/remote.h"
+#include "host/model_options.h"
 #include "host/top.h"
 
 #include <stdlib.h>
@@ -101,8 +101,12 @@ Exit command_top(const Options *options) {
         return command_fail("top", &error, EXIT_USAGE);
     }
     Top *top = calloc(1, sizeof *top);
-    Status status = top != NULL ? remote_open(options, &top->remote, &error)
+    RemoteTarget server;
+    Status status = top != NULL ? model_options_server(options, &server, &error)
                                 : error_set(&error, E_MEMORY, "no memory");
+    if (status == OK) {
+        status = remote_open(&server, &top->remote, &error);
+    }
     if (status != OK) {
         free(top);
         return command_fail("top", &error, command_start_exit(status));

@@ -16,7 +16,7 @@ static const char *facts_base_name(const char *path) {
     return slash != NULL && slash[1] != '\0' ? slash + 1 : path;
 }
 
-ModelFacts model_facts_here(const Runtime *runtime, const Options *options) {
+ModelFacts model_facts_here(const Runtime *runtime) {
     const GenerationDefaults *model = &runtime->weights->config.generation;
     bool drawn = model->do_sample;
     ModelFacts facts = {
@@ -36,8 +36,8 @@ ModelFacts model_facts_here(const Runtime *runtime, const Options *options) {
                bytes_of_text(facts_base_name(runtime->options.model)));
     facts_copy(facts.identity, sizeof facts.identity, bytes_of_text(runtime->weights->identity));
     facts_copy(facts.activations, sizeof facts.activations,
-               bytes_of_text(options->values[OPT_ACTIVATIONS].text));
-    facts_copy(facts.kv, sizeof facts.kv, bytes_of_text(options->values[OPT_KV].text));
+               bytes_of_text(engine_activation_name(runtime->options.activation)));
+    facts_copy(facts.kv, sizeof facts.kv, bytes_of_text(engine_kv_name(runtime->options.kv)));
     return facts;
 }
 

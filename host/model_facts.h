@@ -18,7 +18,7 @@ typedef struct ModelFacts {
     Sampling sampling; // as the model itself asks for; temperature 0: greedy. seed and logprobs 0
 } ModelFacts;
 
-ModelFacts model_facts_here(const Runtime *runtime, const Options *options); // after runtime_open
+ModelFacts model_facts_here(const Runtime *runtime); // after runtime_open
 ModelFacts model_facts_there(const ClientModel *model);
 
 #endif

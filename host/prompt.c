@@ -10,8 +10,8 @@
 
 enum { MADE_UP_TOKEN_BYTES = 4 };
 
-PromptMaker prompt_maker(const Runtime *runtime) {
-    return (PromptMaker){.tokenizer = runtime->tokenizer, .config = &runtime->weights->config};
+PromptMaker prompt_maker(const Tokenizer *tokenizer, const Gemma4Config *config) {
+    return (PromptMaker){.tokenizer = tokenizer, .config = config};
 }
 
 static Status prompt_no_memory(Error *error) {

@@ -9,12 +9,14 @@
 #ifndef HOST_PROMPT_H
 #define HOST_PROMPT_H
 
-#include "host/boot.h"
 #include "host/media/media.h"
 #include "host/question.h"
 #include "host/secret.h"
 #include "host/text/chat_encode.h"
 #include "host/text/token_list.h"
+#include "host/text/tokenizer.h"
+#include "scheduler/sched.h"
+#include "weights/config.h"
 
 // Shared by all threads; never changes.
 typedef struct PromptMaker {
@@ -41,7 +43,8 @@ typedef struct Prompt {
     uint32_t image_token_count;
 } Prompt;
 
-PromptMaker prompt_maker(const Runtime *runtime); // after runtime_open
+// `tokenizer` NULL: made-up tokens. Both must outlive the maker. The secret is still to be set.
+PromptMaker prompt_maker(const Tokenizer *tokenizer, const Gemma4Config *config);
 
 // Fills `out` (whose memory is used again). E_TEMPLATE, E_LIMIT, E_MEMORY.
 Status prompt_make(const PromptMaker *maker, const Question *question, const Patches *patches,

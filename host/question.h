@@ -4,9 +4,7 @@
 #ifndef HOST_QUESTION_H
 #define HOST_QUESTION_H
 
-#include "base/hash.h"
-#include "host/model_facts.h"
-#include "host/options.h"
+#include "base/bytes.h"
 #include "host/text/chat.h"
 #include "host/text/stop.h"
 #include "scheduler/batch.h"
@@ -23,15 +21,5 @@ typedef struct Question {
     Bytes stops[STOP_STRINGS_MAX];
     uint32_t stop_count;
 } Question;
-
-// The options --system ... --logprobs of a command. What was not given is greedy, or with
-// `as_model` what the model's generation_config.json says. E_ARGUMENT: a stop text.
-Status question_read(const Options *options, const ModelFacts *model, const char *text,
-                     bool as_model, Question *out, Error *error);
-
-// Hash of the words, and of all else that can change an answer: drawing, stopping, image budget,
-// numbers of weights, activations and cache. For the journal.
-void question_hashes(const Question *question, const ModelFacts *model, char prompt[33],
-                     char settings[33]);
 
 #endif

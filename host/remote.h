@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// A command's connection to a running server: where it is (--server, else the environment variable
-// TESSERA_SERVER, else the place the shipped unit uses), who asks (--token-file, else
-// TESSERA_TOKEN), and calls that wait for their answer. A token is never an argument: other users
-// see those.
+// A command's connection to a running server: where it is, who asks, and calls that wait for their
+// answer.
 #ifndef HOST_REMOTE_H
 #define HOST_REMOTE_H
 
 #include "host/model_facts.h"
-#include "host/options.h"
+#include "rpc/calls.h"
 #include "rpc/client/socket.h"
+
+typedef struct RemoteTarget {
+    const char *address;
+    uint8_t token[CALL_TOKEN_BYTES_MAX];
+    size_t token_length; // 0: none
+} RemoteTarget;
 
 typedef struct Remote {
     const char *address;
@@ -18,13 +22,10 @@ typedef struct Remote {
     uint64_t message_bytes; // most of one message
 } Remote;
 
-const char *remote_address(const Options *options);
-
 // Connects and says hello. The error names the address.
-Status remote_open(const Options *options, Remote *out, Error *error);
-// The same, and asks about its model. E_ARGUMENT: an option that only the server can decide is
-// given.
-Status remote_open_model(const Options *options, Remote *out, ModelFacts *model, Error *error);
+Status remote_open(const RemoteTarget *target, Remote *out, Error *error);
+// The same, and asks about its model.
+Status remote_open_model(const RemoteTarget *target, Remote *out, ModelFacts *model, Error *error);
 void remote_close(Remote *remote);
 
 // Makes a call without parameters and waits for its result; `event` is valid until the next call.

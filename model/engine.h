@@ -32,13 +32,19 @@ typedef enum EngineActivation {
 
 // "auto", "f32", "bf16", "int8", "int8x2", "mixed"; ENGINE_ACTIVATION_COUNT for any other name.
 EngineActivation engine_activation_named(const char *name);
+const char *engine_activation_name(EngineActivation setting);
 
 typedef enum EngineKv {
     ENGINE_KV_BF16,
     ENGINE_KV_F32,      // truth
     ENGINE_KV_INT8,     // sliding layers int8, full layers bf16
     ENGINE_KV_INT8_ALL, // all layers int8
+    ENGINE_KV_COUNT
 } EngineKv;
+
+// "bf16", "f32", "int8", "int8-all"; ENGINE_KV_COUNT for any other name.
+EngineKv engine_kv_named(const char *name);
+const char *engine_kv_name(EngineKv setting);
 
 typedef struct EngineOptions {
     EngineActivation activation;

@@ -8,12 +8,30 @@
 static const char *const setting_names[ENGINE_ACTIVATION_COUNT] = {"auto", "f32",    "bf16",
                                                                    "int8", "int8x2", "mixed"};
 
+static const char *const kv_names[ENGINE_KV_COUNT] = {"bf16", "f32", "int8", "int8-all"};
+
 EngineActivation engine_activation_named(const char *name) {
     int setting = 0;
     while (setting < ENGINE_ACTIVATION_COUNT && strcmp(name, setting_names[setting]) != 0) {
         setting++;
     }
     return (EngineActivation)setting;
+}
+
+const char *engine_activation_name(EngineActivation setting) {
+    return setting_names[setting];
+}
+
+EngineKv engine_kv_named(const char *name) {
+    int setting = 0;
+    while (setting < ENGINE_KV_COUNT && strcmp(name, kv_names[setting]) != 0) {
+        setting++;
+    }
+    return (EngineKv)setting;
+}
+
+const char *engine_kv_name(EngineKv setting) {
+    return kv_names[setting];
 }
 
 ActivationKind precision_kind(EngineActivation setting, Projection projection, WeightLevel level) {
@@ -37,6 +55,7 @@ KvKind precision_kv(EngineKv setting, LayerKind layer) {
     case ENGINE_KV_INT8_ALL:
         return KV_INT8;
     case ENGINE_KV_BF16:
+    case ENGINE_KV_COUNT:
         break;
     }
     return KV_BF16;

@@ -213,7 +213,7 @@ static SessionLimits session_limits(ServerWorld *w) {
 }
 
 static void open_service(ServerWorld *w) {
-    w->maker = prompt_maker(w->model);
+    w->maker = prompt_maker(w->model->tokenizer, &w->model->weights->config);
     w->prep_rules = (PrepRules){.maker = &w->maker, .limits = media_limits_default()};
     w->prep = (Prep){.rules = &w->prep_rules};
     Error error;

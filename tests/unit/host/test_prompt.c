@@ -20,7 +20,7 @@ static uint16_t positions[3][16];
 
 static void open_demo(void) {
     demo_open(&runtime, "scalar");
-    maker = prompt_maker(&runtime);
+    maker = prompt_maker(runtime.tokenizer, &runtime.weights->config);
     for (uint32_t i = 0; i < 3; i++) {
         memset(pixels[i], (int)i + 1, sizeof pixels[i]);
         patches[i] = (Patches){.columns = 1,

@@ -58,7 +58,7 @@ static Status run(Job *job, uint32_t batch, uint32_t prep_threads, const char *i
     runtime.backend.device = &device;
     const Sizes sizes = {.batch = batch, .waiting = 4 + prep_threads, .images = 1, .context = 160};
     cr_assert_eq(runtime_start(&runtime, &sizes, &error), OK, "%s", error.text);
-    const PromptMaker maker = prompt_maker(&runtime);
+    const PromptMaker maker = prompt_maker(runtime.tokenizer, &runtime.weights->config);
     const RunnerOptions options = {
         .runtime = &runtime,
         .prep_threads = prep_threads,

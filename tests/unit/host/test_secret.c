@@ -57,7 +57,7 @@ static Hash128 prepared_name(const PromptMaker *maker, const char *path, uint32_
 Test(secret, a_picture_is_named_by_its_bytes_its_budget_and_the_secret) {
     Runtime runtime;
     demo_open(&runtime, "auto");
-    PromptMaker maker = prompt_maker(&runtime), other = maker;
+    PromptMaker maker = prompt_maker(runtime.tokenizer, &runtime.weights->config), other = maker;
     cr_assert_eq(secret_make(&other.secret, NULL), OK);
     Hash128 name = prepared_name(&maker, demo_pictures[0], 70);
     cr_expect(same(name, prepared_name(&maker, demo_pictures[0], 70)));

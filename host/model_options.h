@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a command line says of the model, of the server that answers instead, and of the question,
+// as the structs that the rooms below take. Nothing below the commands knows Options.
+#ifndef HOST_MODEL_OPTIONS_H
+#define HOST_MODEL_OPTIONS_H
+
+#include "host/boot.h"
+#include "host/model_facts.h"
+#include "host/options.h"
+#include "host/question.h"
+#include "host/remote.h"
+
+// Reads the options that say which model, where and how. E_ARGUMENT (no model named),
+// E_UNSUPPORTED.
+Status model_options_runtime(const Options *options, RuntimeOptions *out, Error *error);
+
+// Those that say how weights are read (--weights, --group, --threads).
+WeightsOptions model_options_weights(const Options *options);
+
+// The options --system ... --logprobs of a command. What was not given is greedy, or with
+// `as_model` what the model's generation_config.json says. E_ARGUMENT: a stop text.
+Status model_options_question(const Options *options, const ModelFacts *model, const char *text,
+                              bool as_model, Question *out, Error *error);
+
+// Where the server is (--server, else the environment variable TESSERA_SERVER, else the place the
+// shipped unit uses) and who asks (--token-file, else TESSERA_TOKEN). E_ARGUMENT: the token.
+Status model_options_server(const Options *options, RemoteTarget *out, Error *error);
+// The same for a command whose model the server runs. E_ARGUMENT: an option that only the server
+// can decide is given.
+Status model_options_answerer(const Options *options, RemoteTarget *out, Error *error);
+
+#endif
