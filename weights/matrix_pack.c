@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/f16.h"
 #include "weights/fanout.h"
+#include "weights/finite.h"
 #include "weights/quant.h"
 
 #include <stdatomic.h>
@@ -99,9 +100,12 @@ static void pack_panel(void *context, size_t panel) {
         switch (matrix->level) {
         case LEVEL_F32:
             memcpy((float *)matrix->codes + before, tile, step * MATRIX_PANEL * sizeof(float));
+            finite = finite_all(ELEMENT_F32, tile, step * MATRIX_PANEL);
             break;
         case LEVEL_BF16:
             pack_bf16_tile(tile, step, (uint16_t *)matrix->codes + before);
+            finite =
+                finite_all(ELEMENT_BF16, (uint16_t *)matrix->codes + before, step * MATRIX_PANEL);
             break;
         case LEVEL_INT8:
             finite = quant_tile_int8(tile, step, (uint8_t *)matrix->codes + before,
@@ -128,8 +132,7 @@ Status matrix_pack(const Matrix *matrix, const MatrixPart *parts, uint32_t part_
     PackJob job = {.matrix = matrix, .parts = parts, .part_count = part_count, .order = order};
     fanout_run(threads, matrix_padded_rows(matrix->rows) / MATRIX_PANEL, pack_panel, &job);
     if (atomic_load(&job.not_finite)) {
-        return error_set(error, E_TENSOR,
-                         "it holds a value that is not finite, which cannot be quantized");
+        return error_set(error, E_TENSOR, "it holds a value that is not finite");
     }
     return OK;
 }

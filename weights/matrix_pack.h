@@ -31,7 +31,7 @@ static inline uint32_t matrix_alternating_rows(uint32_t rows, uint32_t parts) {
 // Fills the codes and scales of `matrix`, whose memory must be writable and of matrix_codes_bytes
 // and matrix_scales_bytes, padding included. Parts must make exactly the matrix' rows. Threads: see
 // fanout.h. The result does not depend on the number of threads. E_TENSOR when a value is not
-// finite and the level is int8 or int4.
+// finite, or is not once it is rounded to bf16.
 Status matrix_pack(const Matrix *matrix, const MatrixPart *parts, uint32_t part_count,
                    MatrixOrder order, uint32_t threads, Error *error);
 

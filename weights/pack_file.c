@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "weights/finite.h"
 
 #include <inttypes.h>
 #include <stddef.h>
@@ -240,6 +241,12 @@ Status weights_pack(const Weights *weights, Bytes tokenizer_blob, const char *pa
     static const uint8_t zeros[SECTION_ALIGN] = {0};
     const WeightsStore *store = weights->store;
     const Manifest *manifest = &store->manifest;
+    if (store->map.base != NULL) { // other sources were looked at while they were made
+        Status finite = finite_check_pieces(manifest, store->sections, error);
+        if (finite != OK) {
+            return finite;
+        }
+    }
     PackPiece *table = calloc(manifest->count, sizeof *table);
     if (table == NULL) {
         return error_set(error, E_MEMORY, "%s: no memory for the tensor table", path);
@@ -323,6 +330,10 @@ Status weights_verify(const char *path, Error *error) {
         }
         if (status == OK) {
             status = gaps_check(file, &header, error);
+        }
+        if (status == OK) {
+            const WeightsStore *store = weights->store;
+            status = finite_check_pieces(&store->manifest, store->sections, error);
         }
         if (status != OK) {
             error_prefix(error, status, "%s", path);

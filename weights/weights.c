@@ -6,11 +6,11 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "weights/finite.h"
 #include "weights/pack_file.h"
 #include "weights/store.h"
 #include "weights/synthetic.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,23 +146,15 @@ static Status folder_read_texts(const char *folder, WeightsStore *store, Error *
     return OK;
 }
 
-static Status folder_load_vector(const Piece *piece, const SafetensorsTensor *tensor, float *out,
-                                 Error *error) {
-    element_to_f32(tensor->type, tensor->data, piece->length, 1, out);
-    for (uint64_t i = 0; i < piece->length; i++) {
-        if (!isfinite(out[i])) {
-            return error_set(error, E_TENSOR, "%s holds a value that is not finite", tensor->name);
-        }
-    }
-    return OK;
-}
-
 static Status folder_load_piece(const WeightsStore *store, const Piece *piece,
                                 const SafetensorsTensor *const *sources, uint32_t threads,
                                 Error *error) {
     uint8_t *bytes = weights_piece_bytes(store, piece);
     if (piece->kind != PIECE_MATRIX) {
-        return folder_load_vector(piece, sources[0], (float *)bytes, error);
+        element_to_f32(sources[0]->type, sources[0]->data, piece->length, 1, (float *)bytes);
+        return finite_all(ELEMENT_F32, bytes, piece->length)
+                   ? OK
+                   : finite_refuse(sources, 1, LEVEL_F32, error);
     }
     Matrix matrix = piece->matrix;
     matrix.codes = bytes;
@@ -173,7 +165,10 @@ static Status folder_load_piece(const WeightsStore *store, const Piece *piece,
             (MatrixPart){sources[i]->type, sources[i]->data, (uint32_t)piece->sources[i].shape[0]};
     }
     Status status = matrix_pack(&matrix, parts, piece->source_count, piece->order, threads, error);
-    return status == OK ? OK : error_prefix(error, status, "%s", piece->name);
+    if (status == E_TENSOR) {
+        return finite_refuse(sources, piece->source_count, matrix.level, error);
+    }
+    return status;
 }
 
 // As stored: bf16 and f16 become bf16. Pictures and sound keep f32 when nothing else is asked.

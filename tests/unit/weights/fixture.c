@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fixture.h"
 
+#include "base/f16.h"
 #include "base/file.h"
 #include "weights/safetensors.h"
 
@@ -123,16 +124,24 @@ void fixture_cut(Fixture *fixture, size_t bytes) {
     buffer_free(&old);
 }
 
-void fixture_poison(Fixture *fixture, const char *name) {
-    Buffer file = file_of(fixture, MODEL);
-    Safetensors tensors;
-    cr_assert_eq(safetensors_parse((Bytes){file.data, file.length}, MODEL, &tensors, NULL), OK);
-    const SafetensorsTensor *tensor = safetensors_find(&tensors, name);
-    cr_assert_not_null(tensor);
-    size_t at = (size_t)(tensor->data - file.data);
-    file.data[at] = 0x80; // 0x7f80 is infinity in bf16
-    file.data[at + 1] = 0x7f;
-    file_put(fixture, MODEL, (Bytes){file.data, file.length});
-    safetensors_close(&tensors);
+static void element_put(ElementType type, float value, uint8_t *out) {
+    uint16_t half = type == ELEMENT_BF16 ? bf16_from_f32(value) : f16_from_f32(value);
+    type == ELEMENT_F32 ? memcpy(out, &value, sizeof value) : memcpy(out, &half, sizeof half);
+}
+
+void fixture_set(Fixture *fixture, const char *name, uint64_t index, float value) {
+    Safetensors all, one;
+    cr_assert_eq(safetensors_open(fixture->folder, &all, NULL), OK);
+    const SafetensorsTensor *tensor = safetensors_find(&all, name);
+    cr_assert_not_null(tensor, "%s", name);
+    const char *shard = strrchr(tensor->file, '/') + 1;
+    Buffer file = file_of(fixture, shard);
+    cr_assert_eq(safetensors_parse((Bytes){file.data, file.length}, shard, &one, NULL), OK);
+    tensor = safetensors_find(&one, name);
+    size_t at = (size_t)(tensor->data - file.data) + index * element_bytes(tensor->type);
+    element_put(tensor->type, value, file.data + at);
+    file_put(fixture, shard, (Bytes){file.data, file.length});
+    safetensors_close(&one);
+    safetensors_close(&all);
     buffer_free(&file);
 }

@@ -21,7 +21,9 @@ void fixture_edit(Fixture *fixture, const char *file, const char *from, const ch
 void fixture_replace(Fixture *fixture, const char *from, const char *to);
 void fixture_replace_all(Fixture *fixture, const char *from, const char *to);
 
-void fixture_cut(Fixture *fixture, size_t bytes);          // off the end of model.safetensors
-void fixture_poison(Fixture *fixture, const char *tensor); // its first bf16 becomes infinite
+void fixture_cut(Fixture *fixture, size_t bytes); // off the end of model.safetensors
+
+// Sets one element of a tensor, whatever its type and its file.
+void fixture_set(Fixture *fixture, const char *tensor, uint64_t index, float value);
 
 #endif

@@ -206,23 +206,6 @@ Test(folder, names_a_type_it_does_not_read) {
                    "embed_tokens.weight has type I16, expected F32, F16 or BF16");
 }
 
-Test(folder, names_a_tensor_with_values_that_are_not_finite) {
-    Fixture fixture = fixture_open(GOLDEN "flat");
-    fixture_poison(&fixture, "model.language_model.layers.1.self_attn.k_norm.weight");
-    EXPECT_REFUSED(&fixture, E_TENSOR, "layers.1.self_attn.k_norm.weight", "not finite");
-}
-
-Test(folder, refuses_to_quantize_values_that_are_not_finite) {
-    Fixture fixture = fixture_open(GOLDEN "flat");
-    fixture_poison(&fixture, "model.language_model.layers.1.mlp.down_proj.weight");
-    const WeightsOptions options = {.level = LEVEL_INT4};
-    Weights *weights;
-    Error error = {0};
-    cr_expect_eq(weights_open(fixture.folder, &options, &weights, &error), E_TENSOR);
-    cr_expect_not_null(strstr(error.text, "layers.1.down"), "%s", error.text);
-    fixture_close(&fixture);
-}
-
 Test(folder, names_what_is_not_there) {
     Fixture fixture = fixture_open(GOLDEN "flat");
     fixture_remove(&fixture, "config.json");
