@@ -5,8 +5,10 @@
 #include "base/file.h"
 
 static Status prep_image(Prep *prep, Request *request, Bytes file, uint32_t index) {
-    Status status = media_load(file, &prep->rules->limits, request->question->budget,
-                               &prep->scratch, &request->patches[index], &request->error);
+    MediaLimits limits = prep->rules->limits;
+    limits.unwanted = &request->unwanted;
+    Status status = media_load(file, &limits, request->question->budget, &prep->scratch,
+                               &request->patches[index], &request->error);
     if (status == OK) {
         // The file and the budget make the patches: equal names are equal patches.
         request->patches[index].name =
@@ -32,7 +34,7 @@ static Status prep_read(Prep *prep, Request *request, uint32_t index, Bytes *fil
 }
 
 static Status prep_images(Prep *prep, Request *request) {
-    for (uint32_t i = 0; i < request->image_count; i++) {
+    for (uint32_t i = 0; i < request->image_count && !request->unwanted; i++) {
         Bytes file;
         Status status = prep_read(prep, request, i, &file);
         if (status == OK) {
@@ -59,7 +61,6 @@ static Status prep_images(Prep *prep, Request *request) {
 void prep_run(Prep *prep, Request *request) {
     request->started_ns = clock_ns();
     request->error = (Error){0};
-    request->unwanted = false;
     request->content[0] = '\0';
     request->status = prep_images(prep, request);
     if (request->status == OK && !request->unwanted) {

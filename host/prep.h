@@ -24,6 +24,7 @@ typedef struct Prep {
 } Prep;
 
 // Fills the request's prep part; what goes wrong is its status and error, and harms nothing else.
+// Of a request that becomes unwanted meanwhile the prep part is not to be used.
 void prep_run(Prep *prep, Request *request);
 void prep_free(Prep *prep);
 

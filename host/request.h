@@ -13,6 +13,8 @@
 #include "host/media/media.h"
 #include "host/prompt.h"
 
+#include <stdatomic.h>
+
 typedef struct Request {
     // The question. Set by whoever asks; borrowed until the request is free again.
     const Question *question;
@@ -21,10 +23,13 @@ typedef struct Request {
     uint32_t image_count;
     uint64_t tag; // the asker's own name for it
 
+    // The asker does not want it any more: set by a prep thread that was told so when it had read
+    // the pictures, or by the asker at any time, which ends preparing soon. The asker clears it.
+    atomic_bool unwanted;
+
     // Filled by a prep thread.
     Status status;    // of preparing; then of the whole request
     Error error;      // when status != OK
-    bool unwanted;    // the asker does not want it any more, having seen the content
     char content[33]; // hash of the pictures' bytes, "" when one could not be read
     Patches *patches; // [images_max]
     Prompt prompt;

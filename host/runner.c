@@ -64,6 +64,7 @@ static void runner_ask(Runner *runner) {
         }
         runner->free_count--;
         runner->preparing_count++;
+        request->unwanted = false;
         mailbox_push(&runner->asked, &request);
     }
 }
@@ -135,6 +136,9 @@ static Status runner_open(Runner *runner, Error *error) {
 static void runner_close(Runner *runner) {
     if (runner->asked.items != NULL) {
         mailbox_close(&runner->asked);
+    }
+    for (uint32_t i = 0; runner->slots != NULL && i < runner->slot_count; i++) {
+        runner->slots[i].unwanted = true; // what a thread still prepares is read by nobody
     }
     for (uint32_t i = 0; i < runner->thread_count; i++) {
         uv_thread_join(&runner->threads[i]);

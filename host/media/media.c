@@ -81,6 +81,9 @@ Status media_probe(Bytes file, const MediaLimits *limits, ImageInfo *info, Error
 
 static Status read_rows(Bytes file, const ImageInfo *info, MediaBuffer *work, RowSink *sink,
                         Error *error) {
+    if (read_unwanted(sink)) {
+        return read_cancelled(error);
+    }
     switch (info->format) {
     case IMAGE_JPEG:
         return read_jpeg(file, info, work, sink, error);
@@ -105,10 +108,11 @@ static void push_upright(RowSink *sink, const uint8_t *rows, size_t stride, uint
 }
 
 // Fills `pixels` with the upright picture.
-static Status read_upright(Bytes file, const ImageInfo *info, MediaBuffer *work,
-                           MediaBuffer *pixels, Error *error) {
+static Status read_upright(Bytes file, const ImageInfo *info, const MediaLimits *limits,
+                           MediaBuffer *work, MediaBuffer *pixels, Error *error) {
     TRY(media_buffer_reserve(pixels, (uint64_t)info->width * info->height * 3, error));
-    UprightSink sink = {.sink = {push_upright}, .info = info, .pixels = pixels->data};
+    UprightSink sink = {
+        .sink = {push_upright, limits->unwanted}, .info = info, .pixels = pixels->data};
     return read_rows(file, info, work, &sink.sink, error);
 }
 
@@ -116,7 +120,7 @@ Status media_decode(Bytes file, const MediaLimits *limits, Image *out, Error *er
     ImageInfo info;
     TRY(media_probe(file, limits, &info, error));
     MediaBuffer work = {0};
-    Status status = read_upright(file, &info, &work, &out->pixels, error);
+    Status status = read_upright(file, &info, limits, &work, &out->pixels, error);
     media_buffer_free(&work);
     out->width = status == OK ? info.width : 0;
     out->height = status == OK ? info.height : 0;
@@ -175,13 +179,13 @@ Status media_load(Bytes file, const MediaLimits *limits, uint32_t budget, MediaS
     ImageInfo info;
     TRY(media_probe(file, limits, &info, error));
     ImageGeometry geometry;
-    ResizeSink sink = {.sink = {push_resize}};
+    ResizeSink sink = {.sink = {push_resize, limits->unwanted}};
     TRY(begin_patches(info.width, info.height, budget, &sink.resize, scratch, &geometry, out,
                       error));
     if (info.orientation == 1) {
         TRY(read_rows(file, &info, &scratch->rows, &sink.sink, error));
     } else {
-        TRY(read_upright(file, &info, &scratch->rows, &scratch->upright, error));
+        TRY(read_upright(file, &info, limits, &scratch->rows, &scratch->upright, error));
         resize_push(&sink.resize, scratch->upright.data, (size_t)info.width * 3, 0, info.height);
     }
     finish_patches(&sink.resize, &geometry, out);

@@ -15,6 +15,8 @@
 #include "base/hash.h"
 #include "base/status.h"
 
+#include <stdatomic.h>
+
 enum {
     PATCH_SIDE = 48,                           // pixels
     PATCH_BYTES = PATCH_SIDE * PATCH_SIDE * 3, // 6912
@@ -25,6 +27,9 @@ typedef struct MediaLimits {
     uint64_t file_bytes_max;
     uint64_t pixels_max; // width times height as the file declares them
     uint32_t side_max;   // pixels
+    // Ends a picture that nobody wants any more with E_CANCELLED: any thread may set it at any
+    // time, decoders look at it every few rows. NULL: nobody will.
+    const atomic_bool *unwanted;
 } MediaLimits;
 
 // 64 MiB of file, 100 million pixels, 65535 pixels a side. The worst case of memory for one picture
@@ -97,9 +102,9 @@ Status media_probe(Bytes file, const MediaLimits *limits, ImageInfo *info, Error
 // end marker is E_IMAGE_DAMAGED, never a partly gray picture.
 Status media_decode(Bytes file, const MediaLimits *limits, Image *out, Error *error);
 
-// Probe, decode, resize and cut into patches. `out` starts as zeros or from an earlier call, whose
-// memory is used again; patches_free ends it. After an error `out` holds no picture (count 0). All
-// errors of the functions above.
+// Probe, decode, resize and cut into patches, unless it becomes unwanted meanwhile. `out` starts as
+// zeros or from an earlier call, whose memory is used again; patches_free ends it. After an error
+// `out` holds no picture (count 0). All errors of the functions above.
 Status media_load(Bytes file, const MediaLimits *limits, uint32_t budget, MediaScratch *scratch,
                   Patches *out, Error *error);
 

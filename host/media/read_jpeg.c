@@ -18,15 +18,18 @@
 #include "base/num.h"
 #include "host/media/media_buffer.h"
 
-// Ordinary progressive files have about 10 scans. Each costs a pass over all coefficients, so that
-// a small file with thousands of empty scans would keep a thread for minutes.
-enum { SCANS_MAX = 200 };
+// Ordinary progressive files have about 10 scans. Each costs a pass over all coefficients of its
+// components, so that a small file with many empty scans would keep a thread for minutes. A picture
+// at the limit of pixels without subsampling needs 1.4 G of such visits for libjpeg's own script.
+enum { SCANS_MAX = 200, VISITS_MAX = 2000000000 };
 
 typedef struct JpegReader {
     struct jpeg_decompress_struct codec;
     struct jpeg_error_mgr errors;
     struct jpeg_source_mgr source;
     struct jpeg_progress_mgr progress;
+    const RowSink *sink;
+    uint64_t visits; // to coefficients, so far
     jmp_buf on_error;
     Error *error;
     Status status;
@@ -103,15 +106,40 @@ static void ignore_source(j_decompress_ptr codec) {
     (void)codec;
 }
 
+// Coefficients in a row of the scan that is being read. A scan that brings only some of each block
+// is counted as if it brought all: it goes to every block.
+static uint64_t row_visits(const struct jpeg_decompress_struct *codec) {
+    uint64_t blocks = 0;
+    for (int i = 0; i < codec->comps_in_scan; i++) {
+        const jpeg_component_info *component = codec->cur_comp_info[i];
+        blocks += (uint64_t)component->width_in_blocks * (uint64_t)component->v_samp_factor;
+    }
+    return blocks * DCTSIZE2;
+}
+
+// libjpeg calls it before every row of every scan, and then before the rows of the picture.
 static void on_progress(j_common_ptr codec) {
     JpegReader *reader = codec->client_data;
+    if (read_unwanted(reader->sink)) {
+        reader->status = read_cancelled(reader->error);
+        longjmp(reader->on_error, 1);
+    }
+    if (reader->codec.output_scanline > 0) {
+        return;
+    }
+    reader->visits += row_visits(&reader->codec);
     if (reader->codec.input_scan_number > SCANS_MAX) {
         fail(reader, E_IMAGE_DAMAGED, "it has more scans than any picture needs");
     }
+    if (reader->visits > VISITS_MAX) {
+        fail(reader, E_IMAGE_TOO_LARGE,
+             "its scans go over more than 2000 million coefficients in all; save it with fewer "
+             "scans or fewer pixels");
+    }
 }
 
-static void open_reader(JpegReader *reader, Bytes file, Error *error) {
-    *reader = (JpegReader){.error = error};
+static void open_reader(JpegReader *reader, Bytes file, const RowSink *sink, Error *error) {
+    *reader = (JpegReader){.sink = sink, .error = error};
     reader->codec.err = jpeg_std_error(&reader->errors);
     reader->codec.client_data = reader;
     reader->errors.error_exit = on_error_exit;
@@ -187,7 +215,7 @@ Status read_jpeg(Bytes file, const ImageInfo *info, MediaBuffer *work, RowSink *
                  Error *error) {
     TRY(media_buffer_reserve(work, (uint64_t)info->stored_width * 4 * READ_STRIP_ROWS, error));
     JpegReader reader;
-    open_reader(&reader, file, error);
+    open_reader(&reader, file, sink, error);
     decode(&reader, info, work->data, sink);
     jpeg_destroy_decompress(&reader.codec);
     return reader.status;

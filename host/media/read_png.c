@@ -23,6 +23,7 @@ typedef struct PngReader {
     png_infop info;
     Bytes file;
     size_t at;
+    const RowSink *sink;
     Error *error;
     Status status;
     bool gray16;
@@ -84,6 +85,10 @@ static void gray16_to_rgb(uint8_t *row, uint32_t width) {
 
 static void read_rows(PngReader *reader, uint8_t *rows, size_t stride, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
+        if (read_unwanted(reader->sink)) {
+            reader->status = read_cancelled(reader->error);
+            png_longjmp(reader->png, 1);
+        }
         png_read_row(reader->png, rows + i * stride, NULL);
     }
 }
@@ -132,7 +137,7 @@ static void decode(PngReader *reader, const ImageInfo *info, MediaBuffer *work, 
 }
 
 Status read_png(Bytes file, const ImageInfo *info, MediaBuffer *work, RowSink *sink, Error *error) {
-    PngReader reader = {.file = file, .error = error};
+    PngReader reader = {.file = file, .sink = sink, .error = error};
     reader.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &reader, on_error, on_warning);
     reader.info = reader.png != NULL ? png_create_info_struct(reader.png) : NULL;
     if (reader.info == NULL) {

@@ -80,6 +80,7 @@ void slot_start_work(Service *service) {
         slot_wait_no_more(service, leader);
         Slot *slot = &service->slots[leader];
         slot->state = SLOT_PREPARING;
+        slot->request.unwanted = false;
         slot->prepare_ms = service->now_ms;
         service->work_count++;
         service->options.ports.work(service->options.ports.context, &slot->work);
@@ -112,6 +113,7 @@ void slot_end(Service *service, uint32_t leader, DoneReason reason, Status statu
     slot->ending = true;
     slot->ending_reason = reason;
     slot->status = status;
+    slot->request.unwanted = true; // a prep thread that has it gives it back soon
     snprintf(slot->detail, sizeof slot->detail, "%s", detail != NULL ? detail : "");
     if (slot->state == SLOT_WAITING) {
         slot_wait_no_more(service, leader);

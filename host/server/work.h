@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a prep thread does for the server: prepare a request, or encode a text. A Work is lent to
 // the thread from ports.work until it comes back; nobody else touches it or what it points to
-// meanwhile.
+// meanwhile, but that `unwanted` of the request may be set.
 #ifndef HOST_SERVER_WORK_H
 #define HOST_SERVER_WORK_H
 

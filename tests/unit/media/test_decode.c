@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const MediaLimits no_limits = {UINT64_MAX, UINT64_MAX, UINT32_MAX};
+static const MediaLimits no_limits = {UINT64_MAX, UINT64_MAX, UINT32_MAX, NULL};
 
 static Buffer read_picture(const char *name) {
     char path[256];
