@@ -485,18 +485,29 @@ static void service_tick_connections(Service *service) {
     metrics_set(service->metrics, METRIC_SESSION_BYTES, 0, outbox);
 }
 
+// The time to drain is over: what is still there ends. What steps does so with the next step.
+static void service_end_late(Service *service, Status why) {
+    uint32_t ended = 0;
+    for (uint32_t i = 0; i < service->options.requests_max; i++) {
+        const Slot *slot = &service->slots[i];
+        if (slot->state != SLOT_FREE && slot->state != SLOT_FOLLOWING && !slot->ending) {
+            slot_end(service, i, DONE_ERROR, why, NULL);
+            ended++;
+        }
+    }
+    if (ended > 0) {
+        log_event(LOG_INFO, "drain_over", "requests=%u", ended);
+    }
+}
+
 // A draining server says goodbye, and why, to every connection that has nothing in flight.
 static void service_tick_drain(Service *service) {
     Status why = service_ending(service, NULL);
     if (!service->draining) {
         return;
     }
-    bool late = service->now_ms >= service->drain_deadline_ms;
-    for (uint32_t i = 0; late && i < service->options.requests_max; i++) {
-        SlotState state = service->slots[i].state;
-        if (state != SLOT_FREE && state != SLOT_FOLLOWING) {
-            slot_end(service, i, DONE_ERROR, why, NULL);
-        }
+    if (service->now_ms >= service->drain_deadline_ms) {
+        service_end_late(service, why);
     }
     slot_settle_all(service);
     for (uint32_t i = 0; i < service->options.connections_max; i++) {

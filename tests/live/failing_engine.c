@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine of the program `tessera_failing`, which is tessera with two functions wrapped by the
-// linker. From step TESSERA_TEST_FAIL_AT on it fails, as a lost GPU does; with TESSERA_TEST_AHEAD
-// it says that it overlaps, so that two steps are under way. Without the variables it is the
-// engine.
+// What makes the program `tessera_failing` out of tessera: functions that the linker wraps. Without
+// the variables below it is tessera.
+//   TESSERA_TEST_GATES    a folder of gates (gate.h): "step" is passed before each engine_end,
+//   "prep" before each
+//                         request that is prepared (prep_run), so that a test can make either last.
+//   TESSERA_TEST_FAIL_AT  from this step on the engine fails, as a lost GPU does.
+//   TESSERA_TEST_AHEAD    the engine says that it overlaps, so that two steps are under way.
+#include "host/prep.h"
 #include "model/engine.h"
+#include "tests/live/gate.h"
 
 #include <stdlib.h>
 
@@ -13,6 +18,14 @@ Status __wrap_engine_end(Engine *engine, StepResult *result, Error *error);
 bool __real_engine_overlaps(const Engine *engine);
 bool __wrap_engine_overlaps(const Engine *engine);
 
+void __real_prep_run(Prep *prep, Request *request);
+void __wrap_prep_run(Prep *prep, Request *request);
+
+void __wrap_prep_run(Prep *prep, Request *request) {
+    gate_pass("prep");
+    __real_prep_run(prep, request);
+}
+
 bool __wrap_engine_overlaps(const Engine *engine) {
     return getenv("TESSERA_TEST_AHEAD") != NULL || __real_engine_overlaps(engine);
 }
@@ -20,6 +33,7 @@ bool __wrap_engine_overlaps(const Engine *engine) {
 Status __wrap_engine_end(Engine *engine, StepResult *result, Error *error) {
     static unsigned long steps;
     const char *fail_at = getenv("TESSERA_TEST_FAIL_AT");
+    gate_pass("step");
     Status status = __real_engine_end(engine, result, error);
     if (fail_at != NULL && ++steps >= strtoul(fail_at, NULL, 10)) {
         result->sample_count = 0;

@@ -1,28 +1,98 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared by the live tests: the program, scratch folders, runs of the program. Standard library only."""
+"""Shared by the live tests: the program, scratch folders, runs of the program, waiting. Standard library only.
+
+A test waits for an event (a log line, a counter, a file, a message) with `eventually`, never for time, and takes
+nothing for granted about how long work lasts. Where work must last, `Gate` holds it:
+
+    gate = Gate(self.folder)                        # of the engine's steps; Gate(folder, "prep"): of preparations
+    with Server(self.folder, gate=gate) as server:  # or run(..., gate=gate), start(..., gate=gate)
+        gate.hold()                                 # from here on each step waits for a permission
+        stream = client.generate(...)               # accepted; as long as the gate is held it does not end
+        gate.let(3)                                 # three steps
+        gate.reached(4)                             # waits until the fourth has come to the gate and stands there
+        gate.release()                              # from here on steps are free again, and so they are at the test's end
+
+ci/tests_wait.py refuses sleeps and short limits everywhere else.
+"""
 import json
+import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PICTURES = ROOT / "examples" / "pictures"
 MODEL = ROOT / "examples" / "demo-model"
-PROGRAM = None
+PROGRAM = None  # tessera
+HELD = None     # tessera_failing of the same build: tessera with gates (failing_engine.c)
+LIMIT = 600     # seconds; the one limit of everything that is waited for: only what hangs reaches it
 
 
-def run(*arguments, given=None, **more):
+def eventually(condition, what="what the test waits for"):
+    """Waits until a condition of another process or thread holds, and returns its value."""
+    end = time.monotonic() + LIMIT
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} has not come in {LIMIT} s")
+        time.sleep(0.005)
+    return value
+
+
+class Gate:
+    """A gate of gate.h, the test's side."""
+
+    def __init__(self, folder, name="step"):
+        self.path = pathlib.Path(folder) / "gates" / name
+        self.path.parent.mkdir(exist_ok=True)
+        self.counter = self.path.with_suffix(".came")
+        self.counter.touch()
+        os.mkfifo(self.path)
+        self.held = self.before = None
+
+    def environment(self, environment=None):
+        return dict(os.environ if environment is None else environment, TESSERA_TEST_GATES=str(self.path.parent))
+
+    def came(self):
+        """How many have come to the gate, held or not."""
+        return self.counter.stat().st_size
+
+    def hold(self):
+        # Both ends, since the other side opens it anew for each one that comes; permissions left over stay in it.
+        self.before, self.held = self.came(), os.open(self.path, os.O_RDWR)
+
+    def let(self, count=1):
+        os.write(self.held, bytes(count))
+
+    def reached(self, count):
+        """Waits until `count` have come since it is held."""
+        eventually(lambda: self.came() >= self.before + count, f"number {count} at the gate")
+
+    def release(self):
+        if self.held is not None:
+            os.close(self.held)
+            self.held = None
+
+
+def command(arguments, gate, more):
+    """The command line of the program, or of the one with gates, and the options of its process."""
+    if gate is not None:
+        more["env"] = gate.environment(more.get("env"))
+    return [PROGRAM if gate is None else HELD, *map(str, arguments)]
+
+
+def run(*arguments, given=None, gate=None, **more):
     """Runs the program to its end and returns the finished process, outputs as text."""
-    return subprocess.run([PROGRAM, *map(str, arguments)], input=given, capture_output=True, text=True,
-                          timeout=300, check=False, **more)
+    return subprocess.run(command(arguments, gate, more), input=given, capture_output=True, text=True,
+                          timeout=LIMIT, check=False, **more)
 
 
-def start(*arguments):
-    return subprocess.Popen([PROGRAM, *map(str, arguments)], stdout=subprocess.DEVNULL,
-                            stderr=subprocess.PIPE, text=True)
+def start(*arguments, gate=None, **more):
+    return subprocess.Popen(command(arguments, gate, more), stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, text=True, **more)
 
 
 def records(path):
@@ -49,6 +119,8 @@ class LiveTest(unittest.TestCase):
 
 
 def main():
-    global PROGRAM
+    global PROGRAM, HELD
     PROGRAM = sys.argv.pop(1)
+    HELD = next((str(path) for path in (pathlib.Path(PROGRAM).parent / "tests" / "tessera_failing",
+                                        pathlib.Path(PROGRAM).with_name("tessera_failing")) if path.exists()), None)
     unittest.main(verbosity=2)

@@ -5,10 +5,10 @@ import pathlib
 import signal
 import socket
 import subprocess
-import time
 
 import live
 import msgpack
+from live import LIMIT, eventually  # noqa: F401  (the tests take `eventually` from here)
 
 GREEDY = {"temperature": 0, "repetition_penalty": 1.0}
 
@@ -23,7 +23,7 @@ class Refused(Exception):
 
 
 class Client:
-    def __init__(self, address, token=None, hello=True, timeout=60):
+    def __init__(self, address, token=None, hello=True, timeout=LIMIT):
         if isinstance(address, tuple):
             self.socket = socket.create_connection(address)
         else:
@@ -138,10 +138,13 @@ def picture(source, question="Describe this image."):
 class Server:
     """A running `tessera serve`. With `with`, it must end with status 0."""
 
-    def __init__(self, folder, *arguments, environment=None, model=live.MODEL, program=None):
+    def __init__(self, folder, *arguments, environment=None, model=live.MODEL, program=None, gate=None):
         self.path = pathlib.Path(folder) / "tessera.sock"
         self.log_path = pathlib.Path(folder) / "server.log"
         self.log_file = open(self.log_path, "w", encoding="utf-8")
+        self.gate = gate
+        if gate is not None:
+            program, environment = [live.HELD], gate.environment(environment)
         self.process = subprocess.Popen(
             [*(program or [live.PROGRAM]), "serve", "-m", str(model), "--socket", str(self.path), *map(str, arguments)],
             stdout=subprocess.PIPE, stderr=self.log_file, text=True, env=environment)
@@ -159,14 +162,24 @@ class Server:
         if kind is None and status != 0:
             raise AssertionError(f"the server ended with {status}: {self.log()[-2000:]}")
 
+    def wait(self):
+        """The status it ends with; what hangs is killed, so that nothing of a test stays behind."""
+        try:
+            return self.process.wait(timeout=LIMIT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
     def close(self, _):
-        self.process.wait(timeout=60)
+        self.wait()
         self.process.stdout.close()
         self.log_file.close()
 
-    def stop(self, number=signal.SIGTERM, timeout=90):
+    def stop(self, number=signal.SIGTERM):
+        if self.gate is not None:
+            self.gate.release()  # an engine that is held cannot end
         self.process.send_signal(number)
-        return self.process.wait(timeout=timeout)
+        return self.wait()
 
     def log(self):
         return self.log_path.read_text(encoding="utf-8")
@@ -180,13 +193,3 @@ class Server:
 
     def metrics(self):
         return next(a[8:] for a in self.ready if a.startswith("metrics:"))
-
-
-def eventually(condition, seconds=20):
-    """Waits for a condition of another process; its last value."""
-    end = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value or time.monotonic() > end:
-            return value
-        time.sleep(0.02)

@@ -7,7 +7,7 @@
 import os
 
 import live
-from live import LiveTest
+from live import Gate, LiveTest
 from rpc import Server, picture
 
 CLIENTS = 6
@@ -21,11 +21,14 @@ class Failure(LiveTest):
         self.fails(dict(os.environ, TESSERA_TEST_AHEAD="1"))
 
     def fails(self, environment):
-        server = Server(self.folder, "--batch", "4", environment=dict(environment, TESSERA_TEST_FAIL_AT="40"))
+        gate = Gate(self.folder)
+        server = Server(self.folder, "--batch", "4", environment=dict(environment, TESSERA_TEST_FAIL_AT="40"), gate=gate)
+        gate.hold()
         clients = [server.client() for _ in range(CLIENTS)]
         # More than the batch holds: some run, some wait.
         streams = [client.generate("Write.", stream=index % 2 == 0, max_tokens=1600, seed=index,
                                    sampling={"temperature": 100}) for index, client in enumerate(clients)]
+        gate.release()  # all are there
         for client, stream in zip(clients, streams):
             done, _ = client.done(stream)
             self.assertEqual(done["error"]["name"], "E_DEVICE", done)
@@ -34,7 +37,7 @@ class Failure(LiveTest):
             self.assertEqual((name, params["name"]), ("goodbye", "E_DEVICE"))
             self.assertIsNone(client.receive(), "nothing comes after the goodbye")
             client.socket.close()
-        self.assertEqual(server.process.wait(timeout=30), 3)
+        self.assertEqual(server.wait(), 3)
         server.close(3)
         log = server.log()
         self.assertIn("engine_failed", log)

@@ -18,11 +18,12 @@ import urllib.request
 
 import live
 import msgpack
-from live import LiveTest, run
-from rpc import Client, Refused, Server, answers, eventually, picture
+from live import LIMIT, Gate, LiveTest, eventually, run
+from rpc import Client, Refused, Server, answers, picture
 
 IDLE_CONNECTIONS = 2000
-# With this seed and temperature the demo model writes more than a thousand tokens before it stops.
+# With this seed and temperature the demo model writes more than a thousand tokens before it stops. On a fast machine
+# that is soon: a test that needs it to last holds the gate.
 LONG = {"max_tokens": 1600, "seed": 2, "sampling": {"temperature": 100}}
 
 
@@ -52,16 +53,23 @@ class Serve(LiveTest):
         self.addCleanup(lambda: manager.__exit__(None, None, None))
         return value
 
+    def serve_held(self, *arguments, **more):
+        """A server whose steps wait for permission from now on, and the gate where they do."""
+        gate = Gate(self.folder)
+        server = self.serve(*arguments, gate=gate, **more)
+        gate.hold()
+        return server, gate
+
     def stats(self, client):
         return client.call("stats")["server"]
 
     def assertEmpty(self, client):
-        """Soon no request is there and no sequence holds a page."""
+        """In the end no request is there and no sequence holds a page."""
         def empty():
             stats = self.stats(client)
             return not any(stats[name] for name in ("preparing", "waiting", "running", "queued_tokens",
                                                     "pages_full_used", "pages_sliding_used"))
-        self.assertTrue(eventually(empty), self.stats(client))
+        eventually(empty, "an empty server")
 
 
 class Answers(Serve):
@@ -149,33 +157,44 @@ class Answers(Serve):
 
 class Endings(Serve):
     def test_cancel_ends_a_stream_and_is_idempotent(self):
-        server = self.serve()
+        server, gate = self.serve_held()
         with server.client() as client:
             stream = client.generate("Write.", stream=True, **LONG)
+            gate.let(20)
             client.started()
             for _ in range(2):
                 client.call("cancel", id=stream)
+            gate.release()
             done, _ = client.done(stream)
             self.assertEqual(done["samples"][0]["reason"], "cancel")
+            self.assertLessEqual(done["usage"]["output_tokens"], 21, "the step under way was the last")
             client.call("cancel", id=stream)
             self.assertEmpty(client)
 
     def test_a_deadline_ends_it(self):
-        server = self.serve()
+        server, gate = self.serve_held()
         with server.client() as client:
-            done = client.complete("Write.", deadline_ms=300, n=8, **LONG)
-            self.assertIn("deadline", [sample["reason"] for sample in done["samples"]])
+            stream = client.generate("Write.", deadline_ms=300, n=8, **LONG)
+            accepted = self.stats(client)["uptime_ms"]
+            eventually(lambda: self.stats(client)["uptime_ms"] > accepted + 300)
+            gate.release()
+            done, _ = client.done(stream)
+            self.assertEqual({sample["reason"] for sample in done["samples"]}, {"deadline"})
             self.assertEqual(done["error"]["name"], "E_DEADLINE")
             self.assertEmpty(client)
 
     def test_a_disconnect_frees_its_pages(self):
-        server = self.serve("--batch", "4")
+        server, gate = self.serve_held("--batch", "4")
         with server.client() as watcher:
             for _ in range(5):
                 with server.client() as client:
                     for _ in range(6):  # running, waiting
                         client.generate("Write.", stream=True, **LONG)
+                    gate.reached(1)
+                eventually(lambda: self.stats(watcher)["connections"] == 1)
+                gate.release()
                 self.assertEmpty(watcher)
+                gate.hold()
             self.assertEqual(self.stats(watcher)["requests_cancelled"], 30)
 
     def test_a_killed_client_harms_nobody(self):
@@ -201,40 +220,57 @@ class Endings(Serve):
             self.assertEmpty(client)
 
     def test_sigterm_lets_what_runs_finish(self):
-        server = self.serve("--batch", "4")
+        server, gate = self.serve_held("--batch", "4", "--drain", LIMIT)
         expected = offline_captions(pictures())
         with server.client() as client, server.client() as idle:
             streams = {file: client.generate(picture(file)) for file in pictures()}
+            gate.reached(1)
             server.process.send_signal(signal.SIGTERM)
             name, params = idle.event()
             self.assertEqual((name, params["name"]), ("goodbye", "E_DRAIN"))
             self.assertIsNone(idle.receive())
+            gate.release()
             for file, stream in streams.items():
                 self.assertEqual(text_of(client.done(stream)[0]), expected[file])
             self.assertEqual(client.event()[0], "goodbye")
-        self.assertEqual(server.process.wait(timeout=30), 0)
+        self.assertEqual(server.wait(), 0)
         self.assertFalse(server.path.exists())
 
-    def test_a_draining_server_accepts_nothing_and_ends_in_time(self):
-        server = self.serve("--drain", "1")
+    def test_a_draining_server_accepts_nothing(self):
+        server, gate = self.serve_held("--drain", LIMIT)
         with server.client() as client:
             stream = client.generate("Write.", **LONG)
             server.process.send_signal(signal.SIGTERM)
             eventually(lambda: client.call("health")["status"] == "draining")
             self.assertRaisesRegex(Refused, "E_DRAIN", client.generate, "More.")
-            done, _ = client.done(stream)
-            self.assertEqual(done["error"]["name"], "E_DRAIN")
-        self.assertEqual(server.process.wait(timeout=30), 0)
+            client.call("cancel", id=stream)
+            gate.release()
+            self.assertEqual(client.done(stream)[0]["samples"][0]["reason"], "cancel")
+        self.assertEqual(server.wait(), 0)
+
+    def test_what_lasts_longer_than_the_drain_ends_with_it(self):
+        server, gate = self.serve_held("--drain", "1")
+        with server.client() as client:
+            stream = client.generate("Write.", **LONG)
+            gate.reached(1)
+            server.process.send_signal(signal.SIGTERM)
+            eventually(lambda: "drain_over requests=1" in server.log())
+            gate.release()
+            self.assertEqual(client.done(stream)[0]["error"]["name"], "E_DRAIN")
+        self.assertEqual(server.wait(), 0)
 
     def test_a_second_signal_ends_what_runs(self):
-        server = self.serve()
+        server, gate = self.serve_held("--drain", LIMIT)
         with server.client() as client:
             stream = client.generate("Write.", stream=True, **LONG)
+            gate.let(20)
             client.started()
             server.process.send_signal(signal.SIGINT)
             server.process.send_signal(signal.SIGTERM)  # the same one twice may arrive as one
+            eventually(lambda: "drain_over requests=1" in server.log())
+            gate.release()
             self.assertEqual(client.done(stream)[0]["samples"][0]["reason"], "error")
-        self.assertEqual(server.process.wait(timeout=30), 0)
+        self.assertEqual(server.wait(), 0)
 
 
 class Bad(Serve):
@@ -296,7 +332,7 @@ class Bad(Serve):
             self.assertEqual(client.call("health")["status"], "ok")
 
     def test_too_many_requests_are_refused_at_once_with_a_hint(self):
-        server = self.serve("--requests", "6", "--batch", "2")
+        server, gate = self.serve_held("--requests", "6", "--batch", "2")
         with server.client() as client:
             streams = [client.generate("Write.", **LONG) for _ in range(6)]
             with self.assertRaises(Refused) as refused:
@@ -305,6 +341,7 @@ class Bad(Serve):
             self.assertGreater(refused.exception.retry_after_ms, 0)
             for stream in streams:
                 client.call("cancel", id=stream)
+            gate.release()
             for stream in streams:
                 client.done(stream)
             client.complete("One more.", max_tokens=2)
@@ -336,8 +373,7 @@ class Bad(Serve):
             self.assertLess(each, 16384, "bytes an idle connection costs")
         for client in clients:
             client.socket.close()
-        self.assertTrue(eventually(lambda: len(os.listdir(f"/proc/{server.process.pid}/fd")) < 50),
-                        "every descriptor is closed")
+        eventually(lambda: len(os.listdir(f"/proc/{server.process.pid}/fd")) < 50, "every descriptor closed")
 
 
 class Users(Serve):
@@ -353,7 +389,7 @@ class Users(Serve):
     def test_tokens_say_who_asks(self):
         token, line = self.token("alice")
         file = self.users(line + " in_flight_max=2 classes=interactive")
-        server = self.serve("--users", file)
+        server, _ = self.serve_held("--users", file)
         for wrong in (None, "tessera_guess", "x" * 500):
             with server.client(hello=False) as client:
                 params = {"version": 1} if wrong is None else {"version": 1, "token": wrong}
@@ -375,10 +411,10 @@ class Users(Serve):
         with server.client(token=token) as client:
             client.complete(picture(pictures(1)[0]), max_tokens=20)
             with self.assertRaises(Refused) as refused:
-                for _ in range(10):
+                for _ in range(100):  # what these take together comes back in some 40 minutes
                     client.generate(picture(pictures(1)[0]), max_tokens=20)
             self.assertEqual(refused.exception.name, "E_RATE")
-            self.assertGreater(refused.exception.retry_after_ms, 100)
+            self.assertGreater(refused.exception.retry_after_ms, 0)
 
     def test_the_users_file_is_read_again_on_sighup(self):
         alice, alice_line = self.token("alice")
@@ -395,10 +431,10 @@ class Users(Serve):
                         return True
                 except (Refused, EOFError):
                     return False
-            self.assertTrue(eventually(bob_may))
+            eventually(bob_may)
             file.write_text("nonsense\n", encoding="utf-8")
             server.process.send_signal(signal.SIGHUP)
-            self.assertTrue(eventually(lambda: "the old ones stay" in server.log()))
+            eventually(lambda: "the old ones stay" in server.log())
             self.assertTrue(bob_may())
             client.complete("hi", max_tokens=1)
             self.users(bob_line)
@@ -448,11 +484,15 @@ class Administration(Serve):
     def test_threads_that_compute_stand_back_behind_the_loop(self):
         server = self.serve("--threads", "3", "--prep-threads", "2")
         tasks = pathlib.Path(f"/proc/{server.process.pid}/task")
-        nice = {int(task.name): int((task / "stat").read_text().rsplit(")", 1)[1].split()[16]) for task in tasks.iterdir()}
-        loop = nice.pop(server.process.pid)
-        self.assertEqual(loop, os.getpriority(os.PRIO_PROCESS, os.getpid()))
-        # Two of the compute pool, the step thread, two that prepare; a sanitizer may add one of its own.
-        self.assertGreaterEqual(sorted(nice.values())[-5], min(loop + 5, 19), nice)
+
+        def nice():
+            return {int(task.name): int((task / "stat").read_text().rsplit(")", 1)[1].split()[16])
+                    for task in tasks.iterdir()}
+        loop = os.getpriority(os.PRIO_PROCESS, os.getpid())
+        # Two of the compute pool, the step thread, two that prepare; a sanitizer may add one of its own. Each sets its
+        # niceness itself, when its turn comes.
+        eventually(lambda: sum(value >= min(loop + 5, 19) for value in nice().values()) >= 5)
+        self.assertEqual(nice()[server.process.pid], loop)
 
     def test_a_silent_connection_is_closed_with_a_reason(self):
         server = self.serve("--idle", "1")
@@ -460,12 +500,16 @@ class Administration(Serve):
             name, params = client.event()
             self.assertEqual((name, params["name"]), ("goodbye", "E_TIMEOUT"))
             self.assertIsNone(client.receive())
-        self.assertTrue(eventually(lambda: "reason=E_TIMEOUT" in server.log()))
+        eventually(lambda: "reason=E_TIMEOUT" in server.log())
 
     def test_the_log_tells_requests_and_no_prompt(self):
-        server = self.serve()
+        server, gate = self.serve_held()
         with server.client() as client:
-            done = client.complete(picture(pictures(1)[0], "a secret question"), max_tokens=1)
+            stream = client.generate(picture(pictures(1)[0], "a secret question"), max_tokens=1)
+            accepted = self.stats(client)["uptime_ms"]
+            eventually(lambda: self.stats(client)["uptime_ms"] > accepted + 2)  # so that it takes some milliseconds
+            gate.release()
+            done, _ = client.done(stream)
         server.stop()
         log = server.log()
         self.assertRegex(log, r"accepted request=1 connection=\d+ stream=\d+ user=everyone class=interactive")
@@ -479,16 +523,17 @@ class Administration(Serve):
         self.assertNotIn("secret", log)
 
     def test_metrics_and_health_over_http(self):
-        server = self.serve("--metrics-port", "0")
+        gate = Gate(self.folder)
+        server = self.serve("--metrics-port", "0", gate=gate)
         with server.client() as client:
             client.complete(picture(pictures(1)[0]))
+            gate.hold()
 
             def page(url):
-                with urllib.request.urlopen(url, timeout=10) as answer:
+                with urllib.request.urlopen(url, timeout=LIMIT) as answer:
                     return answer.read().decode()
             url = server.metrics()
-            self.assertTrue(eventually(
-                lambda: 'tessera_requests_finished_total{reason="stop"} 1' in page(url)))
+            eventually(lambda: 'tessera_requests_finished_total{reason="stop"} 1' in page(url))
             self.assertEqual(page(url.replace("/metrics", "/health")).strip(), "ok")
             client.generate("Write.", **LONG)
             server.process.send_signal(signal.SIGTERM)
@@ -498,8 +543,9 @@ class Administration(Serve):
                     return page(url.replace("/metrics", "/health")) is None
                 except urllib.error.HTTPError as error:
                     return error.code == 503
-            self.assertTrue(eventually(draining))
+            eventually(draining)
             server.process.send_signal(signal.SIGTERM)
+            gate.release()
 
 
 class Load(Serve):
