@@ -51,8 +51,8 @@ static Status runtime_check_products(const Runtime *runtime, Error *error) {
     const RuntimeOptions *options = &runtime->options;
     bool bf16 = options->activation == ENGINE_ACTIVATION_AUTO ||
                 options->activation == ENGINE_ACTIVATION_BF16;
-    if (!options->kernels.cublaslt ||
-        (options->device == DEVICE_CUDA && bf16 && runtime->weights->level == LEVEL_BF16)) {
+    if (!options->device.cublaslt ||
+        (options->device.choice == DEVICE_CUDA && bf16 && runtime->weights->level == LEVEL_BF16)) {
         return OK;
     }
     char level[16];
@@ -62,7 +62,7 @@ static Status runtime_check_products(const Runtime *runtime, Error *error) {
                      "GPU, and here are %s weights%s%s; add --weights bf16 --activations bf16 "
                      "--device cuda, or leave it out",
                      level, bf16 ? "" : " with other activations",
-                     options->device == DEVICE_CUDA ? "" : " on the CPU");
+                     options->device.choice == DEVICE_CUDA ? "" : " on the CPU");
 }
 
 Status runtime_open_weights(const RuntimeOptions *options, Runtime *out, Error *error) {
@@ -82,9 +82,8 @@ Status runtime_open_weights(const RuntimeOptions *options, Runtime *out, Error *
 
 Status runtime_open(const RuntimeOptions *options, Runtime *out, Error *error) {
     TRY(runtime_open_weights(options, out, error));
-    TRY(device_open(options->device, &options->cpu, &options->kernels, &out->backend, error));
-    out->backend_open = true;
-    log_event(LOG_INFO, "device_open", "device=\"%s\"", out->backend.device->name);
+    TRY(device_open(&options->device, &out->backend, error));
+    log_event(LOG_INFO, "device_open", "device=\"%s\"", device_name(out->backend));
     return OK;
 }
 
@@ -126,7 +125,7 @@ static uint32_t runtime_pages(const Runtime *runtime, PageKind kind, uint32_t to
 static Status runtime_fit(Runtime *runtime, uint64_t limit, const uint32_t least[PAGE_KIND_COUNT],
                           Error *error) {
     EngineOptions *engine = &runtime->engine_options;
-    runtime->plan = engine_plan(runtime->weights, &runtime->backend, engine);
+    runtime->plan = engine_plan(runtime->weights, runtime->backend, engine);
     if (limit == 0 || runtime->plan.total <= limit) {
         return OK;
     }
@@ -148,7 +147,7 @@ static Status runtime_fit(Runtime *runtime, uint64_t limit, const uint32_t least
         }
         engine->pages[kind] = lowered;
     }
-    runtime->plan = engine_plan(runtime->weights, &runtime->backend, engine);
+    runtime->plan = engine_plan(runtime->weights, runtime->backend, engine);
     log_event(LOG_WARN, "cache_lowered",
               "share=%.2f note=\"fewer requests than --batch may fit at once\"", share);
     return OK;
@@ -212,13 +211,13 @@ static uint64_t runtime_limit(const Runtime *runtime) {
     }
     // Of the machine's memory weights on the heap are no longer free, but are part of the plan;
     // a mapped file is not taken yet. A card takes its copy later.
-    bool on_heap = options->device == DEVICE_CPU && !options->weights.shape_only &&
+    bool on_heap = options->device.choice == DEVICE_CPU && !options->weights.shape_only &&
                    (runtime->weights->folder != NULL ||
                     strncmp(options->model, "synthetic:", strlen("synthetic:")) == 0);
     WeightsBytes bytes = weights_bytes(runtime->weights);
     uint64_t weights = bytes.decoder + bytes.embedding + bytes.vision + bytes.audio + bytes.norms;
-    uint64_t free_bytes = runtime->backend.device->memory_bytes(runtime->backend.context);
-    if (free_bytes != 0 && options->device == DEVICE_CUDA) {
+    uint64_t free_bytes = device_memory_bytes(runtime->backend);
+    if (free_bytes != 0 && options->device.choice == DEVICE_CUDA) {
         return cuda_plan_bytes_max(free_bytes);
     }
     return free_bytes == 0 ? 0 : free_bytes / 10 * 9 + (on_heap ? weights : 0);
@@ -267,7 +266,7 @@ static bool runtime_fits(const Runtime *runtime, const Sizes *wanted, uint32_t b
     uint32_t least[PAGE_KIND_COUNT];
     sizes.batch = batch;
     return runtime_lay_out(&probe, &sizes, least, NULL) == OK &&
-           engine_plan(probe.weights, &probe.backend, &probe.engine_options).total <= limit;
+           engine_plan(probe.weights, probe.backend, &probe.engine_options).total <= limit;
 }
 
 uint32_t runtime_batch_max(const Runtime *runtime, const Sizes *wanted, uint32_t most) {
@@ -313,11 +312,11 @@ static Status runtime_open_record(Runtime *runtime, SchedulerOptions *scheduler,
 Status runtime_start(Runtime *runtime, const Sizes *wanted, Error *error) {
     TRY(runtime_size(runtime, wanted, error));
     const Sizes *sizes = &runtime->sizes;
-    const Backend *backend = &runtime->backend;
-    uint64_t free_before = backend->device->memory_bytes(backend->context);
-    TRY(engine_open(runtime->weights, backend, &runtime->engine_options, &runtime->engine, error));
-    if (runtime->options.device == DEVICE_CUDA) {
-        uint64_t free_after = backend->device->memory_bytes(backend->context);
+    uint64_t free_before = device_memory_bytes(runtime->backend);
+    TRY(engine_open(runtime->weights, runtime->backend, &runtime->engine_options, &runtime->engine,
+                    error));
+    if (runtime->options.device.choice == DEVICE_CUDA) {
+        uint64_t free_after = device_memory_bytes(runtime->backend);
         log_event(LOG_INFO, "device_memory", "planned_mib=%llu taken_mib=%llu free_mib=%llu",
                   (unsigned long long)(runtime->plan.total >> 20),
                   (unsigned long long)((free_before - free_after) >> 20),
@@ -352,9 +351,7 @@ void runtime_close(Runtime *runtime) {
     if (runtime->engine != NULL) {
         engine_close(runtime->engine);
     }
-    if (runtime->backend_open) {
-        runtime->backend.close(runtime->backend.context);
-    }
+    device_close(runtime->backend);
     if (runtime->tokenizer != NULL) {
         tokenizer_close(runtime->tokenizer);
     }

@@ -18,9 +18,7 @@ typedef struct RuntimeOptions {
     WeightsOptions weights;
     EngineActivation activation;
     EngineKv kv;
-    DeviceChoice device;
-    CpuOptions cpu;
-    GpuKernels kernels;
+    DeviceOptions device;
     uint32_t batch;
     bool batch_given;      // by the caller, not by the default
     uint32_t context;      // 0 = as the command needs
@@ -49,9 +47,8 @@ typedef struct Sizes {
 typedef struct Runtime {
     RuntimeOptions options;
     Weights *weights;
-    Tokenizer *tokenizer; // NULL for synthetic models
-    Backend backend;
-    bool backend_open;
+    Tokenizer *tokenizer;    // NULL for synthetic models
+    struct Backend *backend; // NULL: not open
     Sizes sizes;
     EngineOptions engine_options;
     MemoryPlan plan;

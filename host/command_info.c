@@ -83,7 +83,7 @@ static void info_json(const Runtime *runtime, const InfoFacts *facts, Buffer *ou
     json_write_text(&json, "model", bytes_of_text(runtime->options.model));
     json_write_text(&json, "identity", bytes_of_text(w->identity));
     json_write_text(&json, "weights", bytes_of_text(level));
-    json_write_text(&json, "device", bytes_of_text(runtime->backend.device->name));
+    json_write_text(&json, "device", bytes_of_text(device_name(runtime->backend)));
     json_write_real(&json, "open_seconds", facts->seconds, 4);
     if (facts->card != NULL) {
         json_write_text(&json, "predicted_for", bytes_of_text(facts->card->id));
@@ -169,11 +169,11 @@ static void info_fit(const Runtime *runtime, const InfoFacts *facts, Buffer *out
                       card->name, card->memory_gib, card->kept_gib);
     }
     if (facts->batch_max > 0) {
-        buffer_printf(out, "  at most %u at once have room for all their tokens%s\n",
-                      facts->batch_max,
-                      runtime->options.memory_bytes != 0       ? " in --memory"
-                      : runtime->options.device == DEVICE_CUDA ? " in what is free but for 256 MiB"
-                                                               : " in nine tenths of what is free");
+        buffer_printf(
+            out, "  at most %u at once have room for all their tokens%s\n", facts->batch_max,
+            runtime->options.memory_bytes != 0              ? " in --memory"
+            : runtime->options.device.choice == DEVICE_CUDA ? " in what is free but for 256 MiB"
+                                                            : " in nine tenths of what is free");
     }
 }
 
@@ -184,7 +184,7 @@ static void info_text(const Runtime *runtime, const InfoFacts *facts, Buffer *ou
     runtime_level_text(runtime, level);
     buffer_printf(out, "%s: gemma4_unified, %s weights, opened in %.2f s\n", runtime->options.model,
                   level, facts->seconds);
-    buffer_printf(out, "  identity %s, device %s\n", w->identity, runtime->backend.device->name);
+    buffer_printf(out, "  identity %s, device %s\n", w->identity, device_name(runtime->backend));
     buffer_printf(
         out,
         "architecture\n  %u layers, hidden %u, intermediate %u, vocabulary %u, window %u, "
@@ -234,7 +234,7 @@ static Status info_options(const Options *options, RuntimeOptions *open, const C
         named.values[OPT_DEVICE].text = "cpu"; // what is here does not matter
     }
     TRY(model_options_runtime(&named, open, error));
-    open->device = *card != NULL ? DEVICE_CUDA : open->device;
+    open->device.choice = *card != NULL ? DEVICE_CUDA : open->device.choice;
     open->weights.shape_only = true;
     return OK;
 }
@@ -246,8 +246,7 @@ static Status info_open(const RuntimeOptions *open, const Card *card, Runtime *r
         return runtime_open(open, runtime, error);
     }
     TRY(runtime_open_weights(open, runtime, error));
-    runtime->backend = card_backend(card, open->kernels.cublaslt);
-    return OK;
+    return device_open_card(card, open->device.cublaslt, &runtime->backend, error);
 }
 
 static Exit info_run(Runtime *runtime, const Options *options, Error *error) {

@@ -69,7 +69,7 @@ static SessionLimits serve_limits(const Serve *serve) {
 static Status serve_start(Serve *serve, Error *error) {
     RuntimeOptions options;
     TRY(model_options_runtime(serve->options, &options, error));
-    options.cpu.niceness = SERVER_NICENESS;
+    options.device.niceness = SERVER_NICENESS;
     Secret secret;
     TRY(secret_make(&secret, error));
     options.prefix_seed = secret_seed(&secret);

@@ -3,6 +3,8 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "cpu/cpu.h"
+#include "host/cards.h"
 #include "host/log.h"
 
 #include <stdio.h>
@@ -52,18 +54,18 @@ static Status choose_cuda(bool only_if_there, DeviceChoice *out, Error *error) {
                      gpu.name, gpu.compute_major, gpu.compute_minor);
 }
 
-static Status open_cuda(const GpuKernels *kernels, Backend *out, Error *error) {
+static Status open_cuda(const DeviceOptions *options, Backend *out, Error *error) {
     GpuInfo gpu;
     uint32_t count;
     char kept[DEVICE_PATH_MAX];
-    const char *file = kernels->file;
+    const char *file = options->kernels;
     TRY(gpus_list(&gpu, 1, &count, error));
     if (file == NULL && count > 0 && device_kernels_path(gpu.name, kept) && file_exists(kept)) {
         file = kept;
     }
     log_event(LOG_INFO, "kernels", "choices=\"%s\" bf16_products=%s",
-              file != NULL ? file : "by rule", kernels->cublaslt ? "cublaslt" : "ours");
-    return cuda_open(&(CudaOptions){.kernels = file, .cublaslt = kernels->cublaslt}, out, error);
+              file != NULL ? file : "by rule", options->cublaslt ? "cublaslt" : "ours");
+    return cuda_open(&(CudaOptions){.kernels = file, .cublaslt = options->cublaslt}, out, error);
 }
 #else
 static Status choose_cuda(bool only_if_there, DeviceChoice *out, Error *error) {
@@ -75,8 +77,8 @@ static Status choose_cuda(bool only_if_there, DeviceChoice *out, Error *error) {
                                      "--device cpu");
 }
 
-static Status open_cuda(const GpuKernels *kernels, Backend *out, Error *error) {
-    (void)kernels;
+static Status open_cuda(const DeviceOptions *options, Backend *out, Error *error) {
+    (void)options;
     (void)out;
     return error_set(error, E_UNSUPPORTED, "This program was built without the CUDA part.");
 }
@@ -87,7 +89,57 @@ Status device_choose(const char *name, DeviceChoice *out, Error *error) {
     return strcmp(name, "cpu") == 0 ? OK : choose_cuda(strcmp(name, "auto") == 0, out, error);
 }
 
-Status device_open(DeviceChoice choice, const CpuOptions *cpu, const GpuKernels *kernels,
-                   Backend *out, Error *error) {
-    return choice == DEVICE_CUDA ? open_cuda(kernels, out, error) : cpu_open(cpu, out, error);
+Status device_isa(const char *name, int *out, Error *error) {
+    CpuIsa isa;
+    TRY(cpu_isa_parse(name, &isa, error));
+    *out = (int)isa;
+    return OK;
+}
+
+static Status device_no_memory(Error *error) {
+    return error_set(error, E_MEMORY, "no memory for a device");
+}
+
+Status device_open(const DeviceOptions *options, Backend **out, Error *error) {
+    Backend *backend = calloc(1, sizeof *backend);
+    if (backend == NULL) {
+        return device_no_memory(error);
+    }
+    const CpuOptions cpu = {
+        .isa = (CpuIsa)options->isa,
+        .threads = options->threads,
+        .niceness = options->niceness,
+    };
+    Status status = options->choice == DEVICE_CUDA ? open_cuda(options, backend, error)
+                                                   : cpu_open(&cpu, backend, error);
+    if (status != OK) {
+        free(backend);
+        return status;
+    }
+    *out = backend;
+    return OK;
+}
+
+Status device_open_card(const Card *card, bool cublaslt, Backend **out, Error *error) {
+    *out = calloc(1, sizeof **out);
+    if (*out == NULL) {
+        return device_no_memory(error);
+    }
+    **out = card_backend(card, cublaslt);
+    return OK;
+}
+
+void device_close(Backend *backend) {
+    if (backend != NULL && backend->close != NULL) {
+        backend->close(backend->context);
+    }
+    free(backend);
+}
+
+const char *device_name(const Backend *backend) {
+    return backend->device->name;
+}
+
+uint64_t device_memory_bytes(const Backend *backend) {
+    return backend->device->memory_bytes(backend->context);
 }

@@ -35,16 +35,19 @@ Status model_options_runtime(const Options *options, RuntimeOptions *out, Error 
                          "synthetic:gemma-4-12b) or set TESSERA_MODEL");
     }
     DeviceChoice device;
+    int isa;
     TRY(device_choose(v[OPT_DEVICE].text, &device, error));
+    TRY(device_isa(v[OPT_ISA].text, &isa, error));
     *out = (RuntimeOptions){
         .model = model,
         .weights = model_options_weights(options),
         .activation = engine_activation_named(v[OPT_ACTIVATIONS].text),
         .kv = engine_kv_named(v[OPT_KV].text),
-        .device = device,
-        .cpu = {.threads = (uint32_t)v[OPT_THREADS].number},
-        .kernels = {.file = v[OPT_KERNELS].text,
-                    .cublaslt = strcmp(v[OPT_BF16_PRODUCTS].text, "cublaslt") == 0},
+        .device = {.choice = device,
+                   .isa = isa,
+                   .threads = (uint32_t)v[OPT_THREADS].number,
+                   .kernels = v[OPT_KERNELS].text,
+                   .cublaslt = strcmp(v[OPT_BF16_PRODUCTS].text, "cublaslt") == 0},
         .batch = v[OPT_BATCH].text != NULL ? (uint32_t)v[OPT_BATCH].number : 1,
         .batch_given = v[OPT_BATCH].given,
         .context = (uint32_t)v[OPT_CONTEXT].number,
@@ -53,7 +56,7 @@ Status model_options_runtime(const Options *options, RuntimeOptions *out, Error 
         .memory_bytes = v[OPT_MEMORY].number * 1024 * 1024,
         .record = v[OPT_RECORD].text,
     };
-    return cpu_isa_parse(v[OPT_ISA].text, &out->cpu.isa, error);
+    return OK;
 }
 
 Status model_options_question(const Options *options, const ModelFacts *model, const char *text,

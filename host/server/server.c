@@ -457,7 +457,7 @@ static Status server_open_service(Server *server, Runtime *runtime, Error *error
         .tags_max = service.requests_max,
         .users_max = USERS_MAX,
         // The thread that drives a GPU computes nothing itself: a GPU must not wait for it.
-        .niceness = runtime->options.device == DEVICE_CPU ? SERVER_NICENESS : 0,
+        .niceness = runtime->options.device.choice == DEVICE_CPU ? SERVER_NICENESS : 0,
         .wake = server_wake,
         .wake_context = server,
     };

@@ -15,9 +15,9 @@ void demo_open(Runtime *runtime, const char *isa) {
     RuntimeOptions options = {
         .model = TEST_ROOT "/examples/demo-model",
         .weights = {.level = LEVEL_COUNT},
-        .cpu = {.threads = 2},
+        .device = {.threads = 2},
     };
-    cr_assert_eq(cpu_isa_parse(isa, &options.cpu.isa, &error), OK, "%s", error.text);
+    cr_assert_eq(device_isa(isa, &options.device.isa, &error), OK, "%s", error.text);
     cr_assert_eq(runtime_open(&options, runtime, &error), OK, "%s", error.text);
 }
 

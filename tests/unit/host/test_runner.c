@@ -3,6 +3,8 @@
 // the crowd or on planning ahead, bad pictures harm nobody, a sink that has enough ends the run.
 #include "host/runner.h"
 
+#include "model/ops.h"
+
 #include "tests/unit/host/demo.h"
 
 #include <criterion/criterion.h>
@@ -53,9 +55,9 @@ static Status run(Job *job, uint32_t batch, uint32_t prep_threads, const char *i
     Runtime runtime;
     StepLoopStats stats;
     demo_open(&runtime, isa);
-    DeviceTable device = *runtime.backend.device;
+    DeviceTable device = *runtime.backend->device;
     device.overlaps = job->ahead;
-    runtime.backend.device = &device;
+    runtime.backend->device = &device;
     const Sizes sizes = {.batch = batch, .waiting = 4 + prep_threads, .images = 1, .context = 160};
     cr_assert_eq(runtime_start(&runtime, &sizes, &error), OK, "%s", error.text);
     const PromptMaker maker = prompt_maker(runtime.tokenizer, &runtime.weights->config);
