@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -102,51 +101,6 @@ Status file_read(const char *path, size_t bytes_max, Buffer *out, Error *error) 
     return status;
 }
 
-static bool file_write_all(int fd, Bytes bytes) {
-    while (bytes.length > 0) {
-        ssize_t count = write(fd, bytes.data, bytes.length);
-        if (count < 0 && errno == EINTR) {
-            continue;
-        }
-        if (count <= 0) {
-            return false;
-        }
-        bytes.data += count;
-        bytes.length -= (size_t)count;
-    }
-    return true;
-}
-
-Status file_write_parts(const char *path, const Bytes *parts, size_t count, Error *error) {
-    Buffer name = {0};
-    buffer_printf(&name, "%s.tmp-%ld", path, (long)getpid());
-    if (name.failed) {
-        return error_set(error, E_MEMORY, "%s: no memory for a file name", path);
-    }
-    const char *temporary = (const char *)name.data;
-    Status status = OK;
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        status = error_set(error, E_IO, "%s: cannot be created: %s", temporary, strerror(errno));
-    } else {
-        bool good = true;
-        for (size_t i = 0; i < count && good; i++) {
-            good = file_write_all(fd, parts[i]);
-        }
-        good = close(fd) == 0 && good;
-        if (!good || rename(temporary, path) != 0) {
-            status = error_set(error, E_IO, "%s: cannot be written: %s", path, strerror(errno));
-            unlink(temporary);
-        }
-    }
-    buffer_free(&name);
-    return status;
-}
-
-Status file_write_whole(const char *path, Bytes bytes, Error *error) {
-    return file_write_parts(path, &bytes, 1, error);
-}
-
 bool file_exists(const char *path) {
     return access(path, F_OK) == 0;
 }
@@ -154,4 +108,9 @@ bool file_exists(const char *path) {
 bool file_is_folder(const char *path) {
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+bool file_is_regular(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }

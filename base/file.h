@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files: a read-only map of a whole file, a bounded read, and a write that is never seen half done
-// (temporary name in the same folder, then rename). Every error text names the path.
+// Files that are there: a read-only map of a whole file and a bounded read. Writing is
+// file_write.h. Every error text names the path.
 #ifndef BASE_FILE_H
 #define BASE_FILE_H
 
@@ -22,13 +22,8 @@ void file_map_close(FileMap *map);
 // frees). E_NOT_FOUND, E_IO, E_LIMIT (the text names the size and the limit), E_MEMORY.
 Status file_read(const char *path, size_t bytes_max, Buffer *out, Error *error);
 
-// Writes `bytes` to `path` by way of a temporary file and rename.
-Status file_write_whole(const char *path, Bytes bytes, Error *error);
-
-// The same for a file whose parts lie in several places: they are written one after the other.
-Status file_write_parts(const char *path, const Bytes *parts, size_t count, Error *error);
-
 bool file_exists(const char *path);
 bool file_is_folder(const char *path);
+bool file_is_regular(const char *path);
 
 #endif

@@ -31,6 +31,11 @@ EMULATED = ("cuda/launch.h", "cuda/prim/prim.cuh", "cuda/kernels/linear_library.
 FREE = ("tests", "bench", "tools")
 BANNED = r"\b(strcpy|strcat|sprintf|vsprintf|gets|alloca|strtok|atoi|atof|rand|srand)\s*\("
 CLOCK = r"\b(time|gettimeofday|clock_gettime)\s*\("
+# What makes, renames or removes files, and who owns it: base/file_write for all that appears whole, the journal that is only
+# appended to, the socket of the server.
+FILES = (r"\bO_(CREAT|TMPFILE|TRUNC)\b|\b(creat|mkstemp|mkostemp|rename|renameat|renameat2|unlink|unlinkat|remove|truncate)\s*\("
+         r'|\bf(re)?open\s*\(.*,\s*"([^r"]|r[^"]*\+)')
+FILE_OWNERS = ("base/file_write.c", "host/journal.c", "host/server/address.c")
 # Written so that this file does not contain what it looks for.
 NOTES = r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|HA" + r"CK)\b"
 
@@ -61,6 +66,8 @@ def check_file(path, text, faults):
             faults.append(f"{where}: a banned call: {line.strip()}")
         if re.search(CLOCK, code) and not path.startswith(("base/clock", "tests/")):
             faults.append(f"{where}: the time comes from base/clock.h only")
+        if re.search(FILES, code) and room not in FREE and path not in FILE_OWNERS:
+            faults.append(f"{where}: files are made and removed in {', '.join(FILE_OWNERS)} only: {line.strip()}")
         if re.search(NOTES, line):
             faults.append(f"{where}: an unfinished note: {line.strip()}")
         if re.search(r"\basm\b", code) and room == "cuda" and "cuda/prim/" not in path:

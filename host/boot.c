@@ -4,13 +4,14 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/file_write.h"
 #include "base/num.h"
 #include "cuda/plan.h"
 #include "host/log.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { STEP_TOKENS_DEFAULT = 512, STEP_TEXT_TOKENS = 32, CONTEXT_TEXT_LEAST = 232 };
 
@@ -283,15 +284,24 @@ uint32_t runtime_batch_max(const Runtime *runtime, const Sizes *wanted, uint32_t
     return fits;
 }
 
+static void runtime_close_record(Runtime *runtime) {
+    if (runtime->record == NULL) {
+        return;
+    }
+    bool failed = ferror(runtime->record) != 0;
+    if (fclose(runtime->record) != 0 || failed) {
+        log_event(LOG_ERROR, "record", "file=\"%s\" note=\"cannot be written whole, it is cut\"",
+                  runtime->options.record);
+    }
+    runtime->record = NULL;
+}
+
 // A recording that cannot be written is cut short, and says so once; it never stops the server.
 static void runtime_record(void *context, Bytes entry) {
     Runtime *runtime = context;
     if (runtime->record != NULL &&
         fwrite(entry.data, 1, entry.length, runtime->record) != entry.length) {
-        log_event(LOG_ERROR, "record", "file=%s note=\"cannot be written, it ends here\"",
-                  runtime->options.record);
-        fclose(runtime->record);
-        runtime->record = NULL;
+        runtime_close_record(runtime);
     }
 }
 
@@ -300,9 +310,12 @@ static Status runtime_open_record(Runtime *runtime, SchedulerOptions *scheduler,
     if (path == NULL) {
         return OK;
     }
-    runtime->record = fopen(path, "wbe");
+    int fd;
+    TRY(file_write_private(path, &fd, error));
+    runtime->record = fdopen(fd, "wb");
     if (runtime->record == NULL) {
-        return error_set(error, E_IO, "%s: %s", path, strerror(errno));
+        close(fd);
+        return error_set(error, E_MEMORY, "%s: no memory to write it", path);
     }
     scheduler->record = runtime_record;
     scheduler->record_context = runtime;
@@ -345,9 +358,7 @@ Status runtime_start(Runtime *runtime, const Sizes *wanted, Error *error) {
 
 void runtime_close(Runtime *runtime) {
     sched_close(runtime->scheduler);
-    if (runtime->record != NULL) {
-        fclose(runtime->record);
-    }
+    runtime_close_record(runtime);
     if (runtime->engine != NULL) {
         engine_close(runtime->engine);
     }

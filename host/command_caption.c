@@ -3,7 +3,7 @@
 #include "host/command.h"
 
 #include "base/check.h"
-#include "base/file.h"
+#include "base/file_write.h"
 #include "base/num.h"
 #include "host/html.h"
 #include "host/inputs.h"
@@ -454,6 +454,19 @@ static Status caption_work_there(Caption *job, CaptionStats *stats, Error *error
     return remote_runner_run(&runner, stats, error);
 }
 
+// What is asked for must have its place before the work begins.
+static Status caption_check_output(const Options *options, Error *error) {
+    const char *html = options->values[OPT_HTML].text;
+    if (html == NULL) {
+        return OK;
+    }
+    if (strcmp(html, "-") == 0) {
+        return error_set(error, E_ARGUMENT,
+                         "--html -: standard output has the captions; name a file");
+    }
+    return file_write_check(html, error);
+}
+
 static Exit caption_run(Caption *job) {
     Error error = {0};
     PromptMaker maker = {0};
@@ -462,8 +475,11 @@ static Exit caption_run(Caption *job) {
         return command_fail("caption", &error, EXIT_USAGE);
     }
     interrupt_install();
-    Status status =
-        job->remote ? caption_start_there(job, &error) : caption_start_here(job, &maker, &error);
+    Status status = caption_check_output(job->options, &error);
+    if (status == OK) {
+        status = job->remote ? caption_start_there(job, &error)
+                             : caption_start_here(job, &maker, &error);
+    }
     if (status != OK) {
         return command_fail("caption", &error, command_start_exit(status));
     }

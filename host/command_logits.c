@@ -4,7 +4,9 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "base/file_write.h"
 #include "base/num.h"
+#include "host/interrupt.h"
 #include "host/model_options.h"
 #include "host/npy.h"
 #include "host/prompt.h"
@@ -137,9 +139,13 @@ static Exit logits_run(Logits *job, Error *error) {
     }
     RuntimeOptions options;
     Status status = model_options_runtime(job->options, &options, error);
+    if (status == OK) {
+        status = file_write_check(v[OPT_OUTPUT].text, error);
+    }
     if (status != OK) {
         return command_start_exit(status);
     }
+    interrupt_install_ending();
     if (runtime_open(&options, &job->runtime, error) != OK) {
         return EXIT_START;
     }

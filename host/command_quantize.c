@@ -3,8 +3,12 @@
 #include "host/command.h"
 
 #include "base/clock.h"
+#include "base/file.h"
+#include "base/file_write.h"
+#include "host/interrupt.h"
 #include "host/model_options.h"
 
+#include <string.h>
 #include <sys/stat.h>
 
 static Status quantize_blob(const Runtime *runtime, Buffer *blob, Error *error) {
@@ -17,6 +21,11 @@ static void quantize_say(const Options *options, const char *text, uint64_t begi
     }
 }
 
+// A file that can be opened again; a pipe or a device cannot.
+static bool quantize_keeps(const char *path) {
+    return strcmp(path, "-") != 0 && file_is_regular(path);
+}
+
 static Status quantize_pack(const Runtime *runtime, const Options *options, uint64_t begin_ns,
                             Error *error) {
     const char *path = options->values[OPT_OUTPUT].text;
@@ -27,7 +36,7 @@ static Status quantize_pack(const Runtime *runtime, const Options *options, uint
         status = weights_pack(runtime->weights, (Bytes){blob.data, blob.length}, path, error);
     }
     buffer_free(&blob);
-    if (status == OK) {
+    if (status == OK && quantize_keeps(path)) {
         quantize_say(options, "reading it back and comparing checksums", begin_ns);
         status = weights_verify(path, error);
     }
@@ -36,10 +45,15 @@ static Status quantize_pack(const Runtime *runtime, const Options *options, uint
 
 static Exit quantize_run(Runtime *runtime, const Options *options, Error *error) {
     const OptionValue *v = options->values;
-    if (options->operand_count != 1 || v[OPT_OUTPUT].text == NULL) {
+    const char *path = v[OPT_OUTPUT].text;
+    if (options->operand_count != 1 || path == NULL) {
         error_set(error, E_ARGUMENT, "name one MODEL and the file to write with -o FILE");
         return EXIT_USAGE;
     }
+    if (file_write_check(path, error) != OK) {
+        return EXIT_START;
+    }
+    interrupt_install_ending();
     uint64_t begin_ns = clock_ns();
     const RuntimeOptions open = {
         .model = options->operands[0],
@@ -53,9 +67,9 @@ static Exit quantize_run(Runtime *runtime, const Options *options, Error *error)
     struct stat info;
     char level[16];
     runtime_level_text(runtime, level);
-    if (!v[OPT_QUIET].given && stat(v[OPT_OUTPUT].text, &info) == 0) {
-        fprintf(stderr, "%7.2f s  %s: %s, %.1f MiB\n", (double)(clock_ns() - begin_ns) * 1e-9,
-                v[OPT_OUTPUT].text, level, (double)info.st_size / (1024.0 * 1024.0));
+    if (!v[OPT_QUIET].given && quantize_keeps(path) && stat(path, &info) == 0) {
+        fprintf(stderr, "%7.2f s  %s: %s, %.1f MiB\n", (double)(clock_ns() - begin_ns) * 1e-9, path,
+                level, (double)info.st_size / (1024.0 * 1024.0));
     }
     return EXIT_GOOD;
 }

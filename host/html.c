@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/html.h"
 
+#include "base/check.h"
 #include "base/file.h"
+#include "base/file_write.h"
 #include "base/utf8.h"
 #include "host/media/media.h"
 #include "host/thumbnail.h"
-
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 enum { HTML_EMBED_BYTES_MAX = 200 * 1024 };
 
@@ -142,7 +139,7 @@ static void html_head(Buffer *out, const HtmlSheet *sheet) {
 }
 
 // Picture by picture to the file, so that a sheet of thousands needs little memory.
-static Status html_write_rows(FILE *file, const char *path, const HtmlSheet *sheet, Error *error) {
+static Status html_write_rows(FileWrite *file, const HtmlSheet *sheet, Error *error) {
     Buffer text = {0};
     html_head(&text, sheet);
     Status status = OK;
@@ -152,11 +149,8 @@ static Status html_write_rows(FILE *file, const char *path, const HtmlSheet *she
         } else {
             buffer_append_text(&text, "</ul>\n</body></html>\n");
         }
-        if (text.failed) {
-            status = error_set(error, E_MEMORY, "%s: no memory for a picture", path);
-        } else if (fwrite(text.data, 1, text.length, file) != text.length) {
-            status = error_set(error, E_IO, "%s: cannot be written: %s", path, strerror(errno));
-        }
+        status = text.failed ? error_set(error, E_MEMORY, "%s: no memory for a picture", file->path)
+                             : file_write_append(file, (Bytes){text.data, text.length}, error);
         buffer_clear(&text);
     }
     buffer_free(&text);
@@ -164,26 +158,12 @@ static Status html_write_rows(FILE *file, const char *path, const HtmlSheet *she
 }
 
 Status html_write(const char *path, const HtmlSheet *sheet, Error *error) {
-    Buffer name = {0};
-    buffer_printf(&name, "%s.tmp-%ld", path, (long)getpid());
-    if (name.failed) {
-        return error_set(error, E_MEMORY, "%s: no memory for a file name", path);
+    FileWrite file;
+    TRY(file_write_begin(path, &file, error));
+    Status status = html_write_rows(&file, sheet, error);
+    if (status == OK) {
+        status = file_write_end(&file, error);
     }
-    const char *temporary = (const char *)name.data;
-    FILE *file = fopen(temporary, "wbe");
-    Status status;
-    if (file == NULL) {
-        status = error_set(error, E_IO, "%s: cannot be created: %s", temporary, strerror(errno));
-    } else {
-        status = html_write_rows(file, path, sheet, error);
-        bool good = fclose(file) == 0;
-        if (status == OK && (!good || rename(temporary, path) != 0)) {
-            status = error_set(error, E_IO, "%s: cannot be written: %s", path, strerror(errno));
-        }
-        if (status != OK) {
-            unlink(temporary);
-        }
-    }
-    buffer_free(&name);
+    file_write_abandon(&file);
     return status;
 }

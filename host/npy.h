@@ -4,19 +4,17 @@
 #ifndef HOST_NPY_H
 #define HOST_NPY_H
 
-#include "base/status.h"
-
-#include <stdio.h>
+#include "base/file_write.h"
 
 typedef struct NpyWriter {
-    FILE *file;
-    char *path, *temporary;
+    FileWrite file;
     uint64_t rows, columns, rows_written;
 } NpyWriter;
 
+// Borrows `path` until npy_finish or npy_drop.
 Status npy_open(const char *path, uint64_t rows, uint64_t columns, NpyWriter *out, Error *error);
 Status npy_append(NpyWriter *writer, const float *rows, uint64_t row_count, Error *error);
-Status npy_finish(NpyWriter *writer, Error *error); // all rows are there; renames
+Status npy_finish(NpyWriter *writer, Error *error); // all rows are there
 void npy_drop(NpyWriter *writer);                   // after finish or an error
 
 #endif

@@ -6,6 +6,7 @@
 #include "weights/pack_file.h"
 
 #include "base/check.h"
+#include "base/file_write.h"
 #include "base/hash.h"
 #include "weights/finite.h"
 

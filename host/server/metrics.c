@@ -2,7 +2,7 @@
 #include "host/server/metrics.h"
 
 #include "base/check.h"
-#include "base/file.h"
+#include "base/file_write.h"
 #include "host/server/users.h"
 #include "scheduler/sched.h"
 

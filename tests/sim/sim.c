@@ -7,6 +7,7 @@
 //     sim --fairness                  one heavy and nine light users: rows of JSON, and the bars
 #include "base/check.h"
 #include "base/file.h"
+#include "base/file_write.h"
 #include "bench/row.h"
 #include "host/log.h"
 #include "scheduler/replay.h"

@@ -4,6 +4,7 @@
 // embedding are written, which leaves the logits of those tokens what they are. Matrices are bf16
 // as generated, everything else f32. Used by tests/golden/shape12b/make_shape12b.py.
 #include "base/f16.h"
+#include "base/file_write.h"
 #include "weights/store.h"
 
 #include <stdio.h>

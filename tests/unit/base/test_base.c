@@ -2,6 +2,7 @@
 // The small tools everybody leans on: errors, numbers, memory, bytes, JSON, UTF-8, files.
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/file_write.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/num.h"

@@ -3,6 +3,7 @@
 
 #include "base/f16.h"
 #include "base/file.h"
+#include "base/file_write.h"
 #include "weights/safetensors.h"
 
 #include <criterion/criterion.h>

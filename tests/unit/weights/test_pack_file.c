@@ -3,6 +3,7 @@
 #include "fixture.h"
 #include "weights/pack_file.h"
 
+#include "base/file_write.h"
 #include "base/prng.h"
 
 #include <criterion/criterion.h>

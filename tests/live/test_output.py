@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Where results go, as a user sees it: what stands under the name of a result, devices, pipes, links, signals.
+
+    tests/live/test_output.py PROGRAM
+"""
+import os
+import pathlib
+import signal
+import stat
+import subprocess
+import threading
+import time
+
+import live
+from live import LiveTest, MODEL, PICTURES, run
+
+LIMIT_S = 300  # only a hang takes so long
+
+
+def wait_for(what, process):
+    """Waits until what() is true; fails when the process ends first."""
+    end = time.monotonic() + LIMIT_S
+    while not what():
+        if process.poll() is not None or time.monotonic() > end:
+            raise AssertionError(f"it did not come to that: {process.communicate()}")
+        time.sleep(0.001)
+
+
+class Results(LiveTest):
+    """Every command that writes a whole file, by one table."""
+
+    def commands(self):
+        """name -> (arguments before the file, what the file begins with)"""
+        return {
+            "quantize": (["quantize", MODEL, "-q", "-o"], b"TESSERA"),
+            "logits": (["logits", "-m", MODEL, "--tokens", "2,105", "-o"], b"\x93NUMPY"),
+            "html": (["caption", PICTURES / "01-fish.jpg", "-m", MODEL, "-q", "--html"], b"<!doctype html>"),
+        }
+
+    def test_a_link_stays_and_the_file_behind_it_keeps_its_mode(self):
+        for name, (command, begin) in self.commands().items():
+            with self.subTest(name):
+                target, link = self.folder / f"{name}.target", self.folder / f"{name}.link"
+                target.write_text("old")
+                target.chmod(0o604)
+                link.symlink_to(target.name)
+                self.assertEqual(run(*command, link).returncode, 0)
+                self.assertTrue(link.is_symlink())
+                self.assertEqual(target.read_bytes()[:len(begin)], begin)
+                self.assertEqual(stat.S_IMODE(target.stat().st_mode), 0o604)
+
+    def test_a_device_is_written_to_and_stays(self):
+        null = pathlib.Path("/dev/null")
+        if os.geteuid() == 0:
+            null = self.folder / "null"  # where root could replace it
+            os.mknod(null, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        for name, (command, _) in self.commands().items():
+            with self.subTest(name):
+                done = run(*command, null)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertTrue(null.is_char_device())
+                self.assertEqual(run(*command, "/dev/full").returncode, 3)
+
+    def test_a_pipe_gets_the_bytes(self):
+        for name, (command, begin) in self.commands().items():
+            with self.subTest(name):
+                pipe = self.folder / f"{name}.pipe"
+                os.mkfifo(pipe)
+                got = []
+                reader = threading.Thread(target=lambda path=pipe, to=got: to.append(path.read_bytes()))
+                reader.start()
+                self.assertEqual(run(*command, pipe).returncode, 0)
+                reader.join(LIMIT_S)
+                self.assertEqual(got[0][:len(begin)], begin)
+                self.assertTrue(pipe.is_fifo())
+
+    def test_a_minus_is_standard_output_or_refused(self):
+        for name, (command, begin) in self.commands().items():
+            with self.subTest(name):
+                done = subprocess.run([os.path.abspath(live.PROGRAM), *map(str, command), "-"], cwd=self.folder,
+                                      capture_output=True, check=False, timeout=LIMIT_S)
+                self.assertEqual(os.listdir(self.folder), [], "a file of that name")
+                if name == "html":
+                    self.assertEqual(done.returncode, 2)
+                    self.assertIn(b"--html -", done.stderr)
+                else:
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    whole = self.folder.parent / f"{self.folder.name}-{name}"
+                    self.addCleanup(whole.unlink)
+                    run(*command, whole)
+                    self.assertEqual(done.stdout, whole.read_bytes())
+                    self.assertEqual(done.stdout[:len(begin)], begin)
+
+    def test_a_place_that_cannot_take_it_is_told_before_the_model_is_opened(self):
+        for name, (command, _) in self.commands().items():
+            with self.subTest(name):
+                command = [self.folder / "no-model" if part == MODEL else part for part in command]
+                done = run(*command, self.folder / "missing" / "file")
+                self.assertEqual(done.returncode, 3)
+                self.assertIn("missing/file", done.stderr)
+                self.assertNotIn("no-model", done.stderr)
+
+
+class Signals(LiveTest):
+    def start_logits(self, **more):
+        """A command whose file is on its way for a while: its temporary file is there."""
+        ids = ",".join(["2"] + ["105"] * 4000)
+        process = subprocess.Popen([live.PROGRAM, "logits", "-m", str(MODEL), "--tokens", ids, "-j", "1", "-o",
+                                    str(self.folder / "logits.npy")], stderr=subprocess.PIPE, text=True, **more)
+        wait_for(lambda: any(name.startswith(".new-") for name in os.listdir(self.folder)), process)
+        return process
+
+    def test_the_temporary_file_is_gone_after_a_signal(self):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            with self.subTest(number):
+                process = self.start_logits()
+                process.send_signal(number)
+                process.communicate(timeout=LIMIT_S)
+                self.assertEqual(process.returncode, 130)
+                self.assertEqual(os.listdir(self.folder), [])
+
+    def test_a_signal_that_was_ignored_at_the_start_stays_ignored(self):
+        def ignore():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+        process = self.start_logits(preexec_fn=ignore)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(number)
+            process.send_signal(number)
+        self.assertEqual(process.communicate(timeout=LIMIT_S)[1], "")
+        self.assertEqual(process.returncode, 0)
+        self.assertEqual(os.listdir(self.folder), ["logits.npy"])
+
+    def test_a_captioning_run_that_ignores_signals_goes_on(self):
+        folder, journal = self.pictures(12), self.folder / "j"
+        def ignore():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        process = subprocess.Popen([live.PROGRAM, "caption", str(folder), "-m", str(MODEL), "-o", str(journal),
+                                    "--batch", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                   preexec_fn=ignore)
+        wait_for(lambda: journal.exists() and journal.stat().st_size > 0, process)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGHUP)
+        text = process.communicate(timeout=LIMIT_S)[1]
+        self.assertEqual(process.returncode, 0, text)
+        self.assertEqual(len(live.records(journal)), 12)
+
+
+if __name__ == "__main__":
+    live.main()
