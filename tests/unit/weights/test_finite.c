@@ -7,6 +7,7 @@
 #include "weights/store.h"
 
 #include "base/f16.h"
+#include "base/file_write.h"
 #include "base/hash.h"
 #include "base/prng.h"
 
