@@ -28,6 +28,7 @@ SessionLimits session_limits_default(void) {
         .outbox_high = 1 << 20,
         .outbox_hard = 16 << 20,
         .write_bytes_max = 256 << 10,
+        .calls_at_once = 64,
         .hello_ms = 10000,
         .partial_ms = 30000,
         .idle_ms = 3600000,
@@ -37,7 +38,7 @@ SessionLimits session_limits_default(void) {
 
 Status session_open(const SessionLimits *limits, const SessionHandler *handler, void *context,
                     uint64_t now_ms, Session **out, Error *error) {
-    REQUIRE(limits->in_flight_max > 0 && limits->write_bytes_max > 0);
+    REQUIRE(limits->in_flight_max > 0 && limits->write_bytes_max > 0 && limits->calls_at_once > 0);
     Session *session = calloc(1, sizeof *session);
     if (session == NULL) {
         return error_set(error, E_MEMORY, "no memory for a connection");
@@ -50,6 +51,7 @@ Status session_open(const SessionLimits *limits, const SessionHandler *handler, 
         .now_ms = now_ms,
         .active_ms = now_ms,
         .free_first = FLIGHT_NONE,
+        .calls_left = limits->calls_at_once,
     };
     FrameLimits first = limits->frame;
     first.message_bytes_max = num_min(first.message_bytes_max, limits->hello_bytes_max);
@@ -78,6 +80,7 @@ static bool session_is_over(const Session *session) {
 
 static void session_leave(Session *session, SessionState state) {
     session->state = state;
+    session->more = false;
     buffer_free(&session->input);
     flight_drop_all(session);
 }
@@ -332,18 +335,15 @@ static void session_shift(Buffer *input, size_t at) {
     }
 }
 
-void session_receive(Session *session, Bytes bytes, uint64_t now_ms) {
-    session->now_ms = now_ms;
-    session->active_ms = now_ms;
-    if (session_is_over(session)) {
-        return;
-    }
-    if (session->input.length == 0) {
-        session->partial_ms = now_ms;
-    }
-    buffer_append(&session->input, bytes.data, bytes.length);
+// Takes whole messages out of the input, as many as this turn allows.
+static void session_take_calls(Session *session) {
     size_t at = 0;
+    session->more = false;
     while (!session_is_over(session)) {
+        if (session->calls_left == 0) {
+            session->more = at < session->input.length;
+            break;
+        }
         Error error = {0};
         size_t length = 0;
         const Buffer *input = &session->input;
@@ -359,10 +359,36 @@ void session_receive(Session *session, Bytes bytes, uint64_t now_ms) {
         }
         Buffer message = session_take_message(session, &at, length);
         session_message(session, &message);
-        session->partial_ms = now_ms; // what follows is another message
+        session->partial_ms = session->now_ms; // what follows is another message
+        session->calls_left--;
     }
     if (!session_is_over(session)) {
         session_shift(&session->input, at);
+    }
+}
+
+void session_receive(Session *session, Bytes bytes, uint64_t now_ms) {
+    session->now_ms = now_ms;
+    session->active_ms = now_ms;
+    if (session_is_over(session)) {
+        return;
+    }
+    if (session->input.length == 0) {
+        session->partial_ms = now_ms;
+    }
+    buffer_append(&session->input, bytes.data, bytes.length);
+    session_take_calls(session);
+}
+
+bool session_has_more(const Session *session) {
+    return session->more;
+}
+
+void session_turn(Session *session, uint64_t now_ms) {
+    session->now_ms = now_ms;
+    session->calls_left = session->limits->calls_at_once;
+    if (session->more) {
+        session_take_calls(session);
     }
 }
 

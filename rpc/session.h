@@ -45,6 +45,7 @@ typedef struct SessionLimits {
     uint32_t outbox_high;      // above it token events are held
     uint32_t outbox_hard;      // outbox and held text together: above it the session is DEAD
     uint32_t write_bytes_max;  // of one session_output
+    uint32_t calls_at_once;    // taken between two session_turn
     uint32_t hello_ms;         // from the start until a hello that is right
     uint32_t partial_ms;       // from a message's first byte to its last
     uint32_t idle_ms;          // with nothing in flight and nothing heard
@@ -52,8 +53,8 @@ typedef struct SessionLimits {
 } SessionLimits;
 
 // frame_limits_default; 64 KiB before hello; 1,024 in flight; credit 64; 512 KiB a stream (1 MiB
-// of memory); outbox 1 MiB and 16 MiB; 256 KiB a write; 10 s for hello, 30 s for a message; 1 h
-// idle; 30 s without a byte taken.
+// of memory); outbox 1 MiB and 16 MiB; 256 KiB a write; 64 calls at once; 10 s for hello, 30 s
+// for a message; 1 h idle; 30 s without a byte taken.
 SessionLimits session_limits_default(void);
 
 typedef struct SessionUser {
@@ -91,6 +92,11 @@ void session_close(Session *session);
 // Takes bytes that have come; any number, cut anywhere. What a broken message means shows in the
 // state afterwards. Ignored when ENDING or DEAD.
 void session_receive(Session *session, Bytes bytes, uint64_t now_ms);
+// True: calls_at_once were taken and more input is here. Nothing should be received before
+// session_turn takes it.
+bool session_has_more(const Session *session);
+// Everybody has had a turn: takes the next calls of what is here.
+void session_turn(Session *session, uint64_t now_ms);
 
 // Bytes to write now; empty when there are none. Valid and unmoved until session_written.
 Bytes session_output(Session *session);

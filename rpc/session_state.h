@@ -52,7 +52,9 @@ struct Session {
     uint32_t client_bytes;
 
     Frame frame;
-    Buffer input; // the message being received
+    Buffer input;        // the message being received
+    uint32_t calls_left; // of this turn
+    bool more;           // input was left to the next turn
     uint64_t opened_ms, now_ms;
     uint64_t active_ms;  // bytes last came or went
     uint64_t partial_ms; // the message being received began

@@ -50,6 +50,9 @@ uint32_t exif_orientation(Bytes data) {
     uint32_t entry_count = tiff_u16(&tiff, directory);
     for (uint32_t i = 0; i < entry_count; i++) {
         uint64_t entry = directory + 2 + (uint64_t)i * ENTRY_BYTES;
+        if (entry >= data.length) {
+            return 0; // the count is the file's word
+        }
         if (tiff_u16(&tiff, entry) != TAG_ORIENTATION || tiff_u32(&tiff, entry + 4) != 1) {
             continue;
         }

@@ -21,6 +21,7 @@ enum {
     PATCH_SIDE = 48,                           // pixels
     PATCH_BYTES = PATCH_SIDE * PATCH_SIDE * 3, // 6912
     IMAGE_TOKEN_BUDGET_DEFAULT = 280,          // budgets are 70, 140, 280, 560 and 1120
+    MEDIA_HEADER_BYTES_MAX = 4 << 20,          // that are looked at to know a picture's size
 };
 
 typedef struct MediaLimits {
@@ -46,6 +47,7 @@ typedef struct ImageInfo {
     uint32_t width, height;               // upright, that is with the orientation applied
     uint32_t stored_width, stored_height; // as the rows lie in the file
     uint32_t orientation;                 // EXIF value, 1 to 8; 1 when the file says nothing
+    uint64_t looked_at;                   // bytes of the file that were read to learn this
 } ImageInfo;
 
 // Memory that grows and is used again; 64-byte aligned.
@@ -94,7 +96,9 @@ Status media_geometry(uint32_t width, uint32_t height, uint32_t budget, ImageGeo
 
 // Reads headers only: format, size, orientation. Limits are checked here, so what passes may be
 // decoded. E_IMAGE_FORMAT (not one of the three; the text says what it looks like), E_UNSUPPORTED
-// (a form of the format that no decoder here reads), E_IMAGE_DAMAGED, E_IMAGE_TOO_LARGE.
+// (a form of the format that no decoder here reads), E_IMAGE_DAMAGED, E_IMAGE_TOO_LARGE. At most
+// MEDIA_HEADER_BYTES_MAX are looked at, and never more than the file has: info->looked_at, also
+// after an error.
 Status media_probe(Bytes file, const MediaLimits *limits, ImageInfo *info, Error *error);
 
 // Decodes the whole picture, upright. `out` starts as zeros or from an earlier call, whose memory

@@ -53,6 +53,20 @@ static uint32_t orientation_value(const Orientation *orientation) {
     return value >= 1 && value <= 8 ? value : 1;
 }
 
+// Every byte that a walk reads is counted, so that no file makes a walk longer than it is, or than
+// MEDIA_HEADER_BYTES_MAX.
+static Status probe_look(ImageInfo *info, uint64_t bytes, Error *error) {
+    info->looked_at += bytes;
+    if (info->looked_at > MEDIA_HEADER_BYTES_MAX) {
+        return error_set(
+            error, E_IMAGE_TOO_LARGE,
+            "the picture file has more than %d bytes of headers; save it again without "
+            "its metadata",
+            MEDIA_HEADER_BYTES_MAX);
+    }
+    return OK;
+}
+
 static Status jpeg_cut(const char *what, Error *error) {
     return error_set(error, E_IMAGE_DAMAGED, "The JPEG file ends inside %s.", what);
 }
@@ -63,12 +77,15 @@ static Status probe_jpeg(Bytes file, ImageInfo *info, Error *error) {
     Orientation orientation = {0};
     size_t at = 2;
     for (;;) {
-        while (at < file.length && file.data[at] != 0xFF) {
+        size_t begin = at;
+        size_t end = begin + num_min(file.length - begin, MEDIA_HEADER_BYTES_MAX);
+        while (at < end && file.data[at] != 0xFF) {
             at++; // bytes between segments are skipped, as libjpeg does
         }
-        while (at < file.length && file.data[at] == 0xFF) {
+        while (at < end && file.data[at] == 0xFF) {
             at++;
         }
+        TRY(probe_look(info, at - begin + 3, error));
         if (at >= file.length) {
             return jpeg_cut("its headers", error);
         }
@@ -85,6 +102,9 @@ static Status probe_jpeg(Bytes file, ImageInfo *info, Error *error) {
         }
         Bytes body = slice(file, at + 2, big_u16(file.data + at) - 2);
         at += 2 + body.length;
+        if (marker == 0xE1) {
+            TRY(probe_look(info, body.length, error));
+        }
         if (marker == 0xE1 && starts_with(body, exif_name, 6) && orientation.exif == 0) {
             orientation.exif = exif_orientation(body);
         } else if (marker == 0xE1 && starts_with(body, xmp_name, sizeof xmp_name)) {
@@ -133,6 +153,8 @@ static Status probe_png(Bytes file, ImageInfo *info, Error *error) {
         }
         Bytes body = slice(file, at + 8, big_u32(file.data + at));
         const uint8_t *name = file.data + at + 4;
+        bool metadata = memcmp(name, "eXIf", 4) == 0 || memcmp(name, "iTXt", 4) == 0;
+        TRY(probe_look(info, 12 + (metadata ? body.length : 0), error));
         if (at == sizeof png_signature) {
             if (memcmp(name, "IHDR", 4) != 0 || body.length != 13) {
                 return error_set(error, E_IMAGE_DAMAGED,
@@ -217,6 +239,8 @@ static Status probe_webp(Bytes file, ImageInfo *info, Error *error) {
     const uint8_t *name;
     Bytes body;
     while (webp_next(&chunks, &name, &body, &damaged)) {
+        bool metadata = memcmp(name, "EXIF", 4) == 0 || memcmp(name, "XMP ", 4) == 0;
+        TRY(probe_look(info, 8 + (metadata ? body.length : 0), error));
         if (memcmp(name, "VP8X", 4) == 0 && body.length >= 10) {
             extended = true;
             info->stored_width = little_u24(body.data + 4) + 1;

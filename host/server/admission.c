@@ -64,8 +64,8 @@ static Status admission_limits(const Admission *admission, const Ask *ask,
     return OK;
 }
 
-Status admission_ask(Admission *admission, const Ask *ask, const ServerUser *settings, bool alone,
-                     uint64_t now_ms, uint32_t *retry_ms, Error *error) {
+Status admission_look(const Admission *admission, const Ask *ask, const ServerUser *settings,
+                      bool alone, uint32_t *retry_ms, Error *error) {
     *retry_ms = 0;
     if (!settings->class_allowed[ask->class]) {
         return error_set(error, E_ARGUMENT, "class: %s may not use %s", settings->name,
@@ -75,10 +75,13 @@ Status admission_ask(Admission *admission, const Ask *ask, const ServerUser *set
     if (status == OK) {
         status = admission_room(admission, ask, error);
     }
-    if (status != OK) {
-        *retry_ms = admission_retry_ms(admission);
-        return status;
-    }
+    *retry_ms = status != OK ? admission_retry_ms(admission) : 0;
+    return status;
+}
+
+Status admission_ask(Admission *admission, const Ask *ask, const ServerUser *settings, bool alone,
+                     uint64_t now_ms, uint32_t *retry_ms, Error *error) {
+    TRY(admission_look(admission, ask, settings, alone, retry_ms, error));
     AdmissionUser *user = &admission->users[ask->user];
     uint64_t total = (uint64_t)ask->samples * ((uint64_t)ask->prompt_tokens + ask->new_tokens);
     if (!allowance_take(&user->allowance, settings->limits.tokens_per_minute, total, now_ms,

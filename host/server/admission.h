@@ -52,6 +52,11 @@ Status admission_ask(Admission *admission, const Ask *ask, const ServerUser *set
 void admission_begun(Admission *admission, const Ask *ask); // a first token: queued no more
 void admission_ended(Admission *admission, const Ask *ask, bool queued); // all its samples
 
+// The same answer without taking anything, and without the tokens per minute: for a call whose
+// pictures are not looked at yet, so that `prompt_tokens` may be too few.
+Status admission_look(const Admission *admission, const Ask *ask, const ServerUser *settings,
+                      bool alone, uint32_t *retry_ms, Error *error);
+
 uint32_t admission_retry_ms(const Admission *admission); // for whoever finds the queue full
 
 void admission_check(const Admission *admission);

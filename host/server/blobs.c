@@ -4,9 +4,10 @@
 #include "base/check.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-void blobs_open(Blobs *blobs, uint64_t bytes_max) {
-    *blobs = (Blobs){.bytes_max = bytes_max};
+void blobs_open(Blobs *blobs, uint64_t bytes_max, const MediaLimits *limits) {
+    *blobs = (Blobs){.bytes_max = bytes_max, .limits = limits};
 }
 
 static void blob_free(Blob *blob) {
@@ -46,7 +47,7 @@ static void blobs_forget(Blobs *blobs, Blob *blob) {
     }
     *link = blob->next;
     blobs_unlink(blobs, blob);
-    blobs->bytes -= call_bytes(blob->call);
+    blobs->bytes -= blob->bytes;
     blobs->count--;
     blob->stored = false;
     if (blob->holders == 0) {
@@ -58,6 +59,15 @@ void blobs_close(Blobs *blobs) {
     while (blobs->oldest != NULL) {
         REQUIRE(blobs->oldest->holders == 0);
         blobs_forget(blobs, blobs->oldest);
+    }
+}
+
+static void blobs_probe(Blobs *blobs, Blob *blob) {
+    Error error;
+    blob->status = media_probe(blob->data, blobs->limits, &blob->info, &error);
+    blobs->looked_bytes += blob->info.looked_at;
+    if (blob->status != OK) {
+        blob->fault = arena_copy_text(&blob->call->arena, error.text, strlen(error.text));
     }
 }
 
@@ -83,8 +93,9 @@ Status blobs_put(Blobs *blobs, uint32_t user, Call *call, Hash128 *name, Error *
         REQUIRE(blobs->oldest != NULL && blobs->oldest->older == NULL);
         blobs_forget(blobs, blobs->oldest);
     }
-    *blob = (Blob){.name = *name, .user = user, .call = call, .stored = true};
+    *blob = (Blob){.name = *name, .user = user, .call = call, .bytes = bytes, .stored = true};
     blob->data = call->put_blob.data;
+    blobs_probe(blobs, blob);
     Blob **bucket = blobs_bucket(blobs, user, *name);
     blob->next = *bucket;
     *bucket = blob;

@@ -3,9 +3,13 @@
 // what another has sent. The store keeps at most bytes_max; the one longest unused is forgotten
 // first. A request that uses a blob holds it, and a held blob lives on until the request ends even
 // when the store has forgotten it. In memory only. Loop thread only.
+//
+// A picture is looked at once, when it is put, however often it is named: what is wrong with it is
+// told where it is used.
 #ifndef HOST_SERVER_BLOBS_H
 #define HOST_SERVER_BLOBS_H
 
+#include "host/media/media.h"
 #include "rpc/calls.h"
 
 typedef struct Blob {
@@ -13,6 +17,10 @@ typedef struct Blob {
     uint32_t user;
     Call *call; // owns the bytes
     Bytes data;
+    size_t bytes;      // of memory
+    ImageInfo info;    // by media_probe,
+    Status status;     // which may have found that it is no picture,
+    const char *fault; // and why; in the call's arena
     uint32_t holders;
     bool stored;                // can be named
     struct Blob *next;          // of its bucket
@@ -24,11 +32,14 @@ enum { BLOB_BUCKETS = 1024 };
 typedef struct Blobs {
     uint64_t bytes_max, bytes; // stored
     uint32_t count;            // stored
+    uint64_t looked_bytes;     // by media_probe, of all that were put
+    const MediaLimits *limits;
     Blob *oldest, *newest;
     Blob *buckets[BLOB_BUCKETS];
 } Blobs;
 
-void blobs_open(Blobs *blobs, uint64_t bytes_max);
+// `limits` is borrowed.
+void blobs_open(Blobs *blobs, uint64_t bytes_max, const MediaLimits *limits);
 void blobs_close(Blobs *blobs); // no blob is held any more
 
 // Takes over `call`, a put_blob. A known picture becomes the newest. E_LIMIT when it is larger than

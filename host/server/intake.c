@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Accepting a generate call: what it asks for is counted from its headers, admission says yes or
-// no, and only then are slots taken. Nothing is decoded here and nothing waits.
+// Accepting a generate call: what costs nothing to know is judged first, then what it asks for is
+// counted from the headers of its pictures, admission says yes or no, and only then are slots
+// taken. Nothing is decoded here and nothing waits.
+//
+// A sent picture is looked at once, a blob never (blobs.h has what is known of it): the work here
+// is bounded by the bytes that were received, not by how often a call names them.
 #include "host/server/service_state.h"
 
 #include "base/check.h"
@@ -21,6 +25,7 @@ typedef struct Intake {
     uint32_t budget;
     Chat chat;
     Bytes *files; // [image_count]
+    uint32_t file_count;
     Blob **blobs; // [blob_count] held
     uint32_t blob_count;
     uint64_t text_bytes;
@@ -31,34 +36,62 @@ static Status intake_no_memory(Error *error) {
     return error_set(error, E_MEMORY, "no memory for the messages of a call");
 }
 
-static Status intake_image(Intake *in, const CallPart *part, uint32_t index, Error *error) {
-    Service *service = in->service;
-    Bytes file = part->image;
-    if (part->kind == CALL_BLOB) {
-        Blob *blob = blobs_hold(&service->blobs, in->ask.user, part->blob);
-        if (blob == NULL) {
-            char name[33];
-            hash128_text(part->blob, name);
-            return error_set(error, E_BLOB, "picture %u: there is no blob %s", index + 1, name);
-        }
-        in->blobs[in->blob_count++] = blob;
-        file = blob->data;
+static Status intake_blob(Intake *in, const CallPart *part, ImageInfo *info, Bytes *file,
+                          Error *error) {
+    Blob *blob = blobs_hold(&in->service->blobs, in->ask.user, part->blob);
+    if (blob == NULL) {
+        char name[33];
+        hash128_text(part->blob, name);
+        return error_set(error, E_BLOB, "there is no blob %s", name);
     }
-    ImageInfo info;
+    in->blobs[in->blob_count++] = blob;
+    *info = blob->info;
+    *file = blob->data;
+    if (blob->status != OK) {
+        const char *why = blob->fault != NULL ? blob->fault : status_text(blob->status);
+        return error_set(error, blob->status, "%s", why);
+    }
+    return OK;
+}
+
+static Status intake_sent(Intake *in, const CallPart *part, ImageInfo *info, Bytes *file,
+                          Error *error) {
+    *file = part->image;
+    Status status = media_probe(part->image, &in->service->options.media, info, error);
+    service_looked(in->service, info->looked_at);
+    return status;
+}
+
+static Status intake_image(Intake *in, const CallPart *part, Error *error) {
+    ImageInfo info = {0};
     ImageGeometry geometry;
-    Status status = media_probe(file, &service->options.media, &info, error);
+    Bytes file;
+    Status status = part->kind == CALL_BLOB ? intake_blob(in, part, &info, &file, error)
+                                            : intake_sent(in, part, &info, &file, error);
     if (status == OK) {
         status = media_geometry(info.width, info.height, in->budget, &geometry, error);
     }
     if (status != OK) {
-        return error_prefix(error, status, "picture %u", index + 1);
+        return error_prefix(error, status, "picture %u", in->file_count + 1);
     }
-    in->files[index] = file;
+    in->files[in->file_count++] = file;
     in->image_tokens += geometry.token_count + 2;
     return OK;
 }
 
-// The conversation in the call's arena, and what it weighs.
+static Status intake_images(Intake *in, Error *error) {
+    const GenerateCall *g = &in->call->generate;
+    for (uint32_t m = 0; m < g->message_count; m++) {
+        for (uint32_t p = 0; p < g->messages[m].part_count; p++) {
+            if (g->messages[m].parts[p].kind != CALL_TEXT) {
+                TRY(intake_image(in, &g->messages[m].parts[p], error));
+            }
+        }
+    }
+    return OK;
+}
+
+// The conversation in the call's arena, and what its text weighs.
 static Status intake_messages(Intake *in, Error *error) {
     static const ChatRole roles[] = {CHAT_SYSTEM, CHAT_USER, CHAT_ASSISTANT};
     const GenerateCall *g = &in->call->generate;
@@ -69,7 +102,6 @@ static Status intake_messages(Intake *in, Error *error) {
     if (messages == NULL || in->files == NULL || in->blobs == NULL) {
         return intake_no_memory(error);
     }
-    uint32_t image = 0;
     for (uint32_t m = 0; m < g->message_count; m++) {
         const CallMessage *from = &g->messages[m];
         ChatPart *parts = arena_take_array(arena, from->part_count + 1, sizeof *parts);
@@ -82,7 +114,6 @@ static Status intake_messages(Intake *in, Error *error) {
                 in->text_bytes += from->parts[p].text.length;
             } else {
                 parts[p] = (ChatPart){.kind = CHAT_IMAGE};
-                TRY(intake_image(in, &from->parts[p], image++, error));
             }
         }
         messages[m] = (ChatMessage){
@@ -100,7 +131,29 @@ static Status intake_messages(Intake *in, Error *error) {
     return OK;
 }
 
-static Status intake_weigh(Intake *in, Error *error) {
+// The image tokens that are known so far beside the answer. The text is only estimated here; what
+// the context holds is known exactly after the prep.
+static Status intake_context(const Intake *in, Error *error) {
+    uint32_t context = in->service->options.context, max_tokens = in->call->generate.max_tokens;
+    if (in->image_tokens + max_tokens > context) {
+        return error_set(error, E_CONTEXT,
+                         "%" PRIu64 " image tokens and %u new ones do not fit the context of %u",
+                         in->image_tokens, max_tokens, context);
+    }
+    return OK;
+}
+
+static void intake_weigh(Intake *in) {
+    const GenerateCall *g = &in->call->generate;
+    uint64_t prompt = in->image_tokens + in->text_bytes / TEXT_BYTES_PER_TOKEN +
+                      (uint64_t)g->message_count * MESSAGE_TOKENS + CONVERSATION_TOKENS;
+    uint32_t context = in->service->options.context;
+    in->ask.prompt_tokens = prompt < context ? (uint32_t)prompt : context;
+    in->ask.new_tokens = g->max_tokens;
+    in->ask.samples = g->samples;
+}
+
+static Status intake_counts(Intake *in, Error *error) {
     const ServiceOptions *o = &in->service->options;
     const GenerateCall *g = &in->call->generate;
     if (g->image_count > 0 && !o->model.vision) {
@@ -110,28 +163,31 @@ static Status intake_weigh(Intake *in, Error *error) {
         return error_set(error, E_LIMIT, "%u pictures are given, at most %u are allowed",
                          g->image_count, o->images_max);
     }
-    TRY(intake_messages(in, error));
-    uint64_t prompt = in->image_tokens + in->text_bytes / TEXT_BYTES_PER_TOKEN +
-                      (uint64_t)g->message_count * MESSAGE_TOKENS + CONVERSATION_TOKENS;
-    // The text is only estimated here; what the context holds is known exactly after the prep.
-    if (in->image_tokens + g->max_tokens > o->context) {
-        return error_set(error, E_CONTEXT,
-                         "%" PRIu64 " image tokens and %u new ones do not fit the context of %u",
-                         in->image_tokens, g->max_tokens, o->context);
-    }
-    in->ask.prompt_tokens = prompt < o->context ? (uint32_t)prompt : o->context;
-    in->ask.new_tokens = g->max_tokens;
-    in->ask.samples = g->samples;
-    return OK;
+    TRY(intake_context(in, error));
+    return intake_messages(in, error);
 }
 
-static Status intake_ask(Intake *in, uint32_t *retry_ms, Error *error) {
+static Status intake_ask(Intake *in, bool take, uint32_t *retry_ms, Error *error) {
     Service *service = in->service;
+    Admission *admission = &service->admission;
     TRY(service_ending(service, error));
     const ServerUser *user = users_at(service->users, in->ask.user);
     bool alone = users_count(service->users) == 1;
-    return admission_ask(&service->admission, &in->ask, user, alone, service->now_ms, retry_ms,
-                         error);
+    if (!take) {
+        return admission_look(admission, &in->ask, user, alone, retry_ms, error);
+    }
+    return admission_ask(admission, &in->ask, user, alone, service->now_ms, retry_ms, error);
+}
+
+// All that is asked before a picture is looked at, then the pictures, then the places.
+static Status intake_judge(Intake *in, uint32_t *retry_ms, Error *error) {
+    TRY(intake_counts(in, error));
+    intake_weigh(in);
+    TRY(intake_ask(in, false, retry_ms, error));
+    TRY(intake_images(in, error));
+    TRY(intake_context(in, error));
+    intake_weigh(in);
+    return intake_ask(in, true, retry_ms, error);
 }
 
 static void intake_refuse(Intake *in, Status status, const Error *error, uint32_t retry_ms) {
@@ -282,10 +338,7 @@ void intake_generate(Service *service, Connection *connection, Call *call) {
     Error error;
     in.ask.class = call->generate.batch ? CLASS_BATCH : CLASS_INTERACTIVE;
     in.budget = call->generate.budget != 0 ? call->generate.budget : service->options.model.budget;
-    Status status = intake_weigh(&in, &error);
-    if (status == OK) {
-        status = intake_ask(&in, &retry_ms, &error);
-    }
+    Status status = intake_judge(&in, &retry_ms, &error);
     if (status == OK) {
         intake_accept(&in);
     } else {
@@ -299,7 +352,7 @@ void intake_tokenize(Service *service, Connection *connection, Call *call) {
     Error error;
     const ServerUser *user = users_at(service->users, in.ask.user);
     in.ask.class = user->class_allowed[CLASS_INTERACTIVE] ? CLASS_INTERACTIVE : CLASS_BATCH;
-    Status status = intake_ask(&in, &retry_ms, &error);
+    Status status = intake_ask(&in, true, &retry_ms, &error);
     if (status != OK) {
         intake_refuse(&in, status, &error, retry_ms);
         return;

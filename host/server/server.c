@@ -46,6 +46,7 @@ typedef struct Peer {
     uint32_t connection;
     bool known; // to the service
     PeerState state;
+    bool reading; // false: its calls wait for a turn
     bool writing;
     size_t write_bytes;
     uint64_t linger_end_ms;
@@ -133,34 +134,7 @@ static void peer_on_written(uv_write_t *write, int status) {
     service_written(peer->server->service, peer->connection, peer->write_bytes, server_now_ms());
 }
 
-// The service's output port.
-static void server_output(void *context, uint32_t connection) {
-    Server *server = context;
-    Peer *peer = server->peers[connection];
-    if (peer->state != PEER_OPEN) {
-        return;
-    }
-    ServiceEnd end = service_ends(server->service, connection);
-    if (end == SERVICE_CLOSE_NOW) {
-        peer_close(peer);
-        return;
-    }
-    if (peer->writing) {
-        return; // peer_on_written asks again
-    }
-    Bytes bytes = service_output(server->service, connection);
-    if (bytes.length > 0) {
-        uv_buf_t buffer = uv_buf_init((char *)(uintptr_t)bytes.data, (unsigned)bytes.length);
-        peer->write.data = peer;
-        peer->write_bytes = bytes.length;
-        peer->writing = uv_write(&peer->write, &peer->stream, &buffer, 1, peer_on_written) == 0;
-        if (!peer->writing) {
-            peer_close(peer);
-        }
-    } else if (end == SERVICE_CLOSE_WHEN_WRITTEN) {
-        peer_linger(peer);
-    }
-}
+static void peer_read(Peer *peer);
 
 static void peer_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *out) {
     Peer *peer = handle->data;
@@ -175,6 +149,50 @@ static void peer_on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf
     } else if (count > 0 && peer->state == PEER_OPEN) {
         const Bytes bytes = {(const uint8_t *)buffer->base, (size_t)count};
         service_receive(peer->server->service, peer->connection, bytes, server_now_ms());
+        peer_read(peer);
+    }
+}
+
+// Reads from the socket while the service takes what comes.
+static void peer_read(Peer *peer) {
+    bool reads = service_reads(peer->server->service, peer->connection);
+    if (peer->reading && !reads) {
+        uv_read_stop(&peer->stream);
+    } else if (!peer->reading && reads &&
+               uv_read_start(&peer->stream, peer_on_alloc, peer_on_read) != 0) {
+        peer_close(peer);
+        return;
+    }
+    peer->reading = reads;
+}
+
+// The service's output port.
+static void server_output(void *context, uint32_t connection) {
+    Server *server = context;
+    Peer *peer = server->peers[connection];
+    if (peer->state != PEER_OPEN) {
+        return;
+    }
+    ServiceEnd end = service_ends(server->service, connection);
+    if (end == SERVICE_CLOSE_NOW) {
+        peer_close(peer);
+        return;
+    }
+    peer_read(peer);
+    if (peer->writing || peer->state != PEER_OPEN) {
+        return; // peer_on_written asks again
+    }
+    Bytes bytes = service_output(server->service, connection);
+    if (bytes.length > 0) {
+        uv_buf_t buffer = uv_buf_init((char *)(uintptr_t)bytes.data, (unsigned)bytes.length);
+        peer->write.data = peer;
+        peer->write_bytes = bytes.length;
+        peer->writing = uv_write(&peer->write, &peer->stream, &buffer, 1, peer_on_written) == 0;
+        if (!peer->writing) {
+            peer_close(peer);
+        }
+    } else if (end == SERVICE_CLOSE_WHEN_WRITTEN) {
+        peer_linger(peer);
     }
 }
 
@@ -207,9 +225,7 @@ static void server_on_connection(uv_stream_t *listener, int status) {
     if (!is_pipe) {
         uv_tcp_nodelay(&peer->tcp, 1);
     }
-    if (uv_read_start(&peer->stream, peer_on_alloc, peer_on_read) != 0) {
-        peer_close(peer);
-    }
+    peer_read(peer);
 }
 
 // ---- Threads ------------------------------------------------------------------------------------
@@ -273,7 +289,12 @@ static void server_on_wake(uv_async_t *async) {
 // ---- Time and signals ---------------------------------------------------------------------------
 
 static void server_on_flush(uv_prepare_t *prepare) {
-    service_flush(((Server *)prepare->data)->service);
+    Server *server = prepare->data;
+    service_turn(server->service, server_now_ms());
+    service_flush(server->service);
+    if (service_has_more(server->service)) {
+        server_wake(server); // the next turn comes when the others were heard
+    }
 }
 
 static void server_tick_peers(Server *server, uint64_t now_ms) {

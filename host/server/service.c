@@ -22,10 +22,11 @@ static Status service_take_memory(Service *service, Error *error) {
     const ServiceOptions *o = &service->options;
     service->connections = calloc(o->connections_max, sizeof *service->connections);
     service->dirty = calloc(o->connections_max, sizeof *service->dirty);
+    service->asked = calloc(o->connections_max, sizeof *service->asked);
     service->slots = calloc(o->requests_max, sizeof *service->slots);
     service->totals = calloc(USERS_MAX, sizeof *service->totals);
-    if (service->connections == NULL || service->dirty == NULL || service->slots == NULL ||
-        service->totals == NULL) {
+    if (service->connections == NULL || service->dirty == NULL || service->asked == NULL ||
+        service->slots == NULL || service->totals == NULL) {
         return error_set(error, E_MEMORY,
                          "no memory for %u connections and %u requests; lower them",
                          o->connections_max, o->requests_max);
@@ -61,7 +62,7 @@ Status service_open(const ServiceOptions *options, const Users *users, Metrics *
     service->settled = NO_SLOT;
     service->mark.ms = service->mark_next.ms = now_ms;
     admission_open(&service->admission, options->requests_max, options->queued_tokens_max);
-    blobs_open(&service->blobs, options->blob_bytes_max);
+    blobs_open(&service->blobs, options->blob_bytes_max, &options->media);
     Status status = service_take_memory(service, error);
     if (status != OK) {
         service_close(service);
@@ -91,6 +92,7 @@ void service_close(Service *service) {
     buffer_free(&service->scratch);
     free(service->connections);
     free(service->dirty);
+    free(service->asked);
     free(service->slots);
     free(service->totals);
     free(service);
@@ -190,13 +192,55 @@ Status service_connect(Service *service, uint64_t now_ms, uint32_t *connection, 
     return OK;
 }
 
+static void service_asked(Service *service, Connection *connection) {
+    service->has_more = service->has_more || session_has_more(connection->session);
+    if (!connection->asked) {
+        connection->asked = true;
+        service->asked[service->asked_count++] = connection->index;
+    }
+}
+
+void service_looked(Service *service, uint64_t bytes) {
+    metrics_add(service->metrics, METRIC_LOOKED_BYTES, 0, bytes);
+}
+
 void service_receive(Service *service, uint32_t connection, Bytes bytes, uint64_t now_ms) {
     service_at(service, now_ms);
     Connection *from = service_connection(service, connection);
     metrics_add(service->metrics, METRIC_RECEIVED_BYTES, 0, bytes.length);
     session_receive(from->session, bytes, now_ms);
     service_mark(service, from);
+    service_asked(service, from);
     service_settle(service);
+}
+
+bool service_reads(const Service *service, uint32_t connection) {
+    return !session_has_more(service_connection(service, connection)->session);
+}
+
+void service_turn(Service *service, uint64_t now_ms) {
+    service_at(service, now_ms);
+    uint32_t count = service->asked_count;
+    service->asked_count = 0;
+    service->has_more = false;
+    for (uint32_t i = 0; i < count; i++) { // the list is written behind where it is read
+        Connection *connection = &service->connections[service->asked[i]];
+        connection->asked = false;
+        if (connection->session == NULL) {
+            continue;
+        }
+        bool more = session_has_more(connection->session);
+        session_turn(connection->session, now_ms);
+        if (more) {
+            service_mark(service, connection);
+            service_asked(service, connection);
+        }
+    }
+    service_settle(service);
+}
+
+bool service_has_more(const Service *service) {
+    return service->has_more;
 }
 
 static void service_log_end(const Service *service, const Connection *connection) {
@@ -309,10 +353,11 @@ static void service_answer(Service *service, Session *session, const Call *call)
 }
 
 static void service_put_blob(Service *service, Session *session, Call *call) {
-    uint64_t ticket = call->ticket;
+    uint64_t ticket = call->ticket, looked_before = service->blobs.looked_bytes;
     Hash128 name;
     Error error;
     Status status = blobs_put(&service->blobs, session_user(session)->number, call, &name, &error);
+    service_looked(service, service->blobs.looked_bytes - looked_before);
     if (status != OK) {
         session_error(session, ticket, status, error.text, 0);
         return;

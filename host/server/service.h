@@ -71,6 +71,11 @@ void service_set_users(Service *service, const Users *users);
 // E_BUSY when there are connections_max, E_DRAIN, E_DEVICE, E_MEMORY.
 Status service_connect(Service *service, uint64_t now_ms, uint32_t *connection, Error *error);
 void service_receive(Service *service, uint32_t connection, Bytes bytes, uint64_t now_ms);
+// False: it has sent more calls than one turn takes; nothing should be received before a turn.
+bool service_reads(const Service *service, uint32_t connection);
+// Everybody who has sent something gets a turn: the next calls of what is here. Once per wake.
+void service_turn(Service *service, uint64_t now_ms);
+bool service_has_more(const Service *service); // another turn has something to do
 // The peer is gone or the socket is closed: the number is free for another connection.
 void service_disconnect(Service *service, uint32_t connection, uint64_t now_ms);
 

@@ -25,6 +25,7 @@ typedef struct Connection {
     uint32_t index;
     uint32_t generation;
     bool dirty;          // something may be to be written, or it ends
+    bool asked;          // it has sent something since the last turn
     bool writing;        // bytes are with the socket
     uint64_t writing_ms; // since when
     uint32_t next_free;
@@ -103,6 +104,9 @@ struct Service {
     uint32_t connection_count, connection_free;
     uint32_t *dirty; // [connections_max]
     uint32_t dirty_count;
+    uint32_t *asked; // [connections_max]
+    uint32_t asked_count;
+    bool has_more;
 
     Slot *slots; // [requests_max]
     uint32_t slot_free, slot_count;
@@ -129,6 +133,8 @@ struct Service {
 // The session that asked, or NULL when it is gone. Marks the connection dirty.
 Session *service_session(Service *service, const Slot *leader);
 void service_mark(Service *service, Connection *connection);
+// Bytes of a picture were looked at on the loop thread.
+void service_looked(Service *service, uint64_t bytes);
 // Why nothing new is taken: E_DEVICE after an engine failure, E_DRAIN at a shutdown; else OK.
 Status service_ending(const Service *service, Error *error);
 

@@ -183,6 +183,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         uint8_t op = data[at++];
         if (op < 128) {
             size_t count = op + 1u < size - at ? op + 1u : size - at;
+            session_turn(world.session, world.now_ms);
             session_receive(world.session, (Bytes){data + at, count}, world.now_ms);
             at += count;
         } else {

@@ -204,6 +204,7 @@ static SessionLimits session_limits(ServerWorld *w) {
     limits.outbox_high = 2048;
     limits.outbox_hard = 16384;
     limits.in_flight_max = 12;
+    limits.calls_at_once = dice_between(&w->dice, 1, 8);
     limits.frame.message_bytes_max = 100000;
     limits.partial_ms = 2000;
     limits.hello_ms = 3000;
@@ -458,7 +459,7 @@ static void client_act(ServerWorld *w, Client *c) {
 static void client_sends(ServerWorld *w, Client *c) {
     client_credits(c);
     Buffer *out = &c->peer.out;
-    while (c->connected && out->length > 0) {
+    while (c->connected && out->length > 0 && service_reads(w->service, c->connection)) {
         size_t piece = num_min(out->length, 1 + dice_below(&w->dice, 20000));
         service_receive(w->service, c->connection, (Bytes){out->data, piece}, clock_of(w));
         memmove(out->data, out->data + piece, out->length - piece);
@@ -581,6 +582,7 @@ static void turn(ServerWorld *w) {
             client_sends(w, c);
         }
     }
+    service_turn(w->service, clock_of(w));
     run_works(w);
     run_step(w);
     if (w->now_ms >= w->ticked_ms + SERVICE_TICK_MS) {

@@ -52,7 +52,7 @@ void bench_open(Bench *bench, uint32_t requests, const char *users) {
                         : users_parse(bytes_of_text(users), "users", NULL, &bench->users, &error);
     cr_assert_eq(status, OK, "%s", error.text);
     cr_assert_eq(metrics_open(USERS_MAX, &bench->metrics, &error), OK);
-    const ServiceOptions options = {
+    bench->options = (ServiceOptions){
         .maker = &bench->maker,
         .model = {.vision = true,
                   .budget = 70,
@@ -70,8 +70,14 @@ void bench_open(Bench *bench, uint32_t requests, const char *users) {
         .blob_bytes_max = 4096,
         .ports = {bench, take_work, take_command, take_output},
     };
-    status = service_open(&options, bench->users, bench->metrics, bench->now_ms, &bench->service,
-                          &error);
+    bench_reopen(bench);
+}
+
+void bench_reopen(Bench *bench) {
+    Error error;
+    service_close(bench->service);
+    Status status = service_open(&bench->options, bench->users, bench->metrics, bench->now_ms,
+                                 &bench->service, &error);
     cr_assert_eq(status, OK, "%s", error.text);
 }
 
@@ -133,6 +139,8 @@ void bench_pump(Bench *bench) {
         for (uint32_t i = 0; i < BENCH_CONNECTIONS; i++) {
             moved = (bench->clients[i].open && pump_client(bench, &bench->clients[i])) || moved;
         }
+        service_turn(bench->service, bench->now_ms);
+        moved = moved || service_has_more(bench->service);
         service_flush(bench->service);
     }
     service_check(bench->service);

@@ -17,6 +17,7 @@ typedef struct BenchClient {
 } BenchClient;
 
 typedef struct Bench {
+    ServiceOptions options;
     Service *service;
     Metrics *metrics;
     Users *users;
@@ -34,7 +35,8 @@ typedef struct Bench {
 
 // `users`: the text of a users file, or NULL for one user without limits.
 void bench_open(Bench *bench, uint32_t requests, const char *users);
-void bench_close(Bench *bench); // checks that nothing is left
+void bench_reopen(Bench *bench); // with what the test changed in `options`; before anybody connects
+void bench_close(Bench *bench);  // checks that nothing is left
 
 // Connects and says hello as the user with this token (NULL: none).
 void bench_connect(Bench *bench, uint32_t client, const char *token);
