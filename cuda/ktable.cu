@@ -3,6 +3,7 @@
 
 extern "C" {
 #include "base/file.h"
+#include "base/file_write.h"
 }
 
 #include <math.h>

@@ -7,6 +7,7 @@
 
 extern "C" {
 #include "base/file.h"
+#include "base/file_write.h"
 }
 
 #include <string>

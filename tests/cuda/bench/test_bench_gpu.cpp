@@ -9,6 +9,7 @@
 
 extern "C" {
 #include "base/file.h"
+#include "base/file_write.h"
 #include "base/json.h"
 }
 
