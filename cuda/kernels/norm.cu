@@ -24,7 +24,7 @@ KERNEL void KERNEL_BOUNDS(ROW_THREADS, 4) norm_rows(const NormArgs args) {
     for (uint32_t i = thread_index(); i < columns; i += ROW_THREADS) {
         shared_store(s.row + i, global_load(x + i));
     }
-    float factor = row_factor(row_sum_squares(s, columns, 0.0f), columns, args.eps);
+    float factor = row_factor(row_sum_squares(s, columns), columns, args.eps);
     for (uint32_t i = thread_index(); i < columns; i += ROW_THREADS) {
         float normed = shared_load(s.row + i) * factor;
         bool weighted = args.weight != NULL;

@@ -40,12 +40,16 @@ typedef struct FinishArgs {
     Activation out;
 } FinishArgs;
 
-// The row in place; a thread changes its own columns only.
+// The row in place; a thread changes its own columns only. What is summed in the end are distances
+// from a pivot near the mean, as in cpu/patch_embed_lanes.h.
 DEVICE void layer_norm(const RowShared &s, uint32_t columns, const LayerNorm &norm) {
-    float mean = row_sum(s, columns) / (float)columns;
-    float factor = row_factor(row_sum_squares(s, columns, mean), columns, LAYER_NORM_EPS);
+    float pivot = row_sum(s, columns) / (float)columns;
+    RowMoments moments = row_moments(s, columns, pivot);
+    float rest = moments.sum / (float)columns;
+    float squares = fmaxf(fmaf(-moments.sum, rest, moments.squares), 0.0f);
+    float factor = row_factor(squares, columns, LAYER_NORM_EPS);
     for (uint32_t i = thread_index(); i < columns; i += ROW_THREADS) {
-        float centred = (shared_load(s.row + i) - mean) * factor;
+        float centred = ((shared_load(s.row + i) - pivot) - rest) * factor;
         shared_store(s.row + i,
                      centred * global_load(norm.weight + i) + global_load(norm.bias + i));
     }
@@ -78,7 +82,7 @@ KERNEL void KERNEL_BOUNDS(ROW_THREADS, 4) patch_finish(const FinishArgs args) {
         shared_store(s.row + i, shared_load(s.row + i) + place_sum);
     }
     layer_norm(s, width, args.position_norm);
-    float factor = row_factor(row_sum_squares(s, width, 0.0f), width, args.eps);
+    float factor = row_factor(row_sum_squares(s, width), width, args.eps);
     activation_store(args.out, block_x(), s.warps,
                      [=](uint32_t i) { return shared_load(s.row + i) * factor; });
 }

@@ -24,7 +24,7 @@ KERNEL void KERNEL_BOUNDS(ROW_THREADS, 4) residual_norm_rows(const ResidualNormA
     for (uint32_t i = thread_index(); i < columns; i += ROW_THREADS) {
         shared_store(s.row + i, global_load(x + i));
     }
-    float factor = row_factor(row_sum_squares(s, columns, 0.0f), columns, args.eps);
+    float factor = row_factor(row_sum_squares(s, columns), columns, args.eps);
     for (uint32_t i = thread_index(); i < columns; i += ROW_THREADS) {
         float branch = shared_load(s.row + i) * factor * global_load(args.post_norm + i);
         float sum = (global_load(h + i) + branch) * args.scalar;
@@ -34,7 +34,7 @@ KERNEL void KERNEL_BOUNDS(ROW_THREADS, 4) residual_norm_rows(const ResidualNormA
     if (args.next_norm == NULL) {
         return;
     }
-    factor = row_factor(row_sum_squares(s, columns, 0.0f), columns, args.eps);
+    factor = row_factor(row_sum_squares(s, columns), columns, args.eps);
     for (uint32_t i = thread_index(); i < columns; i += ROW_THREADS) {
         shared_store(s.row + i, shared_load(s.row + i) * factor * global_load(args.next_norm + i));
     }

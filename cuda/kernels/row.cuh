@@ -10,61 +10,84 @@
 
 #include "cuda/kernels/activation.cuh"
 
-enum { ROW_THREADS = 256, ROW_CHAINS = 64 };
+enum { ROW_THREADS = 256, ROW_CHAINS = 64, ROW_SUMS = 2 };
 
-// What a block needs beside the row itself: a cell for the sum, a float per warp.
+// What a block needs beside the row itself: a cell for each sum, a float per warp.
 typedef struct RowShared {
-    float *row;  // [columns]
-    float *cell; // one
+    float *row;   // [columns]
+    float *cells; // [ROW_SUMS]
     float *warps;
 } RowShared;
 
 static inline size_t row_shared_bytes(uint32_t columns) {
-    return ((size_t)columns + 1) * sizeof(float) + ACTIVATION_SHARED_BYTES;
+    return ((size_t)columns + ROW_SUMS) * sizeof(float) + ACTIVATION_SHARED_BYTES;
 }
 
 DEVICE RowShared row_shared(uint32_t columns) {
     float *row = (float *)shared_base();
-    return {row, row + columns, row + columns + 1};
+    return {row, row + columns, row + columns + ROW_SUMS};
 }
 
-// The chains of term(x, sum so far) over the row, to every thread. Barriers on both sides: what
-// the block wrote to the row before is seen, and may be written over after.
-template <typename Term> DEVICE float row_fold(const RowShared &s, uint32_t columns, Term term) {
+// The chains of `count` sums at once over the row, to every thread; term(x, sums) adds a column.
+// Barriers on both sides: what the block wrote to the row before is seen, and may be written over
+// after.
+template <int count, typename Term>
+DEVICE void row_fold(const RowShared &s, uint32_t columns, float *sums, Term term) {
+    static_assert(count <= ROW_SUMS, "a cell for each sum");
     block_sync();
     if (thread_warp() == 0) {
-        float low = 0.0f, high = 0.0f; // chains `lane` and `lane + 32`
+        float low[count] = {}, high[count] = {}; // chains `lane` and `lane + 32`
         uint32_t i = thread_lane();
         for (; i + 32 < columns; i += ROW_CHAINS) {
-            low = term(shared_load(s.row + i), low);
-            high = term(shared_load(s.row + i + 32), high);
+            term(shared_load(s.row + i), low);
+            term(shared_load(s.row + i + 32), high);
         }
         if (i < columns) {
-            low = term(shared_load(s.row + i), low);
+            term(shared_load(s.row + i), low);
         }
-        low += warp_shuffle_xor(low, 16);
-        high += warp_shuffle_xor(high, 16);
-        float sum = low + high;
-        for (int mask = 8; mask > 0; mask /= 2) {
-            sum += warp_shuffle_xor(sum, mask);
-        }
-        if (thread_lane() == 0) {
-            shared_store(s.cell, sum);
+        for (int n = 0; n < count; n++) {
+            low[n] += warp_shuffle_xor(low[n], 16);
+            high[n] += warp_shuffle_xor(high[n], 16);
+            float sum = low[n] + high[n];
+            for (int mask = 8; mask > 0; mask /= 2) {
+                sum += warp_shuffle_xor(sum, mask);
+            }
+            if (thread_lane() == 0) {
+                shared_store(s.cells + n, sum);
+            }
         }
     }
     block_sync();
-    return shared_load(s.cell);
+    for (int n = 0; n < count; n++) {
+        sums[n] = shared_load(s.cells + n);
+    }
 }
 
 DEVICE float row_sum(const RowShared &s, uint32_t columns) {
-    return row_fold(s, columns, [](float x, float sum) { return sum + x; });
+    float sum;
+    row_fold<1>(s, columns, &sum, [](float x, float *sums) { *sums += x; });
+    return sum;
 }
 
-DEVICE float row_sum_squares(const RowShared &s, uint32_t columns, float shift) {
-    return row_fold(s, columns, [=](float x, float sum) {
-        float centred = x - shift;
-        return fmaf(centred, centred, sum);
+DEVICE float row_sum_squares(const RowShared &s, uint32_t columns) {
+    float sum;
+    row_fold<1>(s, columns, &sum, [](float x, float *sums) { *sums = fmaf(x, x, *sums); });
+    return sum;
+}
+
+// Sums of the distances from `pivot` and of their squares.
+typedef struct RowMoments {
+    float sum, squares;
+} RowMoments;
+
+DEVICE RowMoments row_moments(const RowShared &s, uint32_t columns, float pivot) {
+    float sums[2];
+    row_fold<2>(s, columns, sums, [=](float x, float *both) {
+        float distance = x - pivot;
+        both[0] += distance;
+        both[1] = fmaf(distance, distance, both[1]);
     });
+    return {sums[0], sums[1]};
 }
 
 // (sum / columns + eps)^(-1/2) as the cpu has it: computed in double, rounded to f32. GeForce cards

@@ -39,3 +39,8 @@ const uint32_t *fixture_u32s(Fixture *fixture, size_t count) {
 const float *fixture_f32s(Fixture *fixture, size_t count) {
     return take(fixture, count);
 }
+
+const uint8_t *fixture_u8s(Fixture *fixture, size_t count) {
+    cr_assert_eq(count % 4, 0);
+    return take(fixture, count / 4);
+}

@@ -137,19 +137,15 @@ static Matrix panels_of(const float *values, uint32_t rows, uint32_t columns) {
     return matrix;
 }
 
-Test(golden, patches_become_soft_tokens_as_in_transformers) {
-    Fixture fixture = fixture_open("ops/patches.bin");
+static void check_patches(const char *path) {
+    Fixture fixture = fixture_open(path);
     uint32_t values = fixture_u32(&fixture), width = fixture_u32(&fixture);
     uint32_t hidden = fixture_u32(&fixture), table = fixture_u32(&fixture);
     uint32_t count = fixture_u32(&fixture);
-    uint8_t *pixels = malloc((size_t)count * values);
+    const uint8_t *pixels = fixture_u8s(&fixture, (size_t)count * values);
     uint16_t *positions = malloc((size_t)count * 2 * sizeof *positions);
     uint32_t *out_rows = malloc(count * sizeof *out_rows);
-    const uint32_t *numbers = fixture_u32s(&fixture, (size_t)count * values);
-    for (uint32_t i = 0; i < count * values; i++) {
-        pixels[i] = (uint8_t)numbers[i];
-    }
-    numbers = fixture_u32s(&fixture, (size_t)count * 2);
+    const uint32_t *numbers = fixture_u32s(&fixture, (size_t)count * 2);
     for (uint32_t i = 0; i < count; i++) {
         positions[2 * i] = (uint16_t)numbers[2 * i];
         positions[2 * i + 1] = (uint16_t)numbers[2 * i + 1];
@@ -200,12 +196,19 @@ Test(golden, patches_become_soft_tokens_as_in_transformers) {
         free(out);
         backend.close(backend.context);
     }
-    free(pixels);
     free(positions);
     free(out_rows);
     free((void *)(uintptr_t)vision.patch_dense.codes);
     free((void *)(uintptr_t)vision.projection.codes);
     fixture_close(&fixture);
+}
+
+Test(golden, patches_become_soft_tokens_as_in_transformers) {
+    check_patches("ops/patches.bin");
+}
+
+Test(golden, flat_and_nearly_flat_patches_become_soft_tokens_as_in_transformers) {
+    check_patches("ops/surfaces.bin");
 }
 
 Test(golden, frames_of_audio_become_soft_tokens_as_in_transformers) {

@@ -33,16 +33,19 @@ from safetensors.torch import save_file
 from transformers import Gemma4UnifiedForConditionalGeneration
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from surfaces import surfaces
+
 GREEDY = 64
 GAP = 0.02
 DISTINCT = 10
 STORES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
 
 # layers: s = sliding, f = full. heads: query, kv of sliding layers, kv of full layers. images: (columns, rows) each.
-# audio: frames of each clip.
+# audio: frames of each clip. pixels: what draws the patches; noise without.
 BASE = dict(hidden=64, ffn=64, layers="ssf", heads=(4, 2, 1), head_dim=(16, 32), window=8, vocab=160, k_eq_v=True,
             softcap=30.0, rotary=0.25, theta=(1e4, 1e6), prompt=24, images=[], audio=[], frame=20, patch=4, width=24, store="bf16",
-            shards=1, names="old", config="flat", suppress=2)
+            shards=1, names="old", config="flat", suppress=2, pixels=None)
 CASES = {
     # Window shorter than the prompt; multi-query full layers without a v projection.
     "text": dict(),
@@ -60,8 +63,9 @@ CASES = {
     "many_heads": dict(layers="sssf", heads=(8, 4, 2), head_dim=(16, 64), softcap=12.0, shards=3, vocab=200, prompt=30),
     # A prompt of several pages and windows.
     "long_text": dict(layers="ssf", hidden=48, ffn=64, window=32, prompt=100, vocab=120, head_dim=(32, 64)),
-    # True patches of 48 x 48 pixels.
-    "true_patch": dict(layers="sf", hidden=32, ffn=48, images=[(2, 3)], patch=16, width=8, prompt=14, window=64),
+    # True patches of 48 x 48 pixels: flat and nearly flat, gradients, sky, paper.
+    "true_patch": dict(layers="sf", hidden=32, ffn=48, images=[(5, 3)], patch=16, width=8, prompt=24, window=64,
+                       pixels=surfaces),
     # The newer per_layer_config form of config.json, as transformers writes it, and an odd head count ratio.
     "new_config": dict(layers="sf", heads=(6, 2, 1), head_dim=(32, 64), config="new", images=[(2, 2)],
                        window=16, prompt=26, names="new", suppress=0),
@@ -198,7 +202,8 @@ def prompt_of(case, rng):
         clips.append((len(tokens), frames))
         tokens += [ids["audio_token_id"]] * frames + [ids["eoa_token_index"]] + list(piece)
     values = (3 * case["patch"]) ** 2 * 3
-    pixels = rng.integers(0, 256, (len(positions), values)).astype(np.uint8)
+    pixels = case["pixels"](3 * case["patch"]) if case["pixels"] else rng.integers(0, 256, (len(positions), values))
+    pixels = pixels.astype(np.uint8)
     samples = np.zeros((0, case["frame"]), np.float32)
     if case["audio"]:
         loudness = 10.0 ** -rng.uniform(0.5, 4.0, (sum(case["audio"]), 1))  # rms; eps is 1e-6 of its square

@@ -5,11 +5,12 @@
     pip install torch==2.15.* transformers==5.24.*
     python tests/golden/ops/make_ops.py        # writes *.bin beside itself
 
-Every file is a sequence of little-endian u32 and f32 arrays in the order of the `put` calls; the C tests
+Every file is a sequence of little-endian u32, f32 and (pixels) u8 arrays in the order of the `put` calls; the C tests
 (tests/ops/test_golden.c) read them in the same order.
 """
 import pathlib
 import struct
+import sys
 import types
 
 import numpy as np
@@ -22,8 +23,11 @@ from transformers.models.gemma4_unified.configuration_gemma4_unified import (
     Gemma4UnifiedTextConfig,
     Gemma4UnifiedVisionConfig,
 )
+from transformers.models.gemma4_unified.image_processing_gemma4_unified import Gemma4UnifiedImageProcessor
 
 HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from surfaces import surfaces
 
 
 class Out:
@@ -104,28 +108,35 @@ def rope():
     out.write("rope.bin")
 
 
-def patches():
-    torch.manual_seed(3)
-    side, width, hidden, table, count = 4, 32, 48, 7, 6
-    vision = Gemma4UnifiedVisionConfig(patch_size=2, pooling_kernel_size=side // 2, model_patch_size=side, mm_embed_dim=width, output_proj_dims=width,
-                                       mm_posemb_size=table)
+def noise(side):
+    return torch.randint(0, 256, (6, side * side * 3))
+
+
+def patches(name, seed, side, patch, width, hidden, draw):
+    """In double, from pixels that the image processor rescaled in f32."""
+    torch.manual_seed(seed)
+    table = 7
+    vision = Gemma4UnifiedVisionConfig(patch_size=patch, pooling_kernel_size=side // patch, model_patch_size=side,
+                                       mm_embed_dim=width, output_proj_dims=width, mm_posemb_size=table)
     text = types.SimpleNamespace(hidden_size=hidden)
     assert vision.model_patch_size == side and vision.mm_embed_dim == width
     model = gemma.Gemma4UnifiedVisionEmbedder(vision, text).double()
     for parameter in model.parameters():
         parameter.data = (torch.randn(parameter.shape) * 0.3).float().double()
-    pixels = torch.randint(0, 256, (count, side * side * 3))
-    positions = torch.tensor([[i % 3, i // 3 + 4] for i in range(count)])
-    result = model(pixels.double()[None] / 255, positions[None]).pooler_output
+    pixels = draw(side)
+    positions = torch.tensor([[i % 3, i // 3 % 3 + 4] for i in range(len(pixels))])
+    rescaled = Gemma4UnifiedImageProcessor().rescale(pixels.to(torch.uint8), 1 / 255)
+    assert rescaled.dtype == torch.float32
+    result = model(rescaled.double()[None], positions[None]).pooler_output
     out = Out()
-    out.u32(side * side * 3, width, hidden, table, count)
-    out.u32(*pixels.flatten().tolist())
+    out.u32(side * side * 3, width, hidden, table, len(pixels))
+    out.data += pixels.numpy().astype(np.uint8).tobytes()
     out.u32(*positions.flatten().tolist())
     for tensor in (model.patch_ln1.weight, model.patch_ln1.bias, model.patch_dense.weight, model.patch_dense.bias,
                    model.patch_ln2.weight, model.patch_ln2.bias, model.pos_embedding, model.pos_norm.weight,
                    model.pos_norm.bias, model.multimodal_embedder.embedding_projection.weight, result):
         out.f32(tensor)
-    out.write("patches.bin")
+    out.write(name)
 
 
 def frames():
@@ -147,5 +158,6 @@ if __name__ == "__main__":
     print("torch", torch.__version__, "transformers", transformers.__version__)
     attention()
     rope()
-    patches()
+    patches("patches.bin", 3, side=4, patch=2, width=32, hidden=48, draw=noise)
+    patches("surfaces.bin", 5, side=48, patch=16, width=4, hidden=8, draw=lambda side: torch.from_numpy(surfaces(side)))
     frames()
