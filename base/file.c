@@ -82,6 +82,10 @@ Status file_read(const char *path, size_t bytes_max, Buffer *out, Error *error) 
             status = error_set(error, E_IO, "%s: cannot be read: %s", path, strerror(errno));
             break;
         }
+        if (count == 0 && total < length) {
+            status = error_set(error, E_IO, "%s: shrank from %zu to %zu bytes while being read",
+                               path, length, total);
+        }
         if (count == 0) {
             break;
         }

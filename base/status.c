@@ -30,12 +30,29 @@ static const StatusRow *status_find(Status status) {
     return NULL;
 }
 
+// The text, or of one that is too long its beginning and its end: a long path must not hide the
+// reason behind it.
+static void error_format(char out[ERROR_TEXT_MAX], const char *format, va_list arguments) {
+    static const char gap[] = " ... ";
+    enum { HEAD = ERROR_TEXT_MAX / 2, TAIL = ERROR_TEXT_MAX - HEAD - (int)sizeof gap };
+    char whole[8 * ERROR_TEXT_MAX];
+    vsnprintf(whole, sizeof whole, format, arguments);
+    size_t length = strlen(whole);
+    if (length < ERROR_TEXT_MAX) {
+        memcpy(out, whole, length + 1);
+        return;
+    }
+    memcpy(out, whole, HEAD);
+    memcpy(out + HEAD, gap, sizeof gap - 1);
+    memcpy(out + HEAD + sizeof gap - 1, whole + length - TAIL, TAIL + 1);
+}
+
 Status(error_set)(Error *error, Status status, const char *format, ...) {
     if (error != NULL) {
         va_list arguments;
         va_start(arguments, format);
         error->status = status;
-        vsnprintf(error->text, sizeof error->text, format, arguments);
+        error_format(error->text, format, arguments);
         va_end(arguments);
     }
     return status;
@@ -45,22 +62,13 @@ Status error_prefix(Error *error, Status status, const char *format, ...) {
     if (error == NULL) {
         return status;
     }
-    char old[ERROR_TEXT_MAX];
+    char old[ERROR_TEXT_MAX], prefix[ERROR_TEXT_MAX];
     memcpy(old, error->text, sizeof old);
     va_list arguments;
     va_start(arguments, format);
-    int length = vsnprintf(error->text, sizeof error->text, format, arguments);
+    error_format(prefix, format, arguments);
     va_end(arguments);
-    if (length >= 0 && (size_t)length + 2 < sizeof error->text) {
-        size_t start = (size_t)length + 2;
-        size_t fits = sizeof error->text - start - 1; // what does not fit is cut
-        size_t copied = strlen(old) < fits ? strlen(old) : fits;
-        memcpy(error->text + length, ": ", 2);
-        memcpy(error->text + start, old, copied);
-        error->text[start + copied] = '\0';
-    }
-    error->status = status;
-    return status;
+    return error_set(error, status, "%s: %s", prefix, old);
 }
 
 const char *status_name(Status status) {

@@ -39,7 +39,7 @@ typedef struct Error {
 } Error;
 
 // Fills `error` (when not NULL) and returns `status`, so that a failing function ends in
-// `return error_set(error, E_IO, "...")`. Text longer than the buffer is cut.
+// `return error_set(error, E_IO, "...")`. Of a text longer than the buffer the middle is left out.
 Status error_set(Error *error, Status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 #ifdef __clang_analyzer__ // it sees one file at a time, and would think that this may return OK

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/num.h"
+#include "host/media/extensions.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -47,18 +48,6 @@ static int usage(FILE *out) {
 
 // ---- Inputs -------------------------------------------------------------------------------------
 
-static bool is_picture(const char *name) {
-    static const char *const ends[] = {".jpg", ".jpeg", ".png", ".webp"};
-    size_t length = strlen(name);
-    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
-        size_t end = strlen(ends[i]);
-        if (length > end && strcmp(name + length - end, ends[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static Status read_pictures(const char *folder, ServeInputs *inputs, Error *error) {
     DIR *directory = opendir(folder);
     if (directory == NULL) {
@@ -66,7 +55,7 @@ static Status read_pictures(const char *folder, ServeInputs *inputs, Error *erro
     }
     Status status = OK;
     for (struct dirent *entry; status == OK && (entry = readdir(directory)) != NULL;) {
-        if (!is_picture(entry->d_name) || inputs->picture_count == SERVE_PICTURES_MAX) {
+        if (!media_is_picture_name(entry->d_name) || inputs->picture_count == SERVE_PICTURES_MAX) {
             continue;
         }
         char path[4096];

@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "host/log.h"
 #include "host/manual.h"
+#include "host/media/extensions.h"
 #include "host/settings.h"
 #include "rpc/methods.h"
 
@@ -17,10 +18,11 @@ const Command commands[] = {
         .operands = "PATH...",
         .summary = "write a caption for every picture",
         .text =
-            "A PATH is a picture, a folder (searched with its subfolders for .jpg, .jpeg, .png and "
-            ".webp), a pattern such as 'photos/*.jpg' (quoted or not), or - for a list of paths "
-            "from "
-            "standard input. Every picture is captioned once, many at the same time. Lines FILE "
+            "A PATH is a picture, a folder (searched with its subfolders for " MEDIA_EXTENSIONS_TEXT
+            "), a pattern such as 'photos/*.jpg' or 'photos/**/*.jpg' (quoted or not), or - for a "
+            "list of paths from standard input. A search passes over hidden names (.NAME, @eaDir, "
+            "__MACOSX and the like) and counts them; other picture formats are counted by name. "
+            "Every picture is captioned once, many at the same time. Lines FILE "
             "TAB CAPTION go to standard output as they are finished, progress and a summary to "
             "standard error. A picture that cannot be read becomes an error record and the others "
             "go on. With -o FILE the run can be interrupted (Ctrl-C, or a crash) at any time; the "

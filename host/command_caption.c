@@ -15,6 +15,7 @@
 #include "host/progress.h"
 #include "host/remote_runner.h"
 #include "host/runner.h"
+#include "host/summary.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -76,6 +77,7 @@ static bool caption_next(void *context, Request *request) {
     request->question = &job->question;
     request->image_paths = &job->inputs.paths[job->next];
     request->image_count = 1;
+    request->fault = job->inputs.faults[job->next];
     request->tag = job->next++;
     return true;
 }
@@ -234,19 +236,23 @@ static Status caption_check_sidecars(const Inputs *inputs, Error *error) {
     const char **names = arena_take_array(&arena, inputs->count + 1, sizeof *names);
     Status status = names == NULL ? error_set(error, E_MEMORY, "no memory for the sidecars") : OK;
     Buffer name = {0};
+    size_t count = 0;
     for (size_t i = 0; status == OK && i < inputs->count; i++) {
+        if (inputs->faults[i] != NULL) {
+            continue; // what cannot be read has no sidecar
+        }
         buffer_clear(&name);
         caption_sidecar_path(inputs->paths[i], &name);
-        names[i] =
+        names[count] =
             name.failed ? NULL : arena_copy_text(&arena, (const char *)name.data, name.length);
-        if (names[i] == NULL) {
+        if (names[count++] == NULL) {
             status = error_set(error, E_MEMORY, "no memory for the sidecars");
         }
     }
     if (status == OK) {
-        qsort(names, inputs->count, sizeof *names, caption_compare_texts);
+        qsort(names, count, sizeof *names, caption_compare_texts);
     }
-    for (size_t i = 1; status == OK && i < inputs->count; i++) {
+    for (size_t i = 1; status == OK && i < count; i++) {
         if (strcmp(names[i - 1], names[i]) == 0) {
             status = error_set(error, E_ARGUMENT,
                                "--sidecar: two pictures would write %s; rename one or leave "
@@ -257,6 +263,20 @@ static Status caption_check_sidecars(const Inputs *inputs, Error *error) {
     buffer_free(&name);
     arena_free(&arena);
     return status;
+}
+
+static Status caption_nothing(const Caption *job, Error *error) {
+    const Options *options = job->options;
+    bool is_list = strcmp(options->operands[0], "-") == 0;
+    Buffer left_out = {0};
+    inputs_left_out_text(&job->inputs, &left_out);
+    error_set(error, E_ARGUMENT, "there is no picture (" MEDIA_EXTENSIONS_TEXT ") in %s%s%s%s",
+              is_list ? "the list on standard input" : options->operands[0],
+              options->operand_count > 1 ? " and the others" : "",
+              left_out.length > 0 ? "; left out: " : "",
+              left_out.length > 0 ? (const char *)left_out.data : "");
+    buffer_free(&left_out);
+    return E_ARGUMENT;
 }
 
 static Status caption_gather(Caption *job, Error *error) {
@@ -270,8 +290,7 @@ static Status caption_gather(Caption *job, Error *error) {
         TRY(inputs_add(&job->inputs, options->operands[i], stdin, end, error));
     }
     if (job->inputs.count == 0) {
-        return error_set(error, E_ARGUMENT, "there is no .jpg, .jpeg, .png or .webp file in %s%s",
-                         options->operands[0], options->operand_count > 1 ? " and the others" : "");
+        return caption_nothing(job, error);
     }
     if (options->values[OPT_SIDECAR].given) {
         TRY(caption_check_sidecars(&job->inputs, error));
@@ -374,18 +393,27 @@ static Status caption_html(const Caption *job, double pictures_per_second, Error
 static void caption_summary(const Caption *job, const CaptionStats *stats, double seconds) {
     const Progress *p = &job->progress;
     uint64_t worked = p->done - p->skipped;
-    fprintf(stderr, "%" PRIu64 " of %zu pictures: %" PRIu64 " captioned, %" PRIu64 " error%s",
-            p->done, job->inputs.count, p->done - p->errors, p->errors, p->errors == 1 ? "" : "s");
-    if (p->skipped > 0) {
-        fprintf(stderr, ", %" PRIu64 " of them by an earlier run", p->skipped);
-    }
-    fprintf(stderr, "; %.2f s", seconds);
+    Buffer left_out = {0}, more = {0};
+    inputs_left_out_text(&job->inputs, &left_out);
     if (worked > 0) {
-        fprintf(stderr, ", %.2f pictures/s (%.3f s each), %.0f tokens/s in, %.0f tokens/s out",
-                (double)worked / seconds, seconds / (double)worked,
-                (double)stats->tokens_in / seconds, (double)stats->tokens_out / seconds);
+        buffer_printf(&more, "%.2f pictures/s (%.3f s each), %.0f tokens/s in, %.0f tokens/s out",
+                      (double)worked / seconds, seconds / (double)worked,
+                      (double)stats->tokens_in / seconds, (double)stats->tokens_out / seconds);
     }
-    fputc('\n', stderr);
+    const Summary summary = {
+        .things = "pictures",
+        .done = "captioned",
+        .all = job->inputs.count,
+        .good = p->done - p->errors,
+        .errors = p->errors,
+        .earlier = p->skipped,
+        .left_out = (const char *)left_out.data,
+        .seconds = seconds,
+        .more = (const char *)more.data,
+    };
+    summary_print(&summary);
+    buffer_free(&left_out);
+    buffer_free(&more);
 }
 
 static Exit caption_end(Caption *job, Status status, const CaptionStats *stats, Error *error) {

@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/inputs.h"
 
-#include "base/bytes.h"
 #include "base/check.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "host/inputs_walk.h"
 
-#include <dirent.h>
-#include <glob.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/stat.h>
-
-enum { INPUTS_DEPTH_MAX = 64 };
 
 // An open-addressing set of 128-bit hashes of names; at most half full.
 typedef struct InputSet {
@@ -63,141 +58,86 @@ static bool input_set_put(InputSet *set, const char *name, bool *is_new) {
     return true;
 }
 
-static Status inputs_no_memory(Error *error) {
+Status inputs_no_memory(Error *error) {
     return error_set(error, E_MEMORY, "no memory for the list of pictures");
 }
 
-static Status inputs_first_visit(Inputs *inputs, const char *path, bool *is_new, Error *error) {
+static Status inputs_first_name(Inputs *inputs, const char *name, bool *is_new, Error *error) {
     if (inputs->seen == NULL) {
         inputs->seen = calloc(1, sizeof *inputs->seen);
-        if (inputs->seen == NULL) {
-            return inputs_no_memory(error);
-        }
     }
-    char *canonical = realpath(path, NULL);
-    bool good = input_set_put(inputs->seen, canonical != NULL ? canonical : path, is_new);
-    free(canonical);
+    bool good = inputs->seen != NULL && input_set_put(inputs->seen, name, is_new);
     return good ? OK : inputs_no_memory(error);
 }
 
-static Status inputs_take_file(Inputs *inputs, const char *path, Error *error) {
-    bool is_new;
-    TRY(inputs_first_visit(inputs, path, &is_new, error));
-    if (!is_new) {
-        return OK;
+Status inputs_first_visit(Inputs *inputs, const char *path, bool *is_new, Error *error) {
+    char *canonical = realpath(path, NULL);
+    Status status = inputs_first_name(inputs, canonical != NULL ? canonical : path, is_new, error);
+    free(canonical);
+    return status;
+}
+
+static bool inputs_grow(Inputs *inputs) {
+    if (inputs->count < inputs->capacity) {
+        return true;
     }
-    if (inputs->count == inputs->capacity) {
-        size_t capacity = inputs->capacity == 0 ? 64 : inputs->capacity * 2;
-        const char **paths = realloc(inputs->paths, capacity * sizeof *paths);
-        if (paths == NULL) {
-            return inputs_no_memory(error);
-        }
-        inputs->paths = paths;
-        inputs->capacity = capacity;
-    }
+    size_t capacity = inputs->capacity == 0 ? 64 : inputs->capacity * 2;
+    const char **paths = realloc(inputs->paths, capacity * sizeof *paths);
+    inputs->paths = paths != NULL ? paths : inputs->paths;
+    const Error **faults = realloc(inputs->faults, capacity * sizeof *faults);
+    inputs->faults = faults != NULL ? faults : inputs->faults;
+    inputs->capacity = paths != NULL && faults != NULL ? capacity : inputs->capacity;
+    return paths != NULL && faults != NULL;
+}
+
+static Status inputs_append(Inputs *inputs, const char *path, const Error *fault, Error *error) {
     char *copy = arena_copy_text(&inputs->arena, path, strlen(path));
-    if (copy == NULL) {
+    if (copy == NULL || !inputs_grow(inputs)) {
         return inputs_no_memory(error);
     }
-    inputs->paths[inputs->count++] = copy;
+    inputs->paths[inputs->count] = copy;
+    inputs->faults[inputs->count++] = fault;
     return OK;
 }
 
-static bool inputs_is_picture_name(const char *name) {
-    static const char *const extensions[] = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"};
-    const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot != NULL && i < sizeof extensions / sizeof extensions[0]; i++) {
-        if (strcasecmp(dot, extensions[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static int inputs_compare(const struct dirent **a, const struct dirent **b) {
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static Status inputs_take_folder(Inputs *inputs, const char *path, int depth, Error *error);
-
-static Status inputs_take_entry(Inputs *inputs, const char *folder, const char *name, int depth,
-                                Error *error) {
-    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
-        return OK;
-    }
-    Buffer path = {0};
-    size_t length = strlen(folder);
-    buffer_printf(&path, "%s%s%s", folder, length > 0 && folder[length - 1] == '/' ? "" : "/",
-                  name);
-    if (path.failed) {
-        buffer_free(&path);
-        return inputs_no_memory(error);
-    }
-    struct stat info;
-    Status status = OK;
-    // A name that cannot be examined (a dangling link) is taken by its extension and fails later.
-    bool known = stat((const char *)path.data, &info) == 0;
-    if (known && S_ISDIR(info.st_mode)) {
-        status = inputs_take_folder(inputs, (const char *)path.data, depth + 1, error);
-    } else if ((!known || S_ISREG(info.st_mode)) && inputs_is_picture_name(name)) {
-        status = inputs_take_file(inputs, (const char *)path.data, error);
-    }
-    buffer_free(&path);
-    return status;
-}
-
-static Status inputs_take_folder(Inputs *inputs, const char *path, int depth, Error *error) {
-    if (depth > INPUTS_DEPTH_MAX) {
-        return error_set(error, E_LIMIT, "%s: folders are nested deeper than %d", path,
-                         INPUTS_DEPTH_MAX);
-    }
+Status inputs_take_file(Inputs *inputs, const char *path, Error *error) {
     bool is_new;
     TRY(inputs_first_visit(inputs, path, &is_new, error));
-    if (!is_new) {
-        return OK;
-    }
-    struct dirent **entries;
-    int count = scandir(path, &entries, NULL, inputs_compare);
-    if (count < 0) {
-        // Taken as if it were a picture under another spelling: reading it fails with the reason.
-        Buffer inside = {0};
-        buffer_printf(&inside, "%s/", path);
-        Status status = inside.failed ? inputs_no_memory(error)
-                                      : inputs_take_file(inputs, (const char *)inside.data, error);
-        buffer_free(&inside);
-        return status;
-    }
-    Status status = OK;
-    for (int i = 0; i < count; i++) {
-        if (status == OK) {
-            status = inputs_take_entry(inputs, path, entries[i]->d_name, depth, error);
-        }
-        free(entries[i]);
-    }
-    free(entries);
-    return status;
+    return is_new ? inputs_append(inputs, path, NULL, error) : OK;
 }
 
-static Status inputs_take_path(Inputs *inputs, const char *path, Error *error) {
-    return file_is_folder(path) ? inputs_take_folder(inputs, path, 0, error)
+Status inputs_take_fault(Inputs *inputs, const char *path, Error *error, Status status,
+                         const char *format, ...) {
+    Error *fault = arena_take(&inputs->arena, sizeof *fault);
+    if (fault == NULL) {
+        return inputs_no_memory(error);
+    }
+    char text[ERROR_TEXT_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    error_set(fault, status, "%s: %s", path, text);
+    bool is_new;
+    TRY(inputs_first_name(inputs, fault->text, &is_new, error));
+    return is_new ? inputs_append(inputs, path, fault, error) : OK;
+}
+
+Status inputs_take_path(Inputs *inputs, const char *path, Error *error) {
+    return file_is_folder(path) ? inputs_walk_folder(inputs, path, error)
                                 : inputs_take_file(inputs, path, error);
 }
 
-static Status inputs_take_pattern(Inputs *inputs, const char *pattern, Error *error) {
-    glob_t found;
-    int result = glob(pattern, 0, NULL, &found);
-    if (result == GLOB_NOMATCH) {
-        return error_set(error, E_NOT_FOUND, "%s: no file matches this pattern", pattern);
+// One name of a list, without its end.
+static Status inputs_take_line(Inputs *inputs, char *line, size_t length, char end, Error *error) {
+    if (end == '\n' && memchr(line, '\0', length) != NULL) {
+        return error_set(error, E_ARGUMENT,
+                         "the list on standard input has zero bytes; with -0 they end its names");
     }
-    if (result != 0) {
-        return error_set(error, E_IO, "%s: the pattern could not be read", pattern);
+    if (end == '\n' && length > 0 && line[length - 1] == '\r') {
+        line[--length] = '\0';
     }
-    Status status = OK;
-    for (size_t i = 0; i < found.gl_pathc && status == OK; i++) {
-        status = inputs_take_path(inputs, found.gl_pathv[i], error);
-    }
-    globfree(&found);
-    return status;
+    return length > 0 ? inputs_take_path(inputs, line, error) : OK;
 }
 
 static Status inputs_take_list(Inputs *inputs, FILE *list, char end, Error *error) {
@@ -209,15 +149,10 @@ static Status inputs_take_list(Inputs *inputs, FILE *list, char end, Error *erro
         if (line[length - 1] == end) {
             line[--length] = '\0';
         }
-        if (end == '\n' && length > 0 && line[length - 1] == '\r') {
-            line[--length] = '\0';
-        }
-        if (length > 0) {
-            status = inputs_take_path(inputs, line, error);
-        }
+        status = inputs_take_line(inputs, line, (size_t)length, end, error);
     }
-    if (status == OK && ferror(list)) {
-        status = error_set(error, E_IO, "the list on standard input could not be read");
+    if (status == OK && !feof(list)) {
+        status = error_set(error, E_IO, "the list on standard input could not be read to its end");
     }
     free(line);
     return status;
@@ -228,9 +163,23 @@ Status inputs_add(Inputs *inputs, const char *operand, FILE *list, char end, Err
         return inputs_take_list(inputs, list, end, error);
     }
     if (!file_exists(operand) && strpbrk(operand, "*?[") != NULL) {
-        return inputs_take_pattern(inputs, operand, error);
+        return inputs_walk_pattern(inputs, operand, error);
     }
     return inputs_take_path(inputs, operand, error);
+}
+
+void inputs_left_out_text(const Inputs *inputs, Buffer *out) {
+    const char *comma = "";
+    for (size_t i = 0; i < MEDIA_OTHER_COUNT; i++) {
+        if (inputs->others[i] > 0) {
+            buffer_printf(out, "%s%llu %s", comma, (unsigned long long)inputs->others[i],
+                          media_other_extensions[i]);
+            comma = ", ";
+        }
+    }
+    if (inputs->hidden > 0) {
+        buffer_printf(out, "%s%llu hidden", comma, (unsigned long long)inputs->hidden);
+    }
 }
 
 void inputs_free(Inputs *inputs) {
@@ -239,6 +188,7 @@ void inputs_free(Inputs *inputs) {
         free(inputs->seen);
     }
     free(inputs->paths);
+    free(inputs->faults);
     arena_free(&inputs->arena);
     *inputs = (Inputs){0};
 }

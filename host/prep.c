@@ -27,6 +27,9 @@ static Status prep_read(Prep *prep, Request *request, uint32_t index, Bytes *fil
         return OK;
     }
     buffer_clear(&prep->file);
+    if (request->fault != NULL) {
+        return error_set(&request->error, request->fault->status, "%s", request->fault->text);
+    }
     Status status = file_read(request->image_paths[index], prep->rules->limits.file_bytes_max,
                               &prep->file, &request->error);
     *file = (Bytes){prep->file.data, prep->file.length};

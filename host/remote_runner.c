@@ -69,6 +69,9 @@ static Status runner_read(RemoteRunner *runner, Request *request, Error *error) 
     uint64_t room = runner->options->remote->message_bytes - REMOTE_MESSAGE_ROOM;
     request->content[0] = '\0';
     buffer_clear(&runner->files);
+    if (request->fault != NULL) {
+        return error_set(error, request->fault->status, "%s", request->fault->text);
+    }
     TRY(runner_fit(runner, request->image_count, error));
     for (uint32_t i = 0; i < request->image_count; i++) {
         size_t begin = runner->files.length;

@@ -21,7 +21,8 @@ typedef struct Request {
     const char *const *image_paths; // [image_count], unless the pictures are already in memory:
     const Bytes *image_files;       // [image_count] whole files, or NULL
     uint32_t image_count;
-    uint64_t tag; // the asker's own name for it
+    const Error *fault; // why its pictures cannot be read, known already; NULL: not known
+    uint64_t tag;       // the asker's own name for it
 
     // The asker does not want it any more: set by a prep thread that was told so when it had read
     // the pictures, or by the asker at any time, which ends preparing soon. The asker clears it.

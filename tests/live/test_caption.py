@@ -157,7 +157,7 @@ class Errors(LiveTest):
             (["caption", pictures, "--batch", "0"], "--batch"),
             (["caption", pictures, "--no-such"], "--no-such"),
             (["caption", self.folder / "*.gif", "-m", MODEL], "no file matches"),
-            (["caption", MODEL, "-m", MODEL], "there is no .jpg"),
+            (["caption", MODEL, "-m", MODEL], "there is no picture"),
             (["nonsense"], "nonsense"),
             (["ask"], "QUESTION"),
             (["logits", "-m", MODEL, "-o", "x.npy"], "--text and --tokens"),

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What a user names is captioned, an error record or counted: nothing is left out without a word.
+
+    tests/live/test_inputs.py PROGRAM
+"""
+import os
+import shutil
+import tempfile
+
+import live
+from live import LiveTest, MODEL, PICTURES, records, run
+
+FISH = PICTURES / "01-fish.jpg"
+
+
+def somebody():
+    """Arguments that let a program run without root's rights, for which there are no locked folders."""
+    return {"user": 65534, "group": 65534} if os.geteuid() == 0 else {}
+
+
+class Inputs(LiveTest):
+    def put(self, *names):
+        for name in names:
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(FISH, path)
+
+    def test_a_folder_with_all_kinds_of_names_is_told_whole(self):
+        self.put("p/a.jpg", "p/b.gif", "p/c.HEIC", "p/d.heic", "p/.e.jpg", "p/__MACOSX/f.jpg", "p/@eaDir/g.jpg",
+                 "p/.thumbnails/h.jpg", "p/sub/i.JPG")
+        done = run("caption", self.folder / "p", "-m", MODEL)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        names = sorted(os.path.relpath(line.split("\t")[0], self.folder) for line in done.stdout.splitlines())
+        self.assertEqual(names, ["p/a.jpg", "p/sub/i.JPG"])
+        self.assertIn("2 of 2 pictures: 2 captioned, 0 errors; left out: 1 .gif, 2 .heic, 4 hidden; ", done.stderr)
+        quiet = run("caption", self.folder / "p", "-m", MODEL, "-q")
+        self.assertEqual(quiet.stderr, "")
+
+    def test_nothing_but_other_formats_is_said_so(self):
+        self.put("p/b.gif", "p/c.bmp")
+        done = run("caption", self.folder / "p", "-m", MODEL)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("there is no picture", done.stderr)
+        self.assertIn("left out: 1 .gif, 1 .bmp", done.stderr)
+        done = run("caption", "-", "-m", MODEL, given="")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("the list on standard input", done.stderr)
+
+    def test_a_locked_folder_is_an_error_record_and_the_rest_goes_on(self):
+        program = self.folder / "tessera"  # where somebody can reach it
+        shutil.copy(live.PROGRAM, program)
+        model = self.folder / "model"
+        shutil.copytree(MODEL, model)
+        self.put("p/a.jpg", "p/locked/b.jpg", "p/listed/sub/c.jpg")
+        with tempfile.TemporaryDirectory(prefix="tessera-live-") as output:
+            os.chmod(self.folder, 0o755)
+            os.chmod(output, 0o777)
+            os.chmod(self.folder / "p" / "locked", 0)
+            os.chmod(self.folder / "p" / "listed", 0o444)
+            before, live.PROGRAM = live.PROGRAM, program
+            try:
+                done = run("caption", self.folder / "p", "-m", model, "-o", f"{output}/j", **somebody())
+                again = run("caption", self.folder / "p", "-m", model, "-o", f"{output}/j", **somebody())
+                named = run("caption", self.folder / "p" / "locked", "-m", model, **somebody())
+            finally:
+                live.PROGRAM = before
+                os.chmod(self.folder / "p" / "locked", 0o755)
+                os.chmod(self.folder / "p" / "listed", 0o755)
+            found = {os.path.basename(record["file"]): record["error"] for record in records(f"{output}/j")}
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("3 of 3 pictures: 1 captioned, 2 errors", done.stderr)
+        self.assertEqual(again.returncode, 1)
+        self.assertIn("3 of them by an earlier run", again.stderr)
+        self.assertEqual(set(found), {"a.jpg", "locked", "listed"})
+        for name in ("locked", "listed"):
+            self.assertEqual(found[name]["code"], "E_IO")
+            self.assertIn("this folder cannot be read: Permission denied", found[name]["text"])
+        self.assertEqual(named.returncode, 1)
+        self.assertIn("this folder cannot be read", named.stderr)
+
+    def test_deep_folders_are_an_error_and_the_rest_goes_on(self):
+        self.put("p/a.jpg")
+        deep = self.folder / "p"
+        for _ in range(70):
+            deep = deep / "d"
+        deep.mkdir(parents=True)
+        done = run("caption", self.folder / "p", "-m", MODEL)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("2 of 2 pictures: 1 captioned, 1 error;", done.stderr)
+        self.assertIn("more than 64 folders deep", done.stderr)
+
+    def test_a_path_that_is_too_long_is_an_error_and_the_rest_goes_on(self):
+        self.put("p/a.jpg")
+        at = os.open(self.folder / "p", os.O_RDONLY)
+        self.addCleanup(shutil.rmtree, self.folder / "p")  # by descriptors, so it can
+        for _ in range(25):
+            os.mkdir("d" * 200, dir_fd=at)
+            below = os.open("d" * 200, os.O_RDONLY, dir_fd=at)
+            os.close(at)
+            at = below
+        os.close(at)
+        done = run("caption", self.folder / "p", "-m", MODEL)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("1 captioned, 1 error;", done.stderr)
+        self.assertIn("File name too long", done.stderr)
+
+    def test_a_list_with_zero_bytes_names_the_option(self):
+        self.put("a.jpg", "b.jpg")
+        done = run("caption", "-", "-m", MODEL, given=f"{self.folder}/a.jpg\0{self.folder}/b.jpg\0")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("-0", done.stderr)
+        self.assertEqual(done.stdout, "")
+
+    def test_two_stars_reach_every_folder(self):
+        self.put("in/1.jpg", "in/a/2.jpg", "in/a/b/3.jpg", "in/.h/4.jpg")
+        done = run("caption", self.folder / "in/**/*.jpg", "-m", MODEL)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(len(done.stdout.splitlines()), 3)
+        self.assertIn("3 of 3 pictures: 3 captioned, 0 errors; left out: 1 hidden;", done.stderr)
+
+
+if __name__ == "__main__":
+    live.main()
