@@ -6,7 +6,10 @@
 
 #include <math.h>
 
+#include <atomic>
 #include <vector>
+
+using std::atomic_bool; // media.h names C's
 
 extern "C" {
 #include "base/file.h"
@@ -76,6 +79,10 @@ Test(engine, text_equals_transformers) {
 
 Test(engine, an_image_longer_than_the_window_equals_transformers) {
     check_fixture("long_image", 7);
+}
+
+Test(engine, blank_and_written_patches_equal_transformers) {
+    check_fixture("true_patch", 0);
 }
 
 Test(engine, odd_head_sizes_equal_transformers) {
