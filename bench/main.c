@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // tessera-bench: the program behind `tessera bench`. A table of benches and nothing else.
+#include "base/standard.h"
 #include "bench/bench.h"
 
 #include <stdio.h>
@@ -46,7 +47,7 @@ static int usage(FILE *out) {
     return out == stdout ? 0 : 2;
 }
 
-int main(int argc, char **argv) {
+static int run(int argc, char **argv) {
     if (argc < 2) {
         return usage(stderr);
     }
@@ -60,4 +61,15 @@ int main(int argc, char **argv) {
     }
     fprintf(stderr, "tessera bench: there is no bench named '%s'\n", argv[1]);
     return usage(stderr);
+}
+
+int main(int argc, char **argv) {
+    standard_open();
+    int result = run(argc, argv);
+    Error error;
+    if (standard_close(&error) != OK && result == 0) {
+        fprintf(stderr, "tessera bench: %s\n", error.text);
+        result = 3;
+    }
+    return result;
 }

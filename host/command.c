@@ -2,6 +2,7 @@
 #include "host/command.h"
 
 #include "base/bytes.h"
+#include "base/standard.h"
 #include "host/log.h"
 #include "host/manual.h"
 #include "host/media/extensions.h"
@@ -172,7 +173,8 @@ const Command commands[] = {
 const size_t command_count = sizeof commands / sizeof commands[0];
 
 Exit command_fail(const char *name, const Error *error, Exit status) {
-    fprintf(stderr, "tessera %s: %s\n", name, error->text);
+    fprintf(stderr, "tessera%s%s: %s\n", name != NULL ? " " : "", name != NULL ? name : "",
+            error->text);
     return status;
 }
 
@@ -237,7 +239,8 @@ Exit command_help(const Options *options) {
     return command_print(&text, stdout, EXIT_GOOD);
 }
 
-Exit command_main(int argc, char **argv) {
+// Picks the command, reads its options, runs it. `name` is the command's, once it is known.
+static Exit command_run(int argc, char **argv, const char **name) {
     if (argc < 2) {
         return command_overview(stderr, EXIT_USAGE);
     }
@@ -256,6 +259,7 @@ Exit command_main(int argc, char **argv) {
         fprintf(stderr, "tessera: there is no command '%s'; see tessera --help\n", argv[1]);
         return EXIT_USAGE;
     }
+    *name = command->name;
     Options options;
     Error error = {0};
     Exit result;
@@ -274,4 +278,15 @@ Exit command_main(int argc, char **argv) {
     }
     options_free(&options);
     return result;
+}
+
+// A result that did not arrive is none, whatever the command thinks of itself.
+Exit command_main(int argc, char **argv) {
+    const char *name = NULL;
+    Exit result = command_run(argc, argv, &name);
+    Error error = {0};
+    if (standard_close(&error) == OK || (result != EXIT_GOOD && result != EXIT_ITEMS)) {
+        return result;
+    }
+    return command_fail(name, &error, EXIT_START);
 }

@@ -40,10 +40,11 @@ Exit command_token(const Options *options);
 Exit command_serve(const Options *options);
 Exit command_help(const Options *options);
 
-// The whole program: picks the command, reads its options, runs it.
+// The whole program: picks the command, reads its options, runs it, and looks whether all of its
+// standard output has arrived (EXIT_START when not), for every command alike.
 Exit command_main(int argc, char **argv);
 
-// Prints "tessera NAME: TEXT" to stderr and returns `status`.
+// Prints "tessera NAME: TEXT" to stderr and returns `status`. `name` may be NULL.
 Exit command_fail(const char *name, const Error *error, Exit status);
 
 // EXIT_USAGE for what the command line said wrongly, else EXIT_START.

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/json_write.h"
 #include "base/num.h"
+#include "base/standard.h"
 #include "host/interrupt.h"
 #include "host/model_options.h"
 #include "host/remote_runner.h"
@@ -24,7 +25,6 @@ typedef struct Ask {
     const char *text; // the question
     Buffer stdin_text;
     bool asked;
-    bool output_failed;
     bool line_open[ANSWER_PART_COUNT]; // the last byte printed of a part was not a newline
     Status status;                     // of the request
     Error error;
@@ -77,19 +77,21 @@ static void ask_end_line(Ask *ask, AnswerPart part) {
     }
 }
 
-static void ask_text(void *context, Request *request, AnswerPart part, Bytes text) {
+static bool ask_text(void *context, Request *request, AnswerPart part, Bytes text) {
     Ask *ask = context;
     (void)request;
     if (ask->options->values[OPT_JSON].given || text.length == 0) {
-        return;
+        return true;
     }
     if (part == ANSWER_TEXT) {
         ask_end_line(ask, ANSWER_THOUGHT);
     }
-    FILE *to = ask_file(part);
-    fwrite(text.data, 1, text.length, to);
-    ask->output_failed = fflush(to) != 0 || ask->output_failed;
     ask->line_open[part] = text.data[text.length - 1] != '\n';
+    if (part == ANSWER_TEXT) {
+        return standard_print(text.data, text.length);
+    }
+    fwrite(text.data, 1, text.length, stderr);
+    return true;
 }
 
 static void ask_print_json(const Ask *ask, const Request *request) {
@@ -116,7 +118,7 @@ static void ask_print_json(const Ask *ask, const Request *request) {
     }
     json_write_close(&json, '}');
     buffer_append_byte(&out, '\n');
-    fwrite(out.data, 1, out.length, stdout);
+    standard_print(out.data, out.length);
     buffer_free(&out);
 }
 
@@ -129,7 +131,6 @@ static bool ask_finished(void *context, Request *request) {
     }
     ask_end_line(ask, ANSWER_THOUGHT);
     ask_end_line(ask, ANSWER_TEXT);
-    ask->output_failed = fflush(stdout) != 0 || ask->output_failed;
     return true;
 }
 
@@ -212,17 +213,13 @@ static Exit ask_run(Ask *ask) {
         ask_end_line(ask, ANSWER_TEXT);
         return EXIT_INTERRUPTED;
     }
+    if (ferror(stdout)) {
+        return EXIT_GOOD; // stopped because nobody reads: command_main says so
+    }
     if (status != OK) {
         return command_fail("ask", &error, EXIT_START);
     }
-    if (ask->status != OK) {
-        return command_fail("ask", &ask->error, EXIT_ITEMS);
-    }
-    if (ask->output_failed) {
-        error_set(&error, E_IO, "the answer could not be written to standard output");
-        return command_fail("ask", &error, EXIT_START);
-    }
-    return EXIT_GOOD;
+    return ask->status == OK ? EXIT_GOOD : command_fail("ask", &ask->error, EXIT_ITEMS);
 }
 
 Exit command_ask(const Options *options) {

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/file_write.h"
 #include "base/num.h"
+#include "base/standard.h"
 #include "host/html.h"
 #include "host/inputs.h"
 #include "host/interrupt.h"
@@ -17,6 +18,7 @@
 #include "host/runner.h"
 #include "host/summary.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +54,7 @@ typedef struct Caption {
     size_t next;
     Arena texts;
     Progress progress;
-    Status write_status; // a journal or sidecar that could not be written ends the run
+    Status write_status; // what could not be written ends the run
     Error write_error;
 } Caption;
 
@@ -114,33 +116,38 @@ static void caption_keep(Caption *job, Outcome *outcome, Bytes text) {
     }
 }
 
-// "FILE <tab> CAPTION" with line breaks as spaces, or the error on stderr.
-static void caption_print(Caption *job, const char *path, bool is_error, Bytes text) {
+// "FILE <tab> CAPTION" with line breaks as spaces, or the error on stderr. False: standard output
+// does not take it.
+static bool caption_print(Caption *job, const char *path, bool is_error, Bytes text) {
     progress_clear(&job->progress);
     if (is_error) {
         fprintf(stderr, "tessera caption: %.*s\n", (int)text.length, (const char *)text.data);
-        return;
+        return true;
     }
     const char *output = job->options->values[OPT_OUTPUT].text;
     if (output != NULL && strcmp(output, "-") == 0) {
-        return; // standard output has the records
+        return true; // standard output has the records
     }
     printf("%s\t", path);
     for (size_t i = 0; i < text.length; i++) {
         bool line_break = text.data[i] == '\n' || text.data[i] == '\r' || text.data[i] == '\t';
         putchar(line_break ? ' ' : text.data[i]);
     }
-    putchar('\n');
-    fflush(stdout);
+    return standard_print("\n", 1);
 }
 
-static void caption_settle(Caption *job, size_t index, bool is_error, Bytes text) {
+// False ends the run.
+static bool caption_settle(Caption *job, size_t index, bool is_error, Bytes text) {
     Outcome *outcome = &job->outcomes[index];
     outcome->state = is_error ? OUTCOME_ERROR : OUTCOME_CAPTION;
     caption_keep(job, outcome, text);
-    caption_print(job, job->inputs.paths[index], is_error, text);
     job->progress.done++;
     job->progress.errors += is_error;
+    if (caption_print(job, job->inputs.paths[index], is_error, text)) {
+        return true;
+    }
+    return !caption_fails(job, error_set(&job->write_error, E_IO,
+                                         "standard output cannot be written: %s", strerror(errno)));
 }
 
 // The name with its extension replaced by .txt.
@@ -179,10 +186,11 @@ static bool caption_take_old(Caption *job, const Request *request) {
     outcome->tokens_out = entry.tokens_out;
     outcome->ms = entry.ms;
     const Buffer *text = outcome->place.is_error ? &entry.error_text : &entry.caption;
-    caption_settle(job, request->tag, outcome->place.is_error, (Bytes){text->data, text->length});
-    journal_entry_free(&entry);
     job->progress.skipped++;
-    return true;
+    bool more = caption_settle(job, request->tag, outcome->place.is_error,
+                               (Bytes){text->data, text->length});
+    journal_entry_free(&entry);
+    return more;
 }
 
 static bool caption_finished(void *context, Request *request) {
@@ -217,8 +225,7 @@ static bool caption_finished(void *context, Request *request) {
         caption_fails(job, journal_append(job->journal, &record, &job->write_error))) {
         return false;
     }
-    caption_settle(job, request->tag, is_error, text);
-    return true;
+    return caption_settle(job, request->tag, is_error, text);
 }
 
 static void caption_tick(void *context) {

@@ -2,6 +2,7 @@
 // tessera top: what a running server does, once as text or again and again over the terminal.
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/standard.h"
 #include "host/command.h"
 #include "host/interrupt.h"
 #include "host/model_options.h"
@@ -40,8 +41,8 @@ static void top_render_last(const Top *top, uint32_t columns, uint32_t rows, Buf
 }
 
 // The picture from the top left corner, every line's and the screen's rest wiped; no line end after
-// the last line, or the terminal would scroll.
-static void top_draw(const Top *top) {
+// the last line, or the terminal would scroll. False: nobody sees it any more.
+static bool top_draw(const Top *top) {
     struct winsize size = {.ws_row = 24, .ws_col = 80};
     if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row == 0 || size.ws_col == 0) {
         size = (struct winsize){.ws_row = 24, .ws_col = 80};
@@ -57,10 +58,10 @@ static void top_draw(const Top *top) {
         }
     }
     buffer_append_text(&frame, "\x1b[J");
-    fwrite(frame.data, 1, frame.length, stdout);
-    fflush(stdout);
+    bool shown = standard_print(frame.data, frame.length);
     buffer_free(&text);
     buffer_free(&frame);
+    return shown;
 }
 
 // Waits, with an ear for the server, until it is time again or the user has had enough.
@@ -78,7 +79,9 @@ static Status top_wait(Top *top, uint64_t wait_ms, Error *error) {
 static Status top_watch(Top *top, uint64_t every_ms, Error *error) {
     while (!interrupt_asked()) {
         TRY(top_take(top, error));
-        top_draw(top);
+        if (!top_draw(top)) {
+            return OK;
+        }
         TRY(top_wait(top, every_ms, error));
     }
     return OK;
@@ -88,10 +91,9 @@ static Status top_once(Top *top, Error *error) {
     TRY(top_take(top, error));
     Buffer text = {0};
     top_render_last(top, UINT32_MAX, UINT32_MAX, &text);
-    fwrite(text.data, 1, text.length, stdout);
+    standard_print(text.data, text.length);
     buffer_free(&text);
-    return fflush(stdout) == 0 ? OK
-                               : error_set(error, E_IO, "standard output cannot be written to");
+    return OK;
 }
 
 Exit command_top(const Options *options) {

@@ -14,7 +14,8 @@ static const ExitRow exit_rows[] = {
     {EXIT_GOOD, "all went well"},
     {EXIT_ITEMS, "finished, but some items failed; their records say why"},
     {EXIT_USAGE, "the command line is wrong"},
-    {EXIT_START, "could not start or could not go on; the message says what to do"},
+    {EXIT_START,
+     "could not start, could not go on, or its output did not arrive; the message says what to do"},
     {EXIT_INTERRUPTED, "interrupted; with a journal the same command goes on"},
 };
 

@@ -225,12 +225,15 @@ static void runner_piece(RemoteRunner *runner, Slot *slot, const ClientPiece *pi
     if (piece->logprobs != NULL) {
         write_logprobs(&slot->logprobs, piece->logprobs);
     }
+    bool wanted = true;
     if (options->text != NULL && piece->thoughts.length > 0) {
-        options->text(options->context, &slot->request, ANSWER_THOUGHT, piece->thoughts);
+        wanted = options->text(options->context, &slot->request, ANSWER_THOUGHT, piece->thoughts);
     }
     if (options->text != NULL && piece->text.length > 0) {
-        options->text(options->context, &slot->request, ANSWER_TEXT, piece->text);
+        wanted =
+            options->text(options->context, &slot->request, ANSWER_TEXT, piece->text) && wanted;
     }
+    runner->stopped = runner->stopped || !wanted;
 }
 
 static Status runner_take_over(Slot *slot, const ClientSample *sample) {

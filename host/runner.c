@@ -21,7 +21,7 @@ typedef struct Runner {
     uint32_t thread_count;
     StepLoop *loop;
     bool dry;     // the source has no more
-    bool stopped; // `finished` said so
+    bool stopped; // `text` or `finished` said so
 } Runner;
 
 static void runner_prep_thread(void *argument) {
@@ -50,8 +50,9 @@ static void runner_finished(void *context, Request *request) {
 
 static void runner_text(void *context, Request *request, AnswerPart part, Bytes text) {
     Runner *runner = context;
-    if (runner->options->text != NULL) {
-        runner->options->text(runner->options->context, request, part, text);
+    if (runner->options->text != NULL &&
+        !runner->options->text(runner->options->context, request, part, text)) {
+        runner->stopped = true;
     }
 }
 

@@ -16,16 +16,17 @@ typedef struct RunnerOptions {
     uint32_t prep_threads; // at least 1
     PrepRules prep;
     bool (*next)(void *context, Request *request); // fills the question; false: no more
-    void (*text)(void *context, Request *request, AnswerPart part, Bytes text); // may be NULL
+    // May be NULL. False ends the run, as an interruption does.
+    bool (*text)(void *context, Request *request, AnswerPart part, Bytes text);
     // False ends the run, as an interruption does.
     bool (*finished)(void *context, Request *request);
     void (*tick)(void *context); // after every step and wait; may be NULL
     void *context;
 } RunnerOptions;
 
-// Runs until the source is dry. E_CANCELLED: interrupted, or `finished` said so; what had not
-// finished is dropped without a callback. Other errors are the engine's: nothing more can run, and
-// what ran is dropped without a callback too.
+// Runs until the source is dry. E_CANCELLED: interrupted, or `text` or `finished` said so; what had
+// not finished is dropped without a callback. Other errors are the engine's: nothing more can run,
+// and what ran is dropped without a callback too.
 Status runner_run(const RunnerOptions *options, StepLoopStats *stats, Error *error);
 
 #endif

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Where results go, as a user sees it: what stands under the name of a result, devices, pipes, links, signals.
+"""Where results go, as a user sees it: what stands under the name of a result, devices, pipes, links, signals, full
+and closed standard descriptors.
 
     tests/live/test_output.py PROGRAM
 """
@@ -146,6 +147,94 @@ class Signals(LiveTest):
         text = process.communicate(timeout=LIMIT_S)[1]
         self.assertEqual(process.returncode, 0, text)
         self.assertEqual(len(live.records(journal)), 12)
+
+
+class Standard(LiveTest):
+    """Standard input, output and error that are full, closed or that nobody reads."""
+
+    def serve(self, stdout, shell="exec \"$@\""):
+        """A server that can be connected to; its socket is the last argument."""
+        path = self.folder / "socket"
+        command = [live.PROGRAM, "serve", "-m", str(MODEL), "--requests", "2", "--socket", str(path)]
+        server = subprocess.Popen(["sh", "-c", shell, "sh", *command], stdout=stdout, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(server.communicate)
+        self.addCleanup(server.kill)
+        wait_for(lambda: run("top", "--server", f"unix:{path}", "--once").returncode == 0, server)
+        return server
+
+    def table(self):
+        """Every command -> the ways in which it prints a result."""
+        picture = PICTURES / "01-fish.jpg"
+        return {
+            "caption": [[picture, "-m", MODEL], [picture, "-m", MODEL, "-o", "-"], ["--help"]],
+            "ask": [["?", "-m", MODEL], ["?", "-m", MODEL, "--json", "--logprobs", "20"], ["--help"]],
+            "logits": [["-m", MODEL, "--tokens", "2", "-o", "-"]],
+            "info": [[MODEL], [MODEL, "--json"]],
+            "quantize": [[MODEL, "-o", "-"]],
+            "top": [["--once", "--server", f"unix:{self.folder}/socket"], ["--help"]],
+            "serve": [["--help"]],  # and below
+            "token": [["alice"]],
+            "bench": [["--help"], ["roofline"]],
+            "help": [[], ["ask"], ["--markdown"], ["--man"], ["--completion"], ["--protocol"]],
+            "--help": [[]],
+            "--version": [[]],
+        }
+
+    def test_the_table_has_every_command(self):
+        listed = {line.split()[0] for line in run("--help").stdout.splitlines() if line.startswith("  ")}
+        self.assertEqual(listed | {"help", "--help", "--version"}, set(self.table()),
+                         "a new command must be tried with a full standard output too")
+
+    def test_a_result_that_does_not_fit_is_an_error_for_every_command(self):
+        self.serve(subprocess.PIPE)
+        for name, ways in self.table().items():
+            for way in ways:
+                with self.subTest(f"{name} {way}"), open("/dev/full", "wb") as full:
+                    done = subprocess.run([live.PROGRAM, name, *map(str, way)], stdout=full, stderr=subprocess.PIPE,
+                                          text=True, timeout=LIMIT_S, check=False)
+                    self.assertEqual(done.returncode, 3, done.stderr)
+                    self.assertRegex(done.stderr, "tessera.*: .*written")
+
+    def test_a_server_whose_first_line_was_lost_says_so_at_its_end(self):
+        with open("/dev/full", "wb") as full:
+            server = self.serve(full)
+        server.terminate()
+        text = server.communicate(timeout=LIMIT_S)[1]
+        self.assertEqual(server.returncode, 3, text)
+        self.assertIn("standard output", text)
+
+    def test_a_reader_that_has_gone_stops_the_work(self):
+        folder, journal = self.pictures(6), self.folder / "j"
+        for command in (["caption", folder, "-m", MODEL, "-o", journal, "--batch", "1"],
+                        ["caption", folder, "-m", MODEL, "-o", "-"],
+                        ["ask", "Tell a story.", "-m", MODEL]):
+            with self.subTest(command[0]):
+                reading, writing = os.pipe()
+                os.close(reading)
+                done = subprocess.run([live.PROGRAM, *map(str, command)], stdout=writing, stderr=subprocess.PIPE,
+                                      text=True, timeout=LIMIT_S, check=False)
+                os.close(writing)
+                self.assertEqual(done.returncode, 3, done.stderr)
+                self.assertIn("roken pipe", done.stderr)
+        self.assertEqual(len(live.records(journal)), 1, "the first line that could not be printed was the last work")
+
+    def test_closed_descriptors_get_nothing_of_ours(self):
+        folder = self.pictures(3)
+        for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+            with self.subTest(closed):
+                journal = self.folder / f"j{len(closed)}{closed[0]}"
+                command = [live.PROGRAM, "caption", str(folder), "-m", str(MODEL), "-o", str(journal)]
+                for _ in range(2):
+                    done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *command], capture_output=True,
+                                          timeout=LIMIT_S, check=False)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    self.assertEqual(len(live.records(journal)), 3)
+
+    def test_a_server_with_closed_descriptors_ends_in_good_order(self):
+        server = self.serve(subprocess.PIPE, 'exec "$@" <&- 2>&-')
+        server.terminate()
+        server.communicate(timeout=LIMIT_S)
+        self.assertEqual(server.returncode, 0)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class Token(LiveTest):
             done = subprocess.run([live.PROGRAM, "token", "alice"], stdout=full, stderr=subprocess.PIPE,
                                   text=True, timeout=60, check=False)
         self.assertEqual(done.returncode, 3)
-        self.assertIn("cannot be written", done.stderr)
+        self.assertIn("could not be written", done.stderr)
 
 
 if __name__ == "__main__":

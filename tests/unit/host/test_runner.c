@@ -18,7 +18,7 @@ typedef struct Job {
     const char *paths[REQUESTS];
     uint32_t asked, finished, finished_max;
     char *captions[REQUESTS]; // by tag, "" = error
-    uint32_t text_bytes;
+    uint32_t text_bytes, text_bytes_max;
     uint64_t dead_rows;
     bool ahead; // the next step is begun while one is under way, as on a device that overlaps
 } Job;
@@ -35,10 +35,12 @@ static bool job_next(void *context, Request *request) {
     return true;
 }
 
-static void job_text(void *context, Request *request, AnswerPart part, Bytes text) {
+static bool job_text(void *context, Request *request, AnswerPart part, Bytes text) {
     (void)request;
     (void)part;
-    ((Job *)context)->text_bytes += (uint32_t)text.length;
+    Job *job = context;
+    job->text_bytes += (uint32_t)text.length;
+    return job->text_bytes < job->text_bytes_max;
 }
 
 static bool job_finished(void *context, Request *request) {
@@ -80,7 +82,11 @@ static Status run(Job *job, uint32_t batch, uint32_t prep_threads, const char *i
 }
 
 static Job make_job(void) {
-    Job job = {.question = demo_question("Describe this image."), .finished_max = UINT32_MAX};
+    Job job = {
+        .question = demo_question("Describe this image."),
+        .finished_max = UINT32_MAX,
+        .text_bytes_max = UINT32_MAX,
+    };
     for (uint32_t i = 0; i < REQUESTS; i++) {
         job.paths[i] = demo_pictures[i % DEMO_PICTURES];
     }
@@ -149,5 +155,13 @@ Test(runner, a_sink_that_has_enough_ends_the_run) {
     job.ahead = true; // a step is under way then
     cr_assert_eq(run(&job, 4, 2, "auto"), E_CANCELLED);
     cr_expect_eq(job.finished, 3, "nothing is reported after that");
+    forget(&job);
+}
+
+Test(runner, a_reader_that_has_gone_ends_the_run) {
+    Job job = make_job();
+    job.text_bytes_max = 1;
+    cr_assert_eq(run(&job, 1, 1, "auto"), E_CANCELLED);
+    cr_expect_eq(job.finished, 0, "not even the first answer is made to its end");
     forget(&job);
 }
