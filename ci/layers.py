@@ -68,6 +68,8 @@ def check_file(path, text, faults):
             faults.append(f"{where}: the time comes from base/clock.h only")
         if re.search(FILES, code) and room not in FREE and path not in FILE_OWNERS:
             faults.append(f"{where}: files are made and removed in {', '.join(FILE_OWNERS)} only: {line.strip()}")
+        if len(line) > 100 and not line.startswith("#define"):
+            faults.append(f"{where}: longer than 100 columns")
         if re.search(NOTES, line):
             faults.append(f"{where}: an unfinished note: {line.strip()}")
         if re.search(r"\basm\b", code) and room == "cuda" and "cuda/prim/" not in path:

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The inside of a KV page of the CPU backend: KV_PAGE_TOKENS positions of one layer. First the keys
 // of every kv head, then the values of every kv head:
-//   key (head, token, d)    f32         [head_dim][16 tokens]          one vector holds d of 16
-//   keys
-//                           bf16, int8  [head_dim / 2][16 tokens][2]   one vector holds d, d + 1 of
-//                                       16 keys, so widening is a shift and a mask
-//   value (head, token, d)  all         [head_dim / 32][16 tokens][32], the last block narrower
-//   when
-//                                       head_dim is no multiple of 32
+//   key (head, token, d)
+//     f32         [head_dim][16 tokens]         one vector holds d of 16 keys
+//     bf16, int8  [head_dim / 2][16 tokens][2]  one vector holds d and d + 1 of 16 keys, so
+//                                               widening is a shift and a mask
+//   value (head, token, d)
+//     all         [head_dim / 32][16 tokens][32]  the last block is narrower when head_dim is no
+//                                                 multiple of 32
 // and for int8 the scales, f32: [kv heads][16 tokens] of the keys, then of the values.
 // Scores of 16 keys come from broadcasts of q against key vectors; outputs from broadcasts of
 // probabilities against value vectors, 32 columns at a time, which lie together so that the walk

@@ -6,9 +6,8 @@
 //
 //   codes x int8   per group: int32 = -offset * sum(x), then VPDPBUSD over the group's quads, then
 //                  sum += (float)int32 * scale. int32 is exact, so is its conversion below 2^24.
-//   codes x bf16   per group: f32 = 0, then VDPBF16PS over pairs, then sum += f32 * scale; a code
-//   is
-//                  exact in bf16, so no scale is ever rounded. An int8 code is split into a high
+//   codes x bf16   per group: f32 = 0, then VDPBF16PS over pairs, then sum += f32 * scale. A code
+//                  is exact in bf16, so no scale is ever rounded. An int8 code is split into a high
 //                  part 16 (c / 16 - 8) and a low part c % 16, each found by a table of 16.
 //   bf16 x bf16    VDPBF16PS over pairs
 //   the rest       f32 (linear_lanes.h)

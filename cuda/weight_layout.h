@@ -14,8 +14,9 @@
 //   int4  64 columns   row 16p + g + 8 (w % 2), column 64j + 32 (w / 2) + 8t + i in the low nibble,
 //                      the column 4 further in the high one; two's complement
 //   int8  32 columns   row 16p + g + 8 (w % 2), column 32j + 8t + 4 (w / 2) + i; two's complement
-//   bf16  16 columns   row 16p + g + 8 (w % 2), column 32 (j / 2) + 8t + 4 (j % 2) + 2 (w / 2) + i
-//   / 2 f32   the panel as matrix.h has it: float [k][16]
+//   bf16  16 columns   row 16p + g + 8 (w % 2),
+//                      column 32 (j / 2) + 8t + 4 (j % 2) + 2 (w / 2) + i / 2
+//   f32                the panel as matrix.h has it: float [k][16]
 // Scales, f16: [panel][C / group][g][2], the second for row g + 8: a lane's two in one word.
 //
 // The image of a matrix is all its codes, then all its scales.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Command line options. The one table is options.def; this reads arguments by it, and config.h
-// reads a file and the environment by the same rows. Texts point into argv or into the table and
-// are never copied.
+// Command line options. The one table is options.def; this reads arguments by it, and settings.h
+// reads a file and the environment by the same rows. Texts point into argv or into the table
+// and are never copied.
 #ifndef HOST_OPTIONS_H
 #define HOST_OPTIONS_H
 

@@ -54,8 +54,8 @@ typedef struct Activation {
     uint32_t stride;  // columns rounded up to ACTIVATION_COLUMN_ALIGN
     void *values;     // [rows][parts][stride] of f32, bf16 or int8
     float *scales;    // [rows], int8 and int8x2 only: x = value * scale
-    int32_t
-        *block_sums; // [rows][parts][stride / 32], as scales: sum of 32 values, for offset codes
+    // [rows][parts][stride / 32], as scales: sum of 32 values, for offset codes
+    int32_t *block_sums;
 } Activation;
 
 // KV cache of one layer: `pages` is an array of pages of `page_bytes`, whose inside is the
@@ -91,8 +91,7 @@ typedef struct PagedRows {
     uint32_t sequence_count;
     const BatchSequence *sequences;
     const uint32_t *pages[PAGE_KIND_COUNT];
-    // Host copies of the two numbers that size the work.
-    uint32_t kv_length_max;
+    uint32_t kv_length_max; // the host's copy: it sizes the work
 } PagedRows;
 
 typedef struct OpCopyPages {

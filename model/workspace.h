@@ -2,10 +2,10 @@
 // Every byte a step computes in, laid out once at open. A step has three phases after the upload of
 // its arrays, and buffers of different phases share memory:
 //
-//   | drawn, results, suppressed | step arrays | h | activation | media: pixels, patch and frame
-//   rows
-//                                                               | decoder: rope tables, wide,
-//                                                               attention | head: logits, chunks
+//   | drawn, results, suppressed | step arrays | h | activation | then, by phase:
+//       media     pixels, patch and frame rows
+//       decoder   rope tables, wide, attention
+//       head      logits, chunks
 //
 // `activation` serves every linear in turn: the normed rows die when q, k and v are made, so the
 // attention's output may lie where they lay, and so on.

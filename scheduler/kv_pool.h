@@ -27,9 +27,9 @@ typedef struct KvPool {
     uint32_t total;
     uint32_t free_count;
     uint32_t cached_count;
-    uint32_t
-        *free_stack; // [total], the first free_count are free; last in, first out keeps pages warm
-    KvPage *pages;   // [total]
+    // [total], the first free_count are free; last in, first out keeps pages warm
+    uint32_t *free_stack;
+    KvPage *pages;           // [total]
     uint32_t oldest, newest; // of the cached ones
 } KvPool;
 

@@ -66,8 +66,8 @@ typedef struct SchedulerOptions {
     uint32_t age_ms; // a batch request this old competes with interactive ones (0 = 10,000)
     bool no_prefix_cache;
     bool prefix_per_user; // users do not share pages with each other
-    uint64_t
-        prefix_seed; // of the names of beginnings: secret and random where users may be enemies
+    // Of the names of beginnings: secret and random where users may be enemies
+    uint64_t prefix_seed;
     // Takes every entry of a recording, whole, from inside the functions below (replay.h). NULL:
     // none.
     void (*record)(void *context, Bytes entry);
@@ -85,8 +85,8 @@ typedef struct SequenceImage {
 } SequenceImage;
 
 typedef struct SequenceRequest {
-    const int32_t
-        *tokens; // prompt; the value at soft-token positions is the image token id. Copied.
+    // Prompt; the value at soft-token positions is the image token id. Copied.
+    const int32_t *tokens;
     uint32_t token_count;
     const SequenceImage *images; // ascending, not overlapping. Copied.
     uint32_t image_count;

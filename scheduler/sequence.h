@@ -48,8 +48,8 @@ typedef struct Sequence {
     uint32_t new_tokens_max;
     uint32_t image_count;
     uint32_t stop_count;
-    uint32_t
-        shareable_end; // positions from here on are never shared (an image without content hash)
+    // Positions from here on are never shared (an image without content hash)
+    uint32_t shareable_end;
     SequenceImage *images; // [images_max]
     int32_t stop_ids[SCHED_STOP_MAX];
     Sampling sampling;

@@ -63,9 +63,9 @@ typedef struct Weights {
 } Weights;
 
 typedef struct WeightsOptions {
-    WeightLevel
-        level;      // asked level; LEVEL_COUNT = as stored (bf16 and f16 load as bf16, f32 as f32)
-    uint32_t group; // 32, 64, 128; 0 = 32
+    // Asked level; LEVEL_COUNT = as stored (bf16 and f16 load as bf16, f32 as f32)
+    WeightLevel level;
+    uint32_t group;   // 32, 64, 128; 0 = 32
     uint32_t threads; // for quantizing on load; 0 = one per processor
     bool shape_only;  // synthetic: true shapes and sizes, no numbers and no memory for them; the
                       // other sources are opened as without

@@ -11,11 +11,12 @@
 // registers: 16 rows x 128 columns are 64 a thread at head_dim 512.
 //
 // Fragments (g = lane / 4, t = lane % 4). The order of d within a dot product is free:
-//   K bf16, block u of 32 numbers, tokens 8n + g: a lane's 16 bytes are d 32u + 8t + 0..7; step s
-//   of
-//     two takes words 2s, 2s + 1, so slot (register r, half i) of mma is d = 32u + 8t + 4s + 2r + i
-//   K int8, block u of 64: d 64u + 16t + 0..15; slot (r, byte i) of step s is 64u + 16t + 8s + 4r +
-//   i V, block u of 64 columns: a lane holds columns 64u + 8g + c, c = 0..7, of tokens 2t, 2t + 1,
+//   K bf16, block u of 32 numbers, tokens 8n + g: a lane's 16 bytes are d = 32u + 8t + 0..7; step s
+//     of two takes words 2s and 2s + 1, so slot (register r, half i) of the mma is
+//     d = 32u + 8t + 4s + 2r + i
+//   K int8, block u of 64 numbers, tokens 8n + g: a lane's 16 bytes are d = 64u + 16t + 0..15; slot
+//     (register r, byte i) of step s is d = 64u + 16t + 8s + 4r + i
+//   V, block u of 64 columns: a lane holds columns 64u + 8g + c, c = 0..7, of tokens 2t, 2t + 1,
 //     2t + 8, 2t + 9; n8 tile c takes number c of each, so lane (g, t) ends with rows g, g + 8 of
 //     columns 64u + 16t + 8e + c in out[..][8u + c][e], out[..][8u + c][2 + e]: natural order again
 //

@@ -5,8 +5,7 @@
 //
 //   tile     64 outputs x 32 tokens, 32 columns at a time; 256 threads, each 2 x 4 sums
 //   shared   w f32 [32][80]: output c of column k at 80 k + c, so that a warp's two stores of 16
-//   lie in
-//            different banks; x f32 [32][32]; 14,336 bytes
+//            lie in different banks; x f32 [32][32]; 14,336 bytes
 //   work     8 fmaf for 2 + 4/4 shared reads; weights are decoded once per 32 tokens
 // promise: spills 0, calls 0
 #include "cuda/kernels/linear_finish.cuh"

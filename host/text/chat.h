@@ -23,8 +23,8 @@ typedef enum ChatPartKind { CHAT_TEXT, CHAT_IMAGE, CHAT_AUDIO, CHAT_VIDEO } Chat
 typedef struct ChatPart {
     ChatPartKind kind;
     Bytes text; // CHAT_TEXT
-    const json_t
-        *source; // the part as it came, for whoever loads the media; NULL when built by hand
+    // The part as it came, for whoever loads the media; NULL when built by hand
+    const json_t *source;
 } ChatPart;
 
 typedef struct ChatToolCall {

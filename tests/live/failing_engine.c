@@ -2,8 +2,8 @@
 // What makes the program `tessera_failing` out of tessera: functions that the linker wraps. Without
 // the variables below it is tessera.
 //   TESSERA_TEST_GATES    a folder of gates (gate.h): "step" is passed before each engine_end,
-//   "prep" before each
-//                         request that is prepared (prep_run), so that a test can make either last.
+//                         "prep" before each request that is prepared (prep_run), so that a test
+//                         can make either last.
 //   TESSERA_TEST_FAIL_AT  from this step on the engine fails, as a lost GPU does.
 //   TESSERA_TEST_AHEAD    the engine says that it overlaps, so that two steps are under way.
 #include "host/prep.h"
