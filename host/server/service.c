@@ -62,7 +62,7 @@ Status service_open(const ServiceOptions *options, const Users *users, Metrics *
     service->settled = NO_SLOT;
     service->mark.ms = service->mark_next.ms = now_ms;
     admission_open(&service->admission, options->requests_max, options->queued_tokens_max);
-    blobs_open(&service->blobs, options->blob_bytes_max, &options->media);
+    blobs_open(&service->blobs, options->blob_bytes_max, &service->options.media);
     Status status = service_take_memory(service, error);
     if (status != OK) {
         service_close(service);
