@@ -132,8 +132,11 @@ const Command commands[] = {
             "time, over a Unix socket, TCP or both (docs/protocol.md). Every option can also "
             "stand in a file (--config) or in the environment, as TESSERA_ and its name in "
             "capitals with _ for -; an argument goes before the environment and that before the "
-            "file. When it is ready it prints one line with its addresses. SIGTERM and SIGINT "
-            "let running requests finish and end the server with status 0.",
+            "file. What can be judged without the model (addresses, files) is judged before it is "
+            "opened. When it is ready it prints one line with its addresses. SIGTERM and SIGINT "
+            "let running requests finish and end the server with status 0; before it is ready "
+            "they end it at once, with status 0 too. A SIGINT that the parent ignores stays "
+            "ignored.",
         .examples = "tessera serve -m examples/demo-model --socket /tmp/tessera.sock\n"
                     "  on this machine, for this user\n"
                     "tessera serve -m gemma-4-12b.tessera --listen 0.0.0.0:7177 --users users.conf "

@@ -7,6 +7,7 @@
 #include "host/log.h"
 #include "host/model_options.h"
 #include "host/server/server.h"
+#include "host/server/signals.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@ enum { SERVE_CONTEXT_DEFAULT = 4096, MIB = 1024 * 1024 };
 
 typedef struct Serve {
     const Options *options;
+    Server *server;
     Runtime runtime;
     PromptMaker maker;
     ModelFacts model;
@@ -66,29 +68,27 @@ static SessionLimits serve_limits(const Serve *serve) {
     return limits;
 }
 
-static Status serve_start(Serve *serve, Error *error) {
-    RuntimeOptions options;
-    TRY(model_options_runtime(serve->options, &options, error));
-    options.device.niceness = SERVER_NICENESS;
+static Status serve_start(Serve *serve, RuntimeOptions *options, Error *error) {
+    options->device.niceness = SERVER_NICENESS;
     Secret secret;
     TRY(secret_make(&secret, error));
-    options.prefix_seed = secret_seed(&secret);
-    options.prefix_per_user = serve->options->values[OPT_CACHE_PER_USER].given;
-    TRY(runtime_open(&options, &serve->runtime, error));
+    options->prefix_seed = secret_seed(&secret);
+    options->prefix_per_user = serve->options->values[OPT_CACHE_PER_USER].given;
+    TRY(runtime_open(options, &serve->runtime, error));
     serve->maker = prompt_maker(serve->runtime.tokenizer, &serve->runtime.weights->config);
     serve->maker.secret = secret;
     const Gemma4Config *config = &serve->runtime.weights->config;
     uint32_t requests = serve_number(serve, OPT_REQUESTS);
     const Sizes sizes = {
-        .batch = options.batch,
-        .batch_least = options.batch_given ? 0 : 1,
-        .context_least = options.context != 0 ? 0 : runtime_context_least(&serve->runtime),
+        .batch = options->batch,
+        .batch_least = options->batch_given ? 0 : 1,
+        .context_least = options->context != 0 ? 0 : runtime_context_least(&serve->runtime),
         // The door (admission.h) lets in `requests`; the scheduler must never be the narrower one,
         // nor keep places for others that the door has given away.
         .waiting = 2 * requests,
         .images = config->has_vision ? serve_number(serve, OPT_IMAGES) : 0,
-        .context = options.context != 0
-                       ? options.context
+        .context = options->context != 0
+                       ? options->context
                        : (uint32_t)num_min(SERVE_CONTEXT_DEFAULT, config->position_max),
         // The only user there is keeps no place free for others.
         .users = serve->options->values[OPT_USERS].text != NULL ? USERS_MAX : 1,
@@ -110,7 +110,36 @@ static ServerOptions serve_options(const Serve *serve) {
         .prep_threads =
             threads != 0 ? threads : (uint32_t)num_max(uv_available_parallelism() / 4, 1),
         .drain_ms = serve_number(serve, OPT_DRAIN) * 1000,
+        .connections_max = serve_number(serve, OPT_CONNECTIONS),
     };
+}
+
+static ServiceOptions serve_service(Serve *serve) {
+    const OptionValue *v = serve->options->values;
+    return (ServiceOptions){
+        .maker = &serve->maker,
+        .model = serve_model(serve),
+        .session = serve_limits(serve),
+        .media = media_limits_default(),
+        .requests_max = serve_number(serve, OPT_REQUESTS),
+        .images_max = serve->runtime.sizes.images,
+        .context = serve->runtime.sizes.context,
+        .queued_tokens_max = v[OPT_QUEUE_TOKENS].number,
+        .blob_bytes_max = v[OPT_BLOBS].number * MIB,
+        .log_prompts = v[OPT_LOG_PROMPTS].given,
+        .metrics_users = v[OPT_METRICS_USERS].given,
+    };
+}
+
+// The server's part comes before the model: a wrong address is not told after minutes.
+static Status serve_all(Serve *serve, Error *error) {
+    RuntimeOptions runtime;
+    TRY(model_options_runtime(serve->options, &runtime, error));
+    const ServerOptions options = serve_options(serve);
+    TRY(server_open(&options, &serve->server, error));
+    TRY(serve_start(serve, &runtime, error));
+    const ServiceOptions service = serve_service(serve);
+    return server_run(serve->server, &serve->runtime, &service, error);
 }
 
 static Exit serve_run(Serve *serve) {
@@ -119,34 +148,18 @@ static Exit serve_run(Serve *serve) {
         error_set(&error, E_ARGUMENT, "%s: serve takes options only", serve->options->operands[0]);
         return command_fail("serve", &error, EXIT_USAGE);
     }
-    ServerOptions server = serve_options(serve);
-    Status status = serve_start(serve, &error);
-    if (status == OK) {
-        server.service = (ServiceOptions){
-            .maker = &serve->maker,
-            .model = serve_model(serve),
-            .session = serve_limits(serve),
-            .media = media_limits_default(),
-            .connections_max = serve_number(serve, OPT_CONNECTIONS),
-            .requests_max = serve_number(serve, OPT_REQUESTS),
-            .images_max = serve->runtime.sizes.images,
-            .context = serve->runtime.sizes.context,
-            .queued_tokens_max = serve->options->values[OPT_QUEUE_TOKENS].number,
-            .blob_bytes_max = serve->options->values[OPT_BLOBS].number * MIB,
-            .log_prompts = serve->options->values[OPT_LOG_PROMPTS].given,
-            .metrics_users = serve->options->values[OPT_METRICS_USERS].given,
-        };
-        status = server_run(&serve->runtime, &server, &error);
-    }
+    Status status = serve_all(serve, &error);
     return status == OK ? EXIT_GOOD : command_fail("serve", &error, command_start_exit(status));
 }
 
 Exit command_serve(const Options *options) {
+    signals_begin();
     Serve serve = {.options = options};
     if (!options->values[OPT_LOG_LEVEL].given) {
         log_set_level("info");
     }
     Exit result = serve_run(&serve);
+    server_close(serve.server);
     runtime_close(&serve.runtime);
     return result;
 }

@@ -2,13 +2,9 @@
 #include "host/server/address.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 static Status address_refuse(const char *text, Error *error) {
     return error_set(error, E_ARGUMENT,
@@ -61,34 +57,4 @@ void address_text(const struct sockaddr_storage *address, char out[64]) {
         inet_ntop(AF_INET, &four->sin_addr, host, sizeof host);
         snprintf(out, 64, "%s:%u", host, ntohs(four->sin_port));
     }
-}
-
-Status address_free_path(const char *path, Error *error) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof address.sun_path) {
-        return error_set(error, E_ARGUMENT, "--socket: %s is longer than %zu bytes", path,
-                         sizeof address.sun_path - 1);
-    }
-    struct stat info;
-    if (lstat(path, &info) != 0) {
-        return errno == ENOENT ? OK : error_set(error, E_IO, "%s: %s", path, strerror(errno));
-    }
-    if (!S_ISSOCK(info.st_mode)) {
-        return error_set(error, E_ARGUMENT, "--socket: %s is there and is no socket", path);
-    }
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (probe < 0) {
-        return error_set(error, E_IO, "%s: %s", path, strerror(errno));
-    }
-    bool alive = connect(probe, (struct sockaddr *)&address, sizeof address) == 0;
-    bool refused = !alive && errno == ECONNREFUSED;
-    close(probe);
-    if (alive) {
-        return error_set(error, E_BUSY, "%s: a server already listens there", path);
-    }
-    if (!refused || unlink(path) != 0) {
-        return error_set(error, E_IO, "%s: %s", path, strerror(errno));
-    }
-    return OK;
 }

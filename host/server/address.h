@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Addresses to listen on.
+// Addresses to listen on over TCP.
 #ifndef HOST_SERVER_ADDRESS_H
 #define HOST_SERVER_ADDRESS_H
 
@@ -12,9 +12,5 @@
 Status address_parse(const char *text, struct sockaddr_storage *out, Error *error);
 bool address_is_loopback(const struct sockaddr_storage *address);
 void address_text(const struct sockaddr_storage *address, char out[64]); // as it is parsed
-
-// Makes the place for a Unix socket free: a socket nobody listens on any more is removed.
-// E_ARGUMENT (too long, or something else is there), E_BUSY (a server listens on it), E_IO.
-Status address_free_path(const char *path, Error *error);
 
 #endif

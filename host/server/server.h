@@ -5,8 +5,12 @@
 //
 //   sockets -> loop thread (service) -> prep threads -> loop thread -> step thread -> loop thread
 //
+// Opened before a model: what the options name is judged and taken (addresses, users, files) while
+// it costs nothing yet, and a second server at the same place ends there.
+//
 // SIGTERM and SIGINT: stop listening, let what runs finish (until drain_ms), say goodbye, write
-// what is left, end. A second one: end what runs at once. SIGHUP: read the users file again.
+// what is left, end. A second one: end what runs at once. SIGHUP: read the users file again. What
+// they do earlier: signals.h.
 #ifndef HOST_SERVER_SERVER_H
 #define HOST_SERVER_SERVER_H
 
@@ -27,12 +31,20 @@ typedef struct ServerOptions {
     const char *metrics_file; // NULL = none; written every few seconds
     uint32_t prep_threads;
     uint32_t drain_ms;
-    ServiceOptions service; // work_max, running_max and ports are filled here
+    uint32_t connections_max;
 } ServerOptions;
 
-// Serves until a signal ends it or the engine fails. `runtime` is started. OK after a clean drain;
-// E_ARGUMENT, E_IO (addresses), E_USERS; E_DEVICE after an engine failure, when everybody has had
-// an answer.
-Status server_run(Runtime *runtime, const ServerOptions *options, Error *error);
+typedef struct Server Server;
+
+// The texts of `options` are borrowed. E_ARGUMENT, E_IO (addresses, files), E_BUSY (another server
+// has the socket), E_USERS, E_MEMORY.
+Status server_open(const ServerOptions *options, Server **out, Error *error);
+
+// Serves until a signal ends it or the engine fails; once. `runtime` is started; `service` without
+// connections_max, work_max, running_max and ports, which are filled here. OK after a clean drain;
+// E_IO, E_MEMORY; E_DEVICE after an engine failure, when everybody has had an answer.
+Status server_run(Server *server, Runtime *runtime, const ServiceOptions *service, Error *error);
+
+void server_close(Server *server); // before the runtime; NULL is fine
 
 #endif
