@@ -16,6 +16,7 @@
 #include "host/progress.h"
 #include "host/remote_runner.h"
 #include "host/runner.h"
+#include "host/sidecar.h"
 #include "host/summary.h"
 
 #include <errno.h>
@@ -54,6 +55,8 @@ typedef struct Caption {
     size_t next;
     Arena texts;
     Progress progress;
+    Sidecars sidecars;
+    uint64_t old_errors; // error records of an earlier run that stand
     Status write_status; // what could not be written ends the run
     Error write_error;
 } Caption;
@@ -150,29 +153,15 @@ static bool caption_settle(Caption *job, size_t index, bool is_error, Bytes text
                                          "standard output cannot be written: %s", strerror(errno)));
 }
 
-// The name with its extension replaced by .txt.
-static void caption_sidecar_path(const char *path, Buffer *out) {
-    const char *slash = strrchr(path, '/');
-    const char *name = slash != NULL ? slash + 1 : path;
-    const char *dot = strrchr(name, '.');
-    size_t length = dot != NULL && dot != name ? (size_t)(dot - path) : strlen(path);
-    buffer_append(out, path, length);
-    buffer_append_text(out, ".txt");
-}
-
-static Status caption_write_sidecar(Caption *job, const char *path, Bytes caption, Error *error) {
-    Buffer name = {0}, text = {0};
-    caption_sidecar_path(path, &name);
-    buffer_append(&text, caption.data, caption.length);
-    buffer_append_byte(&text, '\n');
-    Status status =
-        name.failed || text.failed
-            ? error_set(error, E_MEMORY, "%s: no memory for its sidecar", path)
-            : file_write_whole((const char *)name.data, (Bytes){text.data, text.length}, error);
-    buffer_free(&text);
-    buffer_free(&name);
-    (void)job;
-    return status;
+// A caption is known, or why there is none. A sidecar that cannot be written is an error of this
+// picture in this run; the record keeps the caption, and the next run tries the sidecar again.
+static bool caption_deliver(Caption *job, size_t index, bool is_error, Bytes text) {
+    Error error;
+    if (!is_error && job->sidecars.wanted &&
+        sidecar_write(&job->sidecars, job->inputs.paths[index], text, &error) != OK) {
+        return caption_settle(job, index, true, bytes_of_text(error.text));
+    }
+    return caption_settle(job, index, is_error, text);
 }
 
 // A record of an earlier run stands for the work.
@@ -187,8 +176,9 @@ static bool caption_take_old(Caption *job, const Request *request) {
     outcome->ms = entry.ms;
     const Buffer *text = outcome->place.is_error ? &entry.error_text : &entry.caption;
     job->progress.skipped++;
-    bool more = caption_settle(job, request->tag, outcome->place.is_error,
-                               (Bytes){text->data, text->length});
+    job->old_errors += outcome->place.is_error;
+    bool more = caption_deliver(job, request->tag, outcome->place.is_error,
+                                (Bytes){text->data, text->length});
     journal_entry_free(&entry);
     return more;
 }
@@ -216,60 +206,16 @@ static bool caption_finished(void *context, Request *request) {
         record.tokens_image = request->prompt.image_token_count;
         record.logprobs = answer_logprobs(&request->answer);
     }
-    // The sidecar first: a record means that all was done.
-    if (!is_error && job->options->values[OPT_SIDECAR].given &&
-        caption_fails(job, caption_write_sidecar(job, record.file, text, &job->write_error))) {
-        return false;
-    }
     if (job->journal != NULL &&
         caption_fails(job, journal_append(job->journal, &record, &job->write_error))) {
         return false;
     }
-    return caption_settle(job, request->tag, is_error, text);
+    return caption_deliver(job, request->tag, is_error, text);
 }
 
 static void caption_tick(void *context) {
     Caption *job = context;
     progress_tick(&job->progress);
-}
-
-static int caption_compare_texts(const void *a, const void *b) {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-// Two pictures must not write the same sidecar.
-static Status caption_check_sidecars(const Inputs *inputs, Error *error) {
-    Arena arena = {0};
-    const char **names = arena_take_array(&arena, inputs->count + 1, sizeof *names);
-    Status status = names == NULL ? error_set(error, E_MEMORY, "no memory for the sidecars") : OK;
-    Buffer name = {0};
-    size_t count = 0;
-    for (size_t i = 0; status == OK && i < inputs->count; i++) {
-        if (inputs->faults[i] != NULL) {
-            continue; // what cannot be read has no sidecar
-        }
-        buffer_clear(&name);
-        caption_sidecar_path(inputs->paths[i], &name);
-        names[count] =
-            name.failed ? NULL : arena_copy_text(&arena, (const char *)name.data, name.length);
-        if (names[count++] == NULL) {
-            status = error_set(error, E_MEMORY, "no memory for the sidecars");
-        }
-    }
-    if (status == OK) {
-        qsort(names, count, sizeof *names, caption_compare_texts);
-    }
-    for (size_t i = 1; status == OK && i < count; i++) {
-        if (strcmp(names[i - 1], names[i]) == 0) {
-            status = error_set(error, E_ARGUMENT,
-                               "--sidecar: two pictures would write %s; rename one or leave "
-                               "--sidecar out",
-                               names[i]);
-        }
-    }
-    buffer_free(&name);
-    arena_free(&arena);
-    return status;
 }
 
 static Status caption_nothing(const Caption *job, Error *error) {
@@ -292,6 +238,9 @@ static Status caption_gather(Caption *job, Error *error) {
         return error_set(error, E_ARGUMENT,
                          "no PATH: name pictures, folders or patterns, or - for a list");
     }
+    if (options->values[OPT_EXISTING].given && !job->sidecars.wanted) {
+        return error_set(error, E_ARGUMENT, "--existing is about sidecars; add --sidecar");
+    }
     char end = options->values[OPT_NUL].given ? '\0' : '\n';
     for (uint32_t i = 0; i < options->operand_count; i++) {
         TRY(inputs_add(&job->inputs, options->operands[i], stdin, end, error));
@@ -299,8 +248,8 @@ static Status caption_gather(Caption *job, Error *error) {
     if (job->inputs.count == 0) {
         return caption_nothing(job, error);
     }
-    if (options->values[OPT_SIDECAR].given) {
-        TRY(caption_check_sidecars(&job->inputs, error));
+    if (job->sidecars.wanted) {
+        TRY(sidecar_check(&job->inputs, error));
     }
     job->outcomes = calloc(job->inputs.count, sizeof *job->outcomes);
     return job->outcomes != NULL ? OK : error_set(error, E_MEMORY, "no memory for the list");
@@ -402,6 +351,11 @@ static void caption_summary(const Caption *job, const CaptionStats *stats, doubl
     uint64_t worked = p->done - p->skipped;
     Buffer left_out = {0}, more = {0};
     inputs_left_out_text(&job->inputs, &left_out);
+    if (job->sidecars.left > 0) {
+        buffer_printf(&left_out, "%s%" PRIu64 " sidecar%s with other text",
+                      left_out.length > 0 ? ", " : "", job->sidecars.left,
+                      job->sidecars.left == 1 ? "" : "s");
+    }
     if (worked > 0) {
         buffer_printf(&more, "%.2f pictures/s (%.3f s each), %.0f tokens/s in, %.0f tokens/s out",
                       (double)worked / seconds, seconds / (double)worked,
@@ -451,10 +405,17 @@ static Exit caption_end(Caption *job, Status status, const CaptionStats *stats, 
         caption_html(job, (double)worked / seconds, error) != OK) {
         return command_fail("caption", error, EXIT_START);
     }
-    if (job->progress.errors > 0 && job->progress.skipped > 0 && !quiet) {
+    if (job->old_errors > 0 && !quiet) {
         fprintf(stderr, "pictures with an error record are tried again with --retry-errors\n");
     }
-    return job->progress.errors > 0 ? EXIT_ITEMS : EXIT_GOOD;
+    bool in_vain = job->sidecars.left > 0 && job->sidecars.existing == SIDECAR_UNSAID;
+    if (in_vain) {
+        fprintf(stderr,
+                "tessera caption: %" PRIu64 " of the sidecars exist with other text and were left; "
+                "--existing overwrite replaces them, --existing skip is content with them\n",
+                job->sidecars.left);
+    }
+    return job->progress.errors > 0 || in_vain ? EXIT_ITEMS : EXIT_GOOD;
 }
 
 static Status caption_work_here(Caption *job, const PromptMaker *maker, CaptionStats *stats,
@@ -524,11 +485,22 @@ static Exit caption_run(Caption *job) {
     return caption_end(job, status, &stats, &error);
 }
 
+static Sidecars caption_sidecars(const Options *options) {
+    const char *existing = options->values[OPT_EXISTING].text;
+    return (Sidecars){
+        .wanted = options->values[OPT_SIDECAR].given,
+        .existing = existing == NULL                ? SIDECAR_UNSAID
+                    : strcmp(existing, "skip") == 0 ? SIDECAR_SKIP
+                                                    : SIDECAR_OVERWRITE,
+    };
+}
+
 Exit command_caption(const Options *options) {
     Caption job = {
         .options = options,
         .remote = options->values[OPT_SERVER].given,
         .server.socket.fd = -1,
+        .sidecars = caption_sidecars(options),
     };
     Exit result = caption_run(&job);
     Error error = {0};

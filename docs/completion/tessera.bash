@@ -12,6 +12,7 @@ _tessera() {
     --system) return ;;
     --text) return ;;
     --tokens) return ;;
+    --existing) mapfile -t COMPREPLY < <(compgen -W 'skip overwrite' -- "$current"); return ;;
     --budget) mapfile -t COMPREPLY < <(compgen -W '70 140 280 560 1120' -- "$current"); return ;;
     --max-tokens | -n) return ;;
     --temperature | -t) return ;;
@@ -53,7 +54,7 @@ _tessera() {
     esac
     if [[ $current == -* ]]; then
         case ${COMP_WORDS[1]} in
-        caption) mapfile -t COMPREPLY < <(compgen -W '--model --prompt --system --output --sidecar --html --retry-errors --null --budget --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop --logprobs --weights --group --activations --kv --batch --context --step-tokens --memory --device --kernels --bf16-products --isa --threads --prep-threads --server --token-file --quiet --log-level --help' -- "$current") ;;
+        caption) mapfile -t COMPREPLY < <(compgen -W '--model --prompt --system --output --sidecar --existing --html --retry-errors --null --budget --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop --logprobs --weights --group --activations --kv --batch --context --step-tokens --memory --device --kernels --bf16-products --isa --threads --prep-threads --server --token-file --quiet --log-level --help' -- "$current") ;;
         ask) mapfile -t COMPREPLY < <(compgen -W '--model --system --image --thinking --budget --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop --logprobs --json --weights --group --activations --kv --context --step-tokens --memory --device --kernels --bf16-products --isa --threads --server --token-file --log-level --help' -- "$current") ;;
         logits) mapfile -t COMPREPLY < <(compgen -W '--model --image --text --tokens --output --budget --weights --group --activations --kv --context --step-tokens --memory --device --kernels --bf16-products --isa --threads --log-level --help' -- "$current") ;;
         info) mapfile -t COMPREPLY < <(compgen -W '--budget --json --verify --weights --group --activations --kv --batch --context --step-tokens --memory --device --gpu --kernels --bf16-products --isa --threads --log-level --help' -- "$current") ;;

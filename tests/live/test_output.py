@@ -103,6 +103,85 @@ class Results(LiveTest):
                 self.assertNotIn("no-model", done.stderr)
 
 
+class Sidecars(LiveTest):
+    def caption(self, folder, *arguments):
+        return run("caption", folder, "-m", MODEL, "--sidecar", *arguments)
+
+    def captioned(self, count):
+        """Pictures, and what each sidecar must have."""
+        folder = self.pictures(count)
+        done = run("caption", folder, "-m", MODEL, "-q")
+        return folder, {pathlib.Path(name).with_suffix(".txt"): caption + "\n"
+                        for name, caption in (line.split("\t") for line in done.stdout.splitlines())}
+
+    def expect(self, wanted):
+        self.assertEqual({path: path.read_text() for path in wanted}, wanted)
+
+    def test_nobodys_text_is_overwritten_unasked(self):
+        folder, wanted = self.captioned(3)
+        mine, equal, _ = sorted(wanted)
+        caption = wanted[mine]
+        mine.write_text("written by hand")
+        equal.write_text(wanted[equal])
+        for arguments, status, there in (([], 1, "written by hand"), (["--existing", "skip"], 0, "written by hand"),
+                                         (["--existing", "overwrite"], 0, caption)):
+            with self.subTest(arguments):
+                done = self.caption(folder, *arguments)
+                self.assertEqual(done.returncode, status, done.stderr)
+                self.assertEqual(len(done.stdout.splitlines()), 3)
+                self.assertEqual("left out: 1 sidecar with other text" in done.stderr, there == "written by hand")
+                self.assertEqual("--existing overwrite" in done.stderr, status == 1)
+                self.expect(wanted | {mine: there})
+
+    def test_a_picture_is_never_overwritten(self):
+        picture = self.folder / "pic.txt"
+        picture.write_bytes((PICTURES / "01-fish.jpg").read_bytes())
+        for arguments in ([], ["--existing", "skip"], ["--existing", "overwrite"]):
+            done = self.caption(picture, *arguments)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn("pic.txt: a picture", done.stderr)
+            self.assertEqual(picture.read_bytes(), (PICTURES / "01-fish.jpg").read_bytes())
+
+    def test_existing_without_sidecar_is_refused(self):
+        done = run("caption", self.pictures(1), "-m", MODEL, "--existing", "skip")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("add --sidecar", done.stderr)
+
+    def test_a_sidecar_that_cannot_be_written_harms_no_other_and_is_tried_again_without_the_model(self):
+        folder, wanted = self.captioned(4)
+        blocked, long_name = sorted(wanted)[1], "x" * 251 + ".jpg"
+        blocked.mkdir()  # root could write into a closed folder
+        (folder / long_name).write_bytes((PICTURES / "01-fish.jpg").read_bytes())
+        journal = self.folder / "j"
+        done = self.caption(folder, "-o", journal)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("5 of 5 pictures: 4 captioned, 1 error", done.stderr)
+        self.assertIn(blocked.name, done.stderr)
+        self.expect({path: text for path, text in wanted.items() if path != blocked})
+        self.assertTrue((folder / ("x" * 251 + ".txt")).exists(), "every legal name is written")
+        self.assertEqual([record["error"] for record in live.records(journal)], [None] * 5)
+        blocked.rmdir()
+        again = self.caption(folder, "-o", journal)
+        self.assertEqual(again.returncode, 0, again.stderr)
+        self.assertIn("5 of them by an earlier run", again.stderr)
+        self.assertEqual(len(live.records(journal)), 5)
+        self.expect(wanted)
+
+    def test_a_finished_journal_gives_its_sidecars_without_the_model(self):
+        folder, wanted = self.captioned(3)
+        journal = self.folder / "j"
+        run("caption", folder, "-m", MODEL, "-o", journal)
+        written = journal.read_bytes()
+        for missing in (list(wanted), sorted(wanted)[:1]):
+            for path in missing:
+                path.unlink(missing_ok=True)
+            done = self.caption(folder, "-o", journal)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("3 of them by an earlier run", done.stderr)
+            self.expect(wanted)
+            self.assertEqual(journal.read_bytes(), written)
+
+
 class Signals(LiveTest):
     def start_logits(self, **more):
         """A command whose file is on its way for a while: its temporary file is there."""
