@@ -67,9 +67,22 @@ class Gate:
     def let(self, count=1):
         os.write(self.held, bytes(count))
 
+    def since(self):
+        """How many have come since it is held."""
+        return self.came() - self.before
+
     def reached(self, count):
         """Waits until `count` have come since it is held."""
-        eventually(lambda: self.came() >= self.before + count, f"number {count} at the gate")
+        eventually(lambda: self.since() >= count, f"number {count} at the gate")
+
+    def let_until(self, condition):
+        """Lets one after the other pass until a condition holds that what passes brings about by itself, in its own
+        thread; the next one stands at the gate then."""
+        self.reached(1)
+        while not condition():
+            before = self.since()
+            self.let()
+            self.reached(before + 1)
 
     def release(self):
         if self.held is not None:

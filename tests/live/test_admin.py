@@ -9,8 +9,8 @@ import signal
 import urllib.request
 
 import live
-from live import LiveTest, ROOT, run
-from rpc import Server, eventually, picture
+from live import LIMIT, LiveTest, ROOT, eventually, run
+from rpc import Server, picture
 
 SAMPLES = ROOT / "examples" / "server"
 
@@ -31,7 +31,7 @@ class Admin(LiveTest):
         return run("top", "--server", server.path, "--once", *arguments, **more)
 
     def metrics(self, server):
-        with urllib.request.urlopen(server.metrics(), timeout=30) as answer:
+        with urllib.request.urlopen(server.metrics(), timeout=LIMIT) as answer:
             lines = answer.read().decode().splitlines()
         return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
@@ -86,7 +86,7 @@ class Admin(LiveTest):
             self.assertIn(str(server.path), refused.stderr)
         users.write_text(bob_line)
         server.process.send_signal(signal.SIGHUP)
-        self.assertTrue(eventually(lambda: self.metric(server, "tessera_users_reloaded_total") == 1))
+        eventually(lambda: self.metric(server, "tessera_users_reloaded_total") == 1)
         self.assertEqual(self.top(server, env={"TESSERA_TOKEN": bob}).returncode, 0)
         self.assertEqual(self.top(server, env={"TESSERA_TOKEN": alice}).returncode, 3, "alice is gone")
         for secret in (alice, bob):
@@ -99,7 +99,7 @@ class Admin(LiveTest):
         server = self.serve("--users", users)
         users.write_text(line + "user bob token=none weight=heavy\n")
         server.process.send_signal(signal.SIGHUP)
-        self.assertTrue(eventually(lambda: self.metric(server, "tessera_users_reload_failed_total") == 1))
+        eventually(lambda: self.metric(server, "tessera_users_reload_failed_total") == 1)
         self.assertIn(f"{users}:2: weight: 'heavy' is not a number", server.log())
         self.assertEqual(self.top(server, env={"TESSERA_TOKEN": alice}).returncode, 0)
         self.assertEqual(self.top(server, env={}).returncode, 3, "bob is not let in")
@@ -110,7 +110,7 @@ class Admin(LiveTest):
     def test_the_metrics_file_is_the_page(self):
         path = self.folder / "tessera.prom"
         self.serve("--metrics-file", path)
-        self.assertTrue(eventually(path.exists))
+        eventually(path.exists)
         text = path.read_text(encoding="utf-8")
         self.assertTrue(text.startswith("# HELP tessera_"))
         self.assertTrue(text.endswith("\n"))

@@ -8,12 +8,9 @@ import json
 import os
 import random
 import signal
-import subprocess
-import time
-import unittest
 
 import live
-from live import LiveTest, MODEL, PICTURES, records, run, start
+from live import Gate, LiveTest, MODEL, PICTURES, eventually, records, run, start
 
 
 class Captions(LiveTest):
@@ -215,9 +212,9 @@ class Resume(LiveTest):
         journal = self.folder / "j"
         other = self.folder / "other"
         command = ["caption", folder, "-m", MODEL, "--batch", "2", "-o"]
-        begin = time.monotonic()
-        self.assertEqual(run(*command, other).returncode, 0)
-        seconds = time.monotonic() - begin
+        gate = Gate(self.folder)
+        self.assertEqual(run(*command, other, gate=gate).returncode, 0)
+        steps = gate.came()
         expected = {record["file"]: record["caption"] for record in records(other)}
         seed = 20261124
         print(f"seed {seed}", flush=True)
@@ -225,13 +222,17 @@ class Resume(LiveTest):
         kills = partial = 0
         for _ in range(6):
             for _ in range(4):
-                process = start(*command, journal)
-                try:
-                    process.wait(timeout=dice.uniform(0.3, 0.8) * seconds)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    kills += 1
+                allowed = dice.randrange(steps // 4, steps)
+                gate.hold()
+                process = start(*command, journal, gate=gate)
+                gate.let(allowed)
+                # In one of the first steps of those or at the end of the last, unless it is done before.
+                some = dice.randrange(1, allowed + 2)
+                eventually(lambda: gate.since() >= some or process.poll() is not None)
+                kills += process.poll() is None
+                process.kill()
                 process.communicate()
+                gate.release()
                 done = journal.read_text().count("\n") if journal.exists() else 0
                 partial += 0 < done < 24
             finished = run(*command, journal)
@@ -247,11 +248,12 @@ class Resume(LiveTest):
         folder = self.pictures(24)
         journal = self.folder / "j"
         command = ["caption", folder, "-m", MODEL, "-o", journal, "--batch", "1"]
-        process = start(*command)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and (not journal.exists() or journal.stat().st_size == 0):
-            time.sleep(0.005)
+        gate = Gate(self.folder)
+        gate.hold()
+        process = start(*command, gate=gate)
+        gate.let_until(lambda: journal.exists() and journal.stat().st_size > 0)
         process.send_signal(signal.SIGINT)
+        gate.release()
         text = process.communicate()[1]
         self.assertEqual(process.returncode, 130, text)
         self.assertIn("the same command goes on", text)

@@ -10,12 +10,10 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
 import sys
-import time
 
 import live
-from live import LiveTest, records, run
+from live import LIMIT, Gate, LiveTest, eventually, records, run, start
 from rpc import Server
 
 sys.path.insert(0, str(live.ROOT / "clients" / "python"))
@@ -35,10 +33,27 @@ class Remote(LiveTest):
         if self.server is not None:
             self.server.__exit__(None, None, None)
 
-    def serve_with(self, *arguments):
+    def serve_with(self, *arguments, **more):
         """Another server in place of the one that setUp started."""
         self.end_server()
-        self.server = Server(self.folder, *arguments)
+        self.server = Server(self.folder, *arguments, **more)
+
+    def serve_held(self, *arguments):
+        """The same, and its steps wait for permission."""
+        self.gate = Gate(self.folder)
+        self.serve_with(*arguments, gate=self.gate)
+        self.gate.hold()
+
+    def step_until_first(self, journal):
+        """Steps the held server until the first answer is out, and waits until its record is in the journal."""
+        with self.server.client() as watcher:
+            def stats():
+                return watcher.call("stats")["server"]
+            while stats()["requests_finished"] == 0:
+                steps = stats()["steps"]
+                self.gate.let()
+                eventually(lambda: stats()["steps"] > steps)
+        eventually(lambda: journal.exists() and journal.stat().st_size > 0)
 
     def here(self, command, *arguments, **more):
         return run(command, *arguments, "-m", live.MODEL, **more)
@@ -84,24 +99,22 @@ class Caption(Remote):
     def test_a_lost_server_is_reported_and_the_same_command_goes_on(self):
         journal = self.folder / "j.jsonl"
         pictures = sorted(live.PICTURES.glob("[0-9]*"))
-        command = [live.PROGRAM, "caption", *map(str, pictures), "-b", "4", "--server", self.address, "-o",
-                   str(journal)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        until = time.monotonic() + 60
-        while not (journal.exists() and journal.stat().st_size > 0) and time.monotonic() < until:
-            time.sleep(0.005)
+        command = ["caption", *pictures, "-b", "4", "--server", self.address, "-o", journal]
+        self.serve_held()
+        process = start(*command)
+        self.step_until_first(journal)
         os.kill(self.server.process.pid, signal.SIGKILL)
         self.server.close(None)
         self.server = None
-        errors = process.communicate(timeout=60)[1]
+        errors = process.communicate(timeout=LIMIT)[1]
         self.assertEqual(process.returncode, 3, errors)
         self.assertIn("the connection to the server was lost", errors)
         self.assertIn("the same command goes on where it stopped", errors)
         before = len(records(journal))
         self.assertIn(before, range(1, len(pictures)))
-        self.assertEqual(run(*command[1:]).returncode, 3)  # nobody is there yet
+        self.assertEqual(run(*command).returncode, 3)  # nobody is there yet
         with Server(self.folder):
-            done = run(*command[1:])
+            done = run(*command)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn(f"{before} of them by an earlier run", done.stderr)
         self.assertEqual(len(records(journal)), len(pictures))
@@ -110,14 +123,12 @@ class Caption(Remote):
     def test_an_interrupted_run_goes_on(self):
         journal = self.folder / "j.jsonl"
         pictures = sorted(live.PICTURES.glob("[0-9]*"))
-        process = subprocess.Popen([live.PROGRAM, "caption", *map(str, pictures), "-b", "2", "-q", "--server",
-                                    self.address, "-o", str(journal)], stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE, text=True)
-        until = time.monotonic() + 60
-        while not (journal.exists() and journal.stat().st_size > 0) and time.monotonic() < until:
-            time.sleep(0.005)
+        self.serve_held()
+        process = start("caption", *pictures, "-b", "2", "-q", "--server", self.address, "-o", journal)
+        self.step_until_first(journal)
         process.send_signal(signal.SIGINT)
-        self.assertIn("the same command goes on", process.communicate(timeout=60)[1])
+        self.assertIn("the same command goes on", process.communicate(timeout=LIMIT)[1])
+        self.gate.release()
         self.assertEqual(process.returncode, 130)
         self.assertEqual(self.there("caption", *pictures, "-o", journal).returncode, 0)
         self.assertEqual(len(records(journal)), len(pictures))
@@ -138,12 +149,14 @@ class Caption(Remote):
             self.assertIn("token", done.stderr)
 
     def test_a_busy_server_is_asked_again(self):
-        self.serve_with("--requests", 2, "-b", 2)
-        done = self.there("caption", self.pictures(8), "-o", self.folder / "j.jsonl")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("8 captioned, 0 errors", done.stderr)
+        self.serve_held("--requests", 2, "-b", 2)
+        process = start("caption", self.pictures(8), "-o", self.folder / "j.jsonl", "--server", self.address)
         with Client(self.address) as client:
-            self.assertGreater(client.stats()["server"]["requests_refused"], 0)
+            eventually(lambda: client.stats()["server"]["requests_refused"] > 0)
+        self.gate.release()
+        errors = process.communicate(timeout=LIMIT)[1]
+        self.assertEqual(process.returncode, 0, errors)
+        self.assertIn("8 captioned, 0 errors", errors)
 
     def test_a_picture_larger_than_the_servers_messages_is_an_error_of_its_own(self):
         self.serve_with("--message", 1)
@@ -186,7 +199,7 @@ class Ask(Remote):
 class Python(Remote):
     def test_the_blocking_client(self):
         picture = sorted(live.PICTURES.glob("[0-9]*"))[0]
-        with Client(self.address, timeout=60) as client:
+        with Client(self.address, timeout=LIMIT) as client:
             self.assertEqual(client.health(), "ok")
             model = client.models()[0]
             self.assertTrue(model.vision)

@@ -9,7 +9,7 @@ import hashlib
 import subprocess
 
 import live
-from live import LiveTest, run
+from live import LIMIT, LiveTest, run
 
 
 class Token(LiveTest):
@@ -35,7 +35,7 @@ class Token(LiveTest):
     def test_a_full_disk_is_an_error(self):
         with open("/dev/full", "w", encoding="ascii") as full:
             done = subprocess.run([live.PROGRAM, "token", "alice"], stdout=full, stderr=subprocess.PIPE,
-                                  text=True, timeout=60, check=False)
+                                  text=True, timeout=LIMIT, check=False)
         self.assertEqual(done.returncode, 3)
         self.assertIn("could not be written", done.stderr)
 
