@@ -17,6 +17,7 @@ import threading
 import msgpack
 
 CREDIT = 4
+LIMIT = 600  # seconds; only what hangs reaches it
 
 
 class Peer:
@@ -29,7 +30,18 @@ class Peer:
         self.seen = []       # params of generate
         self.cancelled = []  # ids of streams
         self.credited = 0
+        self.changed = threading.Condition()
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def note(self, kept, item):
+        with self.changed:
+            kept.append(item)
+            self.changed.notify_all()
+
+    def wait_for(self, condition):
+        """Waits until a condition of what it has seen or cancelled holds."""
+        with self.changed:
+            assert self.changed.wait_for(condition, LIMIT), "what the test waits for has not come"
 
     def close(self):
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -96,7 +108,7 @@ class Session:
             self.send([1, call, None, {}])
 
     def generate(self, call, params):
-        self.peer.seen.append(params)
+        self.peer.note(self.peer.seen, params)
         content = params["messages"][-1]["content"]
         text = content if isinstance(content, str) else content[-1]["text"]
         word, _, rest = text.partition(" ")
@@ -148,7 +160,7 @@ class Session:
     def notification(self, method, params):
         stream = params["id"]
         if method == "cancel":
-            self.peer.cancelled.append(stream)
+            self.peer.note(self.peer.cancelled, stream)
             self.waiting.pop(stream, None)
             self.done(stream, "cancel")
         elif method == "credit":
