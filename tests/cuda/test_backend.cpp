@@ -114,8 +114,8 @@ Test(backend, a_recorded_step_runs_when_it_is_launched_and_as_often) {
 // that fits is named by a file in turn, for each number of rows.
 Test(backend, a_file_of_kernel_choices_changes_the_kernel_and_no_bit) {
     const LinearShape shape = {LEVEL_INT4, ACTIVATION_INT8, 32, 40, 192, 17, LINEAR_PLAIN, true};
-    char path[64], card[KTABLE_CARD_MAX];
-    snprintf(path, sizeof path, "/tmp/tessera-backend-kernels-%d", (int)getpid());
+    char path[] = "/tmp/tessera-backend-kernels-XXXXXX", card[KTABLE_CARD_MAX];
+    close(mkstemp(path));
     Backend by_rule = open_backend();
     LinearCase c = linear_case_open(shape);
     LinearOnDevice d = linear_on_device(&c);
@@ -153,8 +153,8 @@ Test(backend, a_file_of_kernel_choices_changes_the_kernel_and_no_bit) {
 }
 
 Test(backend, a_file_of_kernel_choices_of_another_card_does_not_open) {
-    char path[64];
-    snprintf(path, sizeof path, "/tmp/tessera-backend-kernels-%d", (int)getpid());
+    char path[] = "/tmp/tessera-backend-kernels-XXXXXX";
+    close(mkstemp(path));
     SimtOptions simt = {};
     simt_reset(&simt);
     static KernelTable none;

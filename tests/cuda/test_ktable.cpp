@@ -53,8 +53,10 @@ Test(ktable, the_rule_fits_the_tokens_and_never_lacks_a_kernel) {
 static const char CARD[] = "tessera 0.1.0, sm_86, 4 multiprocessors, emulator";
 
 static const char *scratch_path(void) {
-    static char path[64];
-    snprintf(path, sizeof path, "/tmp/tessera-ktable-%d", (int)getpid());
+    static char path[] = "/tmp/tessera-ktable-XXXXXX";
+    if (strstr(path, "XXXXXX") != NULL) {
+        close(mkstemp(path));
+    }
     return path;
 }
 

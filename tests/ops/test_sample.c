@@ -93,7 +93,7 @@ static const Sampling settings[] = {
 
 enum { SETTING_COUNT = sizeof settings / sizeof settings[0], VOCAB = 262144 };
 
-Test(sample, the_true_vocabulary_alone_and_in_a_crowd_as_the_reference, .timeout = 300) {
+Test(sample, the_true_vocabulary_alone_and_in_a_crowd_as_the_reference) {
     const int32_t suppress[] = {258883, 258882};
     const int32_t history[] = {5, 5, 262143, 17, -1};
     BatchSequence sequences[SETTING_COUNT];

@@ -35,8 +35,8 @@ static std::vector<json_t *> run_bench(std::vector<const char *> arguments, int 
     SimtOptions options = {};
     simt_reset(&options);
     setenv("XDG_CACHE_HOME", "/nowhere", 0); // nobody's own choices
-    char path[64];
-    snprintf(path, sizeof path, "/tmp/tessera-bench-gpu-%d", (int)getpid());
+    char path[] = "/tmp/tessera-bench-gpu-XXXXXX";
+    close(mkstemp(path));
     arguments.insert(arguments.begin(), "gpu");
     fflush(stdout);
     cr_assert_not_null(freopen(path, "w", stdout));
@@ -122,8 +122,8 @@ Test(bench_gpu, kernels_are_measured_as_shares_of_measured_ceilings) {
 }
 
 Test(bench_gpu, tuned_choices_are_kept_for_the_card_and_used_from_then_on) {
-    char folder[64], path[256];
-    snprintf(folder, sizeof folder, "/tmp/tessera-bench-gpu-cache-%d", (int)getpid());
+    char folder[] = "/tmp/tessera-bench-gpu-cache-XXXXXX", path[256];
+    cr_assert_not_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/tessera/kernels-emulator-%s.txt", folder, TESSERA_VERSION);
     setenv("XDG_CACHE_HOME", folder, 1);
     std::vector<json_t *> tuned = run_bench({"--plan", "tiny", "--part", "none", "--tune"}, 0);

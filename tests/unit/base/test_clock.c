@@ -3,18 +3,28 @@
 #include "base/clock.h"
 
 #include <criterion/criterion.h>
-#include <unistd.h>
+#include <pthread.h>
 
-Test(clock, a_sleeping_thread_uses_time_but_no_processor) {
+enum { WORK_NS = 50 * 1000 * 1000 };
+
+static void *work(void *argument) {
+    uint64_t used = clock_thread_ns();
+    while (clock_thread_ns() - used < WORK_NS) {
+    }
+    return argument;
+}
+
+Test(clock, a_waiting_thread_uses_time_but_no_processor) {
     uint64_t time = clock_ns(), used = clock_thread_ns();
-    usleep(50 * 1000);
-    cr_expect_geq(clock_ns() - time, 50u * 1000 * 1000);
-    cr_expect_lt(clock_thread_ns() - used, 25u * 1000 * 1000);
+    pthread_t other;
+    cr_assert_eq(pthread_create(&other, NULL, work, NULL), 0);
+    cr_assert_eq(pthread_join(other, NULL), 0);
+    cr_expect_geq(clock_ns() - time, (uint64_t)WORK_NS);
+    cr_expect_lt(clock_thread_ns() - used, (uint64_t)WORK_NS / 2);
 }
 
 Test(clock, a_working_thread_uses_processor_time) {
     uint64_t used = clock_thread_ns();
-    while (clock_thread_ns() - used < 1000 * 1000) {
-    }
-    cr_expect_geq(clock_thread_ns() - used, 1000u * 1000);
+    work(NULL);
+    cr_expect_geq(clock_thread_ns() - used, (uint64_t)WORK_NS);
 }

@@ -3,6 +3,10 @@
 #include "cpu/pool.h"
 
 #include <criterion/criterion.h>
+#include <dirent.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -63,12 +67,42 @@ Test(pool, many_short_runs_follow_each_other_and_see_the_one_before) {
     }
 }
 
+// Does the kernel say that this thread sleeps?
+static bool thread_sleeps(const char *tid) {
+    char path[300], text[512] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%s/stat", tid);
+    FILE *file = fopen(path, "r");
+    if (file == NULL) {
+        return false;
+    }
+    size_t length = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[length] = '\0';
+    const char *after_name = strrchr(text, ')');
+    return after_name != NULL && strncmp(after_name, ") S", 3) == 0;
+}
+
+static bool all_others_sleep(void) {
+    char self[16];
+    snprintf(self, sizeof self, "%d", (int)gettid());
+    DIR *tasks = opendir("/proc/self/task");
+    bool sleep = true;
+    for (const struct dirent *task; (task = readdir(tasks)) != NULL;) {
+        bool other = task->d_name[0] != '.' && strcmp(task->d_name, self) != 0;
+        sleep = sleep && (!other || thread_sleeps(task->d_name));
+    }
+    closedir(tasks);
+    return sleep;
+}
+
 Test(pool, workers_that_fell_asleep_wake_up) {
     Pool *pool = open_pool(3);
     uint32_t times[64] = {0}, by[64];
     Counted counted = {.threads = 3, .times = times, .by = by};
     for (int run = 0; run < 5; run++) {
-        usleep(20000); // much longer than a worker spins
+        while (!all_others_sleep()) {
+            sched_yield();
+        }
         pool_run(pool, 64, count_task, &counted);
         for (uint32_t t = 0; t < 64; t++) {
             cr_assert_eq(times[t], (uint32_t)run + 1);
@@ -77,20 +111,33 @@ Test(pool, workers_that_fell_asleep_wake_up) {
     pool_close(pool);
 }
 
-static void slow_task(void *argument, uint32_t task, uint32_t worker) {
-    usleep(2000);
-    count_task(argument, task, worker);
+// Two tasks of which neither ends before both have begun; the caller's ends first.
+typedef struct Pair {
+    Counted counted;
+    char caller[16];
+    atomic_uint begun;
+} Pair;
+
+static void pair_task(void *argument, uint32_t task, uint32_t worker) {
+    Pair *pair = argument;
+    atomic_fetch_add(&pair->begun, 1);
+    while (atomic_load(&pair->begun) < 2 || (worker != 0 && !thread_sleeps(pair->caller))) {
+        sched_yield();
+    }
+    count_task(&pair->counted, task, worker);
 }
 
-Test(pool, a_caller_that_is_done_early_waits_for_the_last_task) {
+Test(pool, two_threads_work_at_once_and_a_caller_that_is_done_early_waits_for_the_last_task) {
     Pool *pool = open_pool(2);
-    uint32_t times[3] = {0}, by[3];
-    Counted counted = {.threads = 2, .times = times, .by = by};
-    for (int run = 0; run < 20; run++) {
-        pool_run(pool, 3, slow_task, &counted);
-        cr_assert_eq(times[0] + times[1] + times[2], 3 * ((uint32_t)run + 1));
+    uint32_t times[2] = {0}, by[2];
+    Pair pair = {.counted = {.threads = 2, .times = times, .by = by}};
+    snprintf(pair.caller, sizeof pair.caller, "%d", (int)gettid());
+    for (uint32_t run = 0; run < 20; run++) {
+        atomic_store(&pair.begun, 0);
+        pool_run(pool, 2, pair_task, &pair);
+        cr_assert_eq(times[0] + times[1], 2 * (run + 1));
+        cr_assert_neq(by[0], by[1]);
     }
-    cr_assert(by[0] != by[1] || by[1] != by[2], "slow tasks are shared by the threads");
     pool_close(pool);
 }
 

@@ -231,6 +231,9 @@ Test(journal, a_writer_killed_at_any_time_leaves_whole_lines_for_the_next) {
     unsigned seed = 20261124;
     cr_log_info("seed %u", seed);
     for (int round = 0; round < 30; round++) {
+        int written[2]; // a byte for each record
+        char bytes[64];
+        cr_assert_eq(pipe(written), 0);
         pid_t child = fork();
         if (child == 0) {
             Journal *journal = NULL;
@@ -242,11 +245,20 @@ Test(journal, a_writer_killed_at_any_time_leaves_whole_lines_for_the_next) {
                 snprintf(name, sizeof name, "%d-%d.png", round, i);
                 Record record = sample(name);
                 journal_append(journal, &record, NULL);
+                if (write(written[1], "", 1) != 1) {
+                    _exit(1);
+                }
             }
         }
-        usleep((useconds_t)(rand_r(&seed) % 4000));
+        // Killed somewhere in the record after one of the first.
+        close(written[1]);
+        for (ssize_t left = 1 + rand_r(&seed) % 60, count; left > 0; left -= count) {
+            count = read(written[0], bytes, (size_t)left);
+            cr_assert_gt(count, 0, "the writer has ended");
+        }
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);
+        close(written[0]);
         journal_close(reopen(), NULL); // opens only when every line parses
     }
 }

@@ -362,7 +362,7 @@ static SchedulerStats random_run(uint64_t seed) {
     return stats;
 }
 
-Test(sched, every_row_sees_its_own_past_and_every_sequence_ends_in_random_runs, .timeout = 300) {
+Test(sched, every_row_sees_its_own_past_and_every_sequence_ends_in_random_runs) {
     uint64_t preemptions = 0, hits = 0, dead = 0;
     const char *one = getenv("TESSERA_SEED");
     uint64_t first = one != NULL ? strtoull(one, NULL, 10) : 1, last = one != NULL ? first : 1000;
