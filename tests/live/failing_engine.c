@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What makes the program `tessera_failing` out of tessera: functions that the linker wraps. Without
 // the variables below it is tessera.
-//   TESSERA_TEST_GATES    a folder of gates (gate.h): "step" is passed before each engine_end,
-//                         "prep" before each request that is prepared (prep_run), so that a test
-//                         can make either last.
+//   TESSERA_TEST_GATES    a folder of gates (gate.h), so that a test can make work last: "step" is
+//                         passed before each step ends, "prep" before a request is prepared.
 //   TESSERA_TEST_FAIL_AT  from this step on the engine fails, as a lost GPU does.
 //   TESSERA_TEST_AHEAD    the engine says that it overlaps, so that two steps are under way.
 #include "host/prep.h"
@@ -18,6 +17,9 @@ Status __wrap_engine_end(Engine *engine, StepResult *result, Error *error);
 bool __real_engine_overlaps(const Engine *engine);
 bool __wrap_engine_overlaps(const Engine *engine);
 
+Status __real_engine_step(Engine *engine, const Batch *batch, StepResult *result, Error *error);
+Status __wrap_engine_step(Engine *engine, const Batch *batch, StepResult *result, Error *error);
+
 void __real_prep_run(Prep *prep, Request *request);
 void __wrap_prep_run(Prep *prep, Request *request);
 
@@ -28,6 +30,11 @@ void __wrap_prep_run(Prep *prep, Request *request) {
 
 bool __wrap_engine_overlaps(const Engine *engine) {
     return getenv("TESSERA_TEST_AHEAD") != NULL || __real_engine_overlaps(engine);
+}
+
+Status __wrap_engine_step(Engine *engine, const Batch *batch, StepResult *result, Error *error) {
+    gate_pass("step");
+    return __real_engine_step(engine, batch, result, error);
 }
 
 Status __wrap_engine_end(Engine *engine, StepResult *result, Error *error) {

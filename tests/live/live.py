@@ -29,17 +29,22 @@ PICTURES = ROOT / "examples" / "pictures"
 MODEL = ROOT / "examples" / "demo-model"
 PROGRAM = None  # tessera
 HELD = None     # tessera_failing of the same build: tessera with gates (failing_engine.c)
-LIMIT = 600     # seconds; the one limit of everything that is waited for: only what hangs reaches it
+LIMIT = 300     # seconds; the one limit of everything that is waited for: only what hangs reaches it
 
 
-def eventually(condition, what="what the test waits for"):
-    """Waits until a condition of another process or thread holds, and returns its value."""
+def eventually(condition, what="what the test waits for", of=None):
+    """Waits until a condition of another process or thread holds, and returns its value. of: the process that is to bring
+    it about; when it ends before, there is nothing to wait for."""
     end = time.monotonic() + LIMIT
-    while not (value := condition()):
+    while True:
+        gone = of is not None and of.poll() is not None
+        if value := condition():
+            return value
+        if gone:
+            raise AssertionError(f"{what} has not come, and the process has ended with {of.returncode}")
         if time.monotonic() > end:
             raise AssertionError(f"{what} has not come in {LIMIT} s")
         time.sleep(0.005)
-    return value
 
 
 class Gate:
@@ -51,7 +56,7 @@ class Gate:
         self.counter = self.path.with_suffix(".came")
         self.counter.touch()
         os.mkfifo(self.path)
-        self.held = self.before = None
+        self.held = self.before = self.process = None
 
     def environment(self, environment=None):
         return dict(os.environ if environment is None else environment, TESSERA_TEST_GATES=str(self.path.parent))
@@ -73,7 +78,7 @@ class Gate:
 
     def reached(self, count):
         """Waits until `count` have come since it is held."""
-        eventually(lambda: self.since() >= count, f"number {count} at the gate")
+        eventually(lambda: self.since() >= count, f"number {count} at the gate", of=self.process)
 
     def let_until(self, condition):
         """Lets one after the other pass until a condition holds that what passes brings about by itself, in its own
@@ -104,8 +109,11 @@ def run(*arguments, given=None, gate=None, **more):
 
 
 def start(*arguments, gate=None, **more):
-    return subprocess.Popen(command(arguments, gate, more), stdout=subprocess.DEVNULL,
-                            stderr=subprocess.PIPE, text=True, **more)
+    process = subprocess.Popen(command(arguments, gate, more), stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True, **more)
+    if gate is not None:
+        gate.process = process
+    return process
 
 
 def records(path):

@@ -148,6 +148,8 @@ class Server:
         self.process = subprocess.Popen(
             [*(program or [live.PROGRAM]), "serve", "-m", str(model), "--socket", str(self.path), *map(str, arguments)],
             stdout=subprocess.PIPE, stderr=self.log_file, text=True, env=environment)
+        if gate is not None:
+            gate.process = self.process
         self.ready = self.process.stdout.readline().split()
         if not self.ready:
             self.close(None)

@@ -11,21 +11,9 @@ import signal
 import stat
 import subprocess
 import threading
-import time
 
 import live
-from live import LiveTest, MODEL, PICTURES, run
-
-LIMIT_S = 300  # only a hang takes so long
-
-
-def wait_for(what, process):
-    """Waits until what() is true; fails when the process ends first."""
-    end = time.monotonic() + LIMIT_S
-    while not what():
-        if process.poll() is not None or time.monotonic() > end:
-            raise AssertionError(f"it did not come to that: {process.communicate()}")
-        time.sleep(0.001)
+from live import LIMIT, Gate, LiveTest, MODEL, PICTURES, eventually, run, start
 
 
 class Results(LiveTest):
@@ -72,7 +60,7 @@ class Results(LiveTest):
                 reader = threading.Thread(target=lambda path=pipe, to=got: to.append(path.read_bytes()))
                 reader.start()
                 self.assertEqual(run(*command, pipe).returncode, 0)
-                reader.join(LIMIT_S)
+                reader.join(LIMIT)
                 self.assertEqual(got[0][:len(begin)], begin)
                 self.assertTrue(pipe.is_fifo())
 
@@ -80,7 +68,7 @@ class Results(LiveTest):
         for name, (command, begin) in self.commands().items():
             with self.subTest(name):
                 done = subprocess.run([os.path.abspath(live.PROGRAM), *map(str, command), "-"], cwd=self.folder,
-                                      capture_output=True, check=False, timeout=LIMIT_S)
+                                      capture_output=True, check=False, timeout=LIMIT)
                 self.assertEqual(os.listdir(self.folder), [], "a file of that name")
                 if name == "html":
                     self.assertEqual(done.returncode, 2)
@@ -183,12 +171,21 @@ class Sidecars(LiveTest):
 
 
 class Signals(LiveTest):
+    def setUp(self):
+        super().setUp()
+        self.gate = Gate(self.folder)
+        self.addCleanup(self.gate.release)
+        self.folder = self.folder / "results"
+        self.folder.mkdir()
+
     def start_logits(self, **more):
-        """A command whose file is on its way for a while: its temporary file is there."""
+        """A command whose file is on its way: its temporary file is there, and its first step waits."""
         ids = ",".join(["2"] + ["105"] * 4000)
-        process = subprocess.Popen([live.PROGRAM, "logits", "-m", str(MODEL), "--tokens", ids, "-j", "1", "-o",
-                                    str(self.folder / "logits.npy")], stderr=subprocess.PIPE, text=True, **more)
-        wait_for(lambda: any(name.startswith(".new-") for name in os.listdir(self.folder)), process)
+        self.gate.hold()
+        process = start("logits", "-m", MODEL, "--tokens", ids, "-j", "1", "-o", self.folder / "logits.npy",
+                        gate=self.gate, **more)
+        self.gate.reached(1)
+        eventually(lambda: any(name.startswith(".new-") for name in os.listdir(self.folder)), of=process)
         return process
 
     def test_the_temporary_file_is_gone_after_a_signal(self):
@@ -196,7 +193,8 @@ class Signals(LiveTest):
             with self.subTest(number):
                 process = self.start_logits()
                 process.send_signal(number)
-                process.communicate(timeout=LIMIT_S)
+                self.gate.release()
+                process.communicate(timeout=LIMIT)
                 self.assertEqual(process.returncode, 130)
                 self.assertEqual(os.listdir(self.folder), [])
 
@@ -208,7 +206,8 @@ class Signals(LiveTest):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             process.send_signal(number)
             process.send_signal(number)
-        self.assertEqual(process.communicate(timeout=LIMIT_S)[1], "")
+        self.gate.release()
+        self.assertEqual(process.communicate(timeout=LIMIT)[1], "")
         self.assertEqual(process.returncode, 0)
         self.assertEqual(os.listdir(self.folder), ["logits.npy"])
 
@@ -217,13 +216,14 @@ class Signals(LiveTest):
         def ignore():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        process = subprocess.Popen([live.PROGRAM, "caption", str(folder), "-m", str(MODEL), "-o", str(journal),
-                                    "--batch", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                                   preexec_fn=ignore)
-        wait_for(lambda: journal.exists() and journal.stat().st_size > 0, process)
+        self.gate.hold()
+        process = start("caption", folder, "-m", MODEL, "-o", journal, "--batch", "1", gate=self.gate,
+                        preexec_fn=ignore)
+        self.gate.let_until(lambda: journal.exists() and journal.stat().st_size > 0)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGHUP)
-        text = process.communicate(timeout=LIMIT_S)[1]
+        self.gate.release()
+        text = process.communicate(timeout=LIMIT)[1]
         self.assertEqual(process.returncode, 0, text)
         self.assertEqual(len(live.records(journal)), 12)
 
