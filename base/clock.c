@@ -15,6 +15,12 @@ uint64_t clock_thread_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+uint64_t clock_utc_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 void clock_utc_text(char out[32]) {
     time_t now = time(NULL);
     struct tm parts;

@@ -7,6 +7,7 @@
 
 uint64_t clock_ns(void);           // monotonic
 uint64_t clock_thread_ns(void);    // processor time that the calling thread has used
+uint64_t clock_utc_ns(void);       // since 1970, as files are stamped
 void clock_utc_text(char out[32]); // "2026-11-24T20:15:03Z"
 
 #endif

@@ -30,7 +30,8 @@ static Status runtime_open_tokenizer(Runtime *runtime, Error *error) {
                         ? error_set(error, E_MEMORY, "no memory for a file name")
                         : tokenizer_open_json((const char *)path.data, &runtime->tokenizer, error);
     buffer_free(&path);
-    return status;
+    TRY(status);
+    return weights_add_tokenizer(runtime->weights, tokenizer_tables(runtime->tokenizer), error);
 }
 
 static Status runtime_check_tokenizer(const Runtime *runtime, Error *error) {

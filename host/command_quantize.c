@@ -2,6 +2,7 @@
 // tessera quantize: a Hugging Face folder to one packed file.
 #include "host/command.h"
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/file_write.h"
@@ -10,10 +11,6 @@
 
 #include <string.h>
 #include <sys/stat.h>
-
-static Status quantize_blob(const Runtime *runtime, Buffer *blob, Error *error) {
-    return runtime->tokenizer != NULL ? tokenizer_blob(runtime->tokenizer, blob, error) : OK;
-}
 
 static void quantize_say(const Options *options, const char *text, uint64_t begin_ns) {
     if (!options->values[OPT_QUIET].given) {
@@ -29,18 +26,15 @@ static bool quantize_keeps(const char *path) {
 static Status quantize_pack(const Runtime *runtime, const Options *options, uint64_t begin_ns,
                             Error *error) {
     const char *path = options->values[OPT_OUTPUT].text;
-    Buffer blob = {0};
-    Status status = quantize_blob(runtime, &blob, error);
-    if (status == OK) {
-        quantize_say(options, "writing the packed file", begin_ns);
-        status = weights_pack(runtime->weights, (Bytes){blob.data, blob.length}, path, error);
+    Bytes tokenizer =
+        runtime->tokenizer != NULL ? tokenizer_tables(runtime->tokenizer) : (Bytes){0};
+    quantize_say(options, "writing the packed file", begin_ns);
+    TRY(weights_pack(runtime->weights, tokenizer, path, error));
+    if (!quantize_keeps(path)) {
+        return OK;
     }
-    buffer_free(&blob);
-    if (status == OK && quantize_keeps(path)) {
-        quantize_say(options, "reading it back and comparing checksums", begin_ns);
-        status = weights_verify(path, error);
-    }
-    return status;
+    quantize_say(options, "reading it back and comparing checksums", begin_ns);
+    return weights_verify(path, error);
 }
 
 static Exit quantize_run(Runtime *runtime, const Options *options, Error *error) {

@@ -12,8 +12,7 @@
 #include <string.h>
 
 bool device_kernels_path(const char *card, char out[DEVICE_PATH_MAX]) {
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    char name[128];
+    char name[128], file[256];
     size_t length = 0;
     for (; card[length] != '\0' && length < sizeof name - 1; length++) {
         char c = card[length];
@@ -21,12 +20,8 @@ bool device_kernels_path(const char *card, char out[DEVICE_PATH_MAX]) {
         name[length] = plain ? c : c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : '-';
     }
     name[length] = '\0';
-    bool known = cache != NULL && cache[0] == '/';
-    int written = known ? snprintf(out, DEVICE_PATH_MAX, "%s/tessera/kernels-%s-%s.txt", cache,
-                                   name, TESSERA_VERSION)
-                        : snprintf(out, DEVICE_PATH_MAX, "%s/.cache/tessera/kernels-%s-%s.txt",
-                                   home != NULL ? home : "", name, TESSERA_VERSION);
-    return (known || (home != NULL && home[0] == '/')) && written < DEVICE_PATH_MAX;
+    snprintf(file, sizeof file, "kernels-%s-%s.txt", name, TESSERA_VERSION);
+    return cache_path(file, out);
 }
 
 #ifdef TESSERA_CUDA

@@ -4,6 +4,7 @@
 #ifndef HOST_DEVICE_H
 #define HOST_DEVICE_H
 
+#include "base/cache.h"
 #include "base/status.h"
 
 struct Backend; // model/ops.h; who only opens and closes it need not see inside
@@ -38,10 +39,10 @@ void device_close(struct Backend *backend); // NULL is fine
 const char *device_name(const struct Backend *backend);
 uint64_t device_memory_bytes(const struct Backend *backend); // free now; 0 = unknown
 
-enum { DEVICE_PATH_MAX = 1024 };
+enum { DEVICE_PATH_MAX = CACHE_PATH_MAX };
 
 // Where this version keeps the kernel choices of a card, by its name: kernels-CARD-VERSION.txt in
-// $XDG_CACHE_HOME/tessera or $HOME/.cache/tessera. False: there is no such folder to be named.
+// the user's cache folder (base/cache.h). False: there is no such folder to be named.
 bool device_kernels_path(const char *card, char out[DEVICE_PATH_MAX]);
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/file_write.h"
 #include "base/hash.h"
 #include "weights/finite.h"
+#include "weights/identity.h"
 
 #include <inttypes.h>
 #include <stddef.h>
@@ -159,7 +160,7 @@ static Bytes section_bytes(Bytes file, const PackHeader *header, int index) {
 }
 
 static Status section_check(Bytes file, const PackHeader *header, int index, Error *error) {
-    if (hash64(section_bytes(file, header, index), 0) != header->sections[index].checksum) {
+    if (identity_checksum(section_bytes(file, header, index)) != header->sections[index].checksum) {
         return error_set(error, E_PACK, "its section %s is damaged: the checksum does not fit",
                          SECTION_NAMES[index]);
     }
@@ -205,6 +206,14 @@ static Status options_fit(const PackHeader *header, const WeightsOptions *option
     return OK;
 }
 
+static Checksums header_checksums(const PackHeader *header) {
+    Checksums out = {.tokenizer = header->sections[PACK_TOKENIZER].checksum};
+    for (int i = 0; i < SECTION_COUNT; i++) {
+        out.sections[i] = header->sections[PACK_DATA + i].checksum;
+    }
+    return out;
+}
+
 Status pack_file_parse(Bytes bytes, const WeightsOptions *options, Weights *weights, Error *error) {
     WeightsStore *store = weights->store;
     PackHeader header;
@@ -228,7 +237,7 @@ Status pack_file_parse(Bytes bytes, const WeightsOptions *options, Weights *weig
         store->sections[i] = bytes.data + header.sections[PACK_DATA + i].offset;
     }
     weights->tokenizer_blob = section_bytes(bytes, &header, PACK_TOKENIZER);
-    memcpy(weights->identity, header.identity, sizeof header.identity);
+    store->checksums = header_checksums(&header);
     return OK;
 }
 
@@ -238,31 +247,47 @@ Status pack_file_open(const char *path, const WeightsOptions *options, Weights *
     return pack_file_parse(weights->store->map.bytes, options, weights, error);
 }
 
-Status weights_pack(const Weights *weights, Bytes tokenizer_blob, const char *path, Error *error) {
+enum { PACK_PARTS = 2 * (PACK_SECTION_COUNT + 1) };
+
+// The file as a list of parts: header, then each section, each followed by zeros. Fills the
+// header's table of sections.
+static void lay_out(const Bytes sections[PACK_SECTION_COUNT], PackHeader *header,
+                    Bytes parts[PACK_PARTS]) {
     static const uint8_t zeros[SECTION_ALIGN] = {0};
-    const WeightsStore *store = weights->store;
-    const Manifest *manifest = &store->manifest;
-    if (store->map.base != NULL) { // other sources were looked at while they were made
-        Status finite = finite_check_pieces(manifest, store->sections, error);
-        if (finite != OK) {
-            return finite;
-        }
+    size_t count = 0;
+    header->file_bytes = SECTION_ALIGN;
+    parts[count++] = (Bytes){(const uint8_t *)header, sizeof *header};
+    parts[count++] = (Bytes){zeros, SECTION_ALIGN - sizeof *header};
+    for (int i = 0; i < PACK_SECTION_COUNT; i++) {
+        header->sections[i] =
+            (PackSection){header->file_bytes, sections[i].length, identity_checksum(sections[i])};
+        uint64_t end = header->file_bytes + sections[i].length;
+        header->file_bytes = num_round_up(end, SECTION_ALIGN);
+        parts[count++] = sections[i];
+        parts[count++] = (Bytes){zeros, header->file_bytes - end};
     }
-    PackPiece *table = calloc(manifest->count, sizeof *table);
-    if (table == NULL) {
-        return error_set(error, E_MEMORY, "%s: no memory for the tensor table", path);
-    }
-    for (uint32_t i = 0; i < manifest->count; i++) {
-        piece_describe(&manifest->pieces[i], &table[i]);
-    }
+}
+
+// The file's identity may differ from the model's as it is open: in the tokenizer.
+static Status seal(const WeightsStore *store, PackHeader *header, Error *error) {
+    const Checksums checksums = header_checksums(header);
+    char identity[33];
+    TRY(identity_make(store, &checksums, identity, error));
+    memcpy(header->identity, identity, sizeof header->identity);
+    header->checksum = header_checksum(header);
+    return OK;
+}
+
+static Status pack_write(const WeightsStore *store, Bytes table, Bytes tokenizer_blob,
+                         const char *path, Error *error) {
     Bytes sections[PACK_SECTION_COUNT];
     for (int i = 0; i < CONFIG_TEXT_COUNT; i++) {
         sections[PACK_TEXTS + i] = store->texts.text[i];
     }
-    sections[PACK_TABLE] = (Bytes){(const uint8_t *)table, manifest->count * sizeof *table};
+    sections[PACK_TABLE] = table;
     sections[PACK_TOKENIZER] = tokenizer_blob;
     for (int i = 0; i < SECTION_COUNT; i++) {
-        sections[PACK_DATA + i] = (Bytes){store->sections[i], manifest->section_bytes[i]};
+        sections[PACK_DATA + i] = (Bytes){store->sections[i], store->manifest.section_bytes[i]};
     }
     PackHeader header = {
         .endian = PACK_ENDIAN,
@@ -272,27 +297,31 @@ Status weights_pack(const Weights *weights, Bytes tokenizer_blob, const char *pa
         .media_level = store->levels.media,
         .source_type = store->source,
         .section_count = PACK_SECTION_COUNT,
-        .piece_count = manifest->count,
-        .file_bytes = SECTION_ALIGN,
+        .piece_count = store->manifest.count,
     };
     memcpy(header.magic, PACK_MAGIC, sizeof header.magic);
     memcpy(header.layout, PACK_LAYOUT, sizeof header.layout);
-    memcpy(header.identity, weights->identity, sizeof header.identity);
-    // The file as a list of parts: header, then each section, each followed by zeros.
-    Bytes parts[2 * (PACK_SECTION_COUNT + 1)];
-    size_t count = 0;
-    parts[count++] = (Bytes){(const uint8_t *)&header, sizeof header};
-    parts[count++] = (Bytes){zeros, SECTION_ALIGN - sizeof header};
-    for (int i = 0; i < PACK_SECTION_COUNT; i++) {
-        header.sections[i] =
-            (PackSection){header.file_bytes, sections[i].length, hash64(sections[i], 0)};
-        uint64_t end = header.file_bytes + sections[i].length;
-        header.file_bytes = num_round_up(end, SECTION_ALIGN);
-        parts[count++] = sections[i];
-        parts[count++] = (Bytes){zeros, header.file_bytes - end};
+    Bytes parts[PACK_PARTS];
+    lay_out(sections, &header, parts);
+    TRY(seal(store, &header, error));
+    return file_write_parts(path, parts, PACK_PARTS, error);
+}
+
+Status weights_pack(const Weights *weights, Bytes tokenizer_blob, const char *path, Error *error) {
+    const WeightsStore *store = weights->store;
+    const Manifest *manifest = &store->manifest;
+    if (store->map.base != NULL) { // other sources were looked at while they were made
+        TRY(finite_check_pieces(manifest, store->sections, error));
     }
-    header.checksum = header_checksum(&header);
-    Status status = file_write_parts(path, parts, count, error);
+    PackPiece *table = calloc(manifest->count, sizeof *table);
+    if (table == NULL) {
+        return error_set(error, E_MEMORY, "%s: no memory for the tensor table", path);
+    }
+    for (uint32_t i = 0; i < manifest->count; i++) {
+        piece_describe(&manifest->pieces[i], &table[i]);
+    }
+    Bytes bytes = {(const uint8_t *)table, manifest->count * sizeof *table};
+    Status status = pack_write(store, bytes, tokenizer_blob, path, error);
     free(table);
     return status;
 }

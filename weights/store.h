@@ -9,6 +9,12 @@
 #include "weights/manifest.h"
 #include "weights/weights.h"
 
+// XXH3-64 of what the identity covers beside the config texts.
+typedef struct Checksums {
+    uint64_t sections[SECTION_COUNT]; // 0 where there are no bytes
+    uint64_t tokenizer;               // of its tables
+} Checksums;
+
 typedef struct WeightsStore {
     FileMap map;    // of a packed file
     uint8_t *block; // anonymous memory of everything else
@@ -19,6 +25,7 @@ typedef struct WeightsStore {
     ElementType source; // of the checkpoint, decides embed_scale
     Buffer texts_owned[CONFIG_TEXT_COUNT];
     ConfigTexts texts;
+    Checksums checksums;
 } WeightsStore;
 
 // An empty Weights with its store, or NULL.
@@ -31,7 +38,7 @@ Status weights_take_block(Weights *weights, bool shape_only, Error *error);
 // Writable address of a piece in the block.
 uint8_t *weights_piece_bytes(const WeightsStore *store, const Piece *piece);
 
-// Attaches the members and, unless it is already known, makes the identity.
-void weights_finish(Weights *weights);
+// Attaches the members and makes the identity from the checksums. E_MEMORY, E_JSON.
+Status weights_finish(Weights *weights, Error *error);
 
 #endif

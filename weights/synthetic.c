@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/f16.h"
 #include "weights/fanout.h"
+#include "weights/identity.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -236,6 +237,9 @@ Status synthetic_open(const char *name, const WeightsOptions *options, Weights *
         } else {
             fill_vector(store, piece, seed);
         }
+    }
+    if (!options->shape_only) {
+        identity_hash_sections(store, options->threads);
     }
     return OK;
 }

@@ -5,8 +5,9 @@
 #include "weights/weights.h"
 
 #include "base/check.h"
-#include "base/hash.h"
 #include "weights/finite.h"
+#include "weights/identity.h"
+#include "weights/identity_cache.h"
 #include "weights/pack_file.h"
 #include "weights/store.h"
 #include "weights/synthetic.h"
@@ -27,6 +28,7 @@ Weights *weights_new(void) {
         return NULL;
     }
     weights->store = store;
+    store->checksums.tokenizer = identity_checksum((Bytes){0});
     return weights;
 }
 
@@ -96,35 +98,18 @@ uint8_t *weights_piece_bytes(const WeightsStore *store, const Piece *piece) {
     return store->block + (store->sections[piece->section] - store->block) + piece->offset;
 }
 
-// The config text, the table of pieces, and 64 bytes from the start, middle and end of each piece:
-// enough to tell two models or two levels apart without reading gigabytes.
-static void weights_identify(Weights *weights) {
-    const WeightsStore *store = weights->store;
-    enum { SAMPLE = 64 };
-    Hash128 hash = hash128(store->texts.text[0]);
-    for (uint32_t i = 0; i < store->manifest.count; i++) {
-        const Piece *piece = &store->manifest.pieces[i];
-        const uint8_t *bytes = store->sections[piece->section] + piece->offset;
-        uint64_t last = piece->bytes > SAMPLE ? piece->bytes - SAMPLE : 0;
-        uint64_t places[3] = {0, last / 2, last};
-        uint64_t parts[8] = {hash.high, hash.low, piece->offset, piece->bytes, piece->scales_bytes};
-        for (int j = 0; j < 3; j++) {
-            Bytes sample = {bytes + places[j], num_min(SAMPLE, piece->bytes)};
-            parts[5 + j] = hash64(sample, 0);
-        }
-        hash = hash128((Bytes){(const uint8_t *)parts, sizeof parts});
-    }
-    hash128_text(hash, weights->identity);
-}
-
-void weights_finish(Weights *weights) {
+Status weights_finish(Weights *weights, Error *error) {
     const WeightsStore *store = weights->store;
     weights->level = store->levels.decoder;
     weights->group = store->levels.group;
     manifest_attach(&store->manifest, store->sections, weights);
-    if (weights->identity[0] == 0) {
-        weights_identify(weights);
-    }
+    return identity_make(store, &store->checksums, weights->identity, error);
+}
+
+Status weights_add_tokenizer(Weights *weights, Bytes tables, Error *error) {
+    WeightsStore *store = weights->store;
+    store->checksums.tokenizer = identity_checksum(tables);
+    return identity_make(store, &store->checksums, weights->identity, error);
 }
 
 static Status folder_read_texts(const char *folder, WeightsStore *store, Error *error) {
@@ -217,9 +202,13 @@ static Status folder_open(const char *folder, const WeightsOptions *options, Wei
     store->source = embedding != NULL ? embedding->type : ELEMENT_BF16;
     config_set_source(&weights->config, store->source);
     store->levels = folder_levels(options, store->source);
+    FilesStamp stamp = identity_cache_stamp(&tensors);
     Status status = weights_take_block(weights, false, error);
     if (status == OK) {
         status = folder_convert(weights, &tensors, options->threads, error);
+    }
+    if (status == OK) {
+        identity_cache_sections(store, &tensors, stamp, options->threads);
     }
     safetensors_close(&tensors);
     return status;
@@ -253,11 +242,13 @@ Status weights_open(const char *path, const WeightsOptions *options, Weights **o
     } else {
         status = pack_file_open(path, options, weights, error);
     }
+    if (status == OK) {
+        status = weights_finish(weights, error);
+    }
     if (status != OK) {
         weights_close(weights);
         return error_prefix(error, status, "%s", path);
     }
-    weights_finish(weights);
     *out = weights;
     return OK;
 }

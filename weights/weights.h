@@ -55,7 +55,7 @@ typedef struct Weights {
     LayerWeights layers[GEMMA4_LAYERS_MAX];
     VisionWeights vision; // valid when config.has_vision
     AudioWeights audio;   // valid when config.has_audio
-    char identity[33];    // hash of the source's header and shape: names the model in records
+    char identity[33];    // names the model in records (weights/identity.h)
     // Extra sections of a packed file or files of the folder, for the host; length 0 when absent.
     Bytes tokenizer_blob;       // packed file only: host/text's own flat form
     char *folder;               // the Hugging Face folder (tokenizer.json is there), NULL otherwise
@@ -76,6 +76,10 @@ typedef struct WeightsOptions {
 // E_ARGUMENT (a packed file of another level than asked), E_MEMORY.
 Status weights_open(const char *path, const WeightsOptions *options, Weights **out, Error *error);
 void weights_close(Weights *weights);
+
+// What a folder's tokenizer.json became becomes part of the identity; a packed file brings it
+// along. E_MEMORY, E_JSON.
+Status weights_add_tokenizer(Weights *weights, Bytes tables, Error *error);
 
 // Writes our packed file: every tensor as it lies in memory, the three config texts, and the
 // tokenizer blob the host made. The file appears whole or not at all.

@@ -53,12 +53,13 @@ Status tokenizer_open_json(const char *path, Tokenizer **out, Error *error);
 // The same from bytes in memory; `source` is used in error texts only.
 Status tokenizer_open_json_bytes(Bytes json, const char *source, Tokenizer **out, Error *error);
 
-// Opens a view of what tokenizer_blob wrote. The blob must be 8-byte aligned and outlive the
+// Opens a view of what tokenizer_tables gave. The blob must be 8-byte aligned and outlive the
 // tokenizer. Nothing is copied: header and every index are checked in one pass. E_PACK, E_MEMORY.
 Status tokenizer_open_blob(Bytes blob, Tokenizer **out, Error *error);
 
-// Appends the flat form: versioned, little endian, offsets relative to its first byte. E_MEMORY.
-Status tokenizer_blob(const Tokenizer *tokenizer, Buffer *out, Error *error);
+// The flat form: versioned, little endian, offsets relative to its first byte. Lives as long as the
+// tokenizer.
+Bytes tokenizer_tables(const Tokenizer *tokenizer);
 
 void tokenizer_close(Tokenizer *tokenizer);
 

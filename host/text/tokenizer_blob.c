@@ -242,13 +242,8 @@ Status tokenizer_open_blob(Bytes blob, Tokenizer **out, Error *error) {
     return OK;
 }
 
-Status tokenizer_blob(const Tokenizer *tokenizer, Buffer *out, Error *error) {
-    buffer_append(out, tokenizer->blob.data, tokenizer->blob.length);
-    if (out->failed) {
-        return error_set(error, E_MEMORY, "not enough memory for %zu bytes of tokenizer tables",
-                         tokenizer->blob.length);
-    }
-    return OK;
+Bytes tokenizer_tables(const Tokenizer *tokenizer) {
+    return tokenizer->blob;
 }
 
 void tokenizer_close(Tokenizer *tokenizer) {

@@ -39,7 +39,7 @@ static void put_checksums_right(uint8_t *file, size_t size) {
 
 static void read_everything(Weights *weights) {
     float sum = 0;
-    weights_finish(weights);
+    (void)weights_finish(weights, NULL);
     const Matrix *matrices[] = {&weights->embedding, &weights->layers[0].qkv,
                                 &weights->layers[weights->config.layer_count - 1].down};
     for (size_t i = 0; i < 3; i++) {

@@ -7,6 +7,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 
 import live
@@ -189,6 +190,44 @@ class Errors(LiveTest):
         self.assertEqual(photo.read_bytes(), b"\xff\xd8 my only copy")
 
 
+def change_tensors(model, wanted, rows):
+    """Turns the signs of some bf16 numbers in the middle of every tensor that `wanted` names."""
+    path = model / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    for name, tensor in json.loads(data[8:start]).items():
+        if wanted(name):
+            row = 2 * tensor["shape"][-1]
+            begin = start + tensor["data_offsets"][0] + tensor["shape"][0] // 2 * row
+            for at in range(begin, begin + rows * row, 2):
+                data[at + 1] ^= 0x80
+    path.write_bytes(data)
+
+
+def change_json(model, name, change):
+    path = model / name
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def swap_letters(tokenizer):
+    vocab = tokenizer["model"]["vocab"]
+    vocab["Q"], vocab["Z"] = vocab["Z"], vocab["Q"]
+
+
+# What changes the answers of a model and leaves its shape alone.
+CHANGES = [
+    ("the inside of every down_proj", lambda m: change_tensors(m, lambda name: "down_proj" in name, 4)),
+    ("three rows of the embedding", lambda m: change_tensors(m, lambda name: "embed_tokens" in name, 3)),
+    ("suppress_tokens", lambda m: change_json(m, "generation_config.json",
+                                              lambda g: g["suppress_tokens"].append(1532))),
+    ("eos_token_id", lambda m: change_json(m, "generation_config.json",
+                                           lambda g: g["eos_token_id"].append(10))),
+    ("ids in tokenizer.json", lambda m: change_json(m, "tokenizer.json", swap_letters)),
+]
+
+
 class Resume(LiveTest):
     def test_the_same_command_does_nothing_twice(self):
         folder = self.pictures(4)
@@ -206,6 +245,28 @@ class Resume(LiveTest):
         self.assertEqual(len(records(journal)), 12, "another level is other work")
         run(*command, "--batch", "1", "--threads", "1")
         self.assertEqual(len(records(journal)), 12, "how it is computed is not")
+
+    def test_another_model_in_the_same_folder_is_other_work(self):
+        model = self.folder / "model"
+        shutil.copytree(MODEL, model)
+        journal = self.folder / "j"
+        folder = self.pictures(1)
+
+        def made(what):
+            done = run("caption", folder, "-m", model, "-o", journal)
+            self.assertEqual(done.returncode, 0, f"{what}: {done.stderr}")
+            return len(records(journal))
+
+        self.assertEqual(made("first"), 1)
+        for name in ("model.safetensors", "tokenizer.json", "config.json"):
+            (model / name).touch()
+        self.assertEqual(made("touched"), 1)
+        expected = 1
+        for what, change in CHANGES:
+            change(model)
+            expected += 1
+            self.assertEqual(made(what), expected, what)
+        self.assertEqual(made("nothing changed"), expected)
 
     def test_killed_at_any_time_each_picture_ends_up_once(self):
         folder = self.pictures(24)

@@ -4,6 +4,7 @@
 #include "base/f16.h"
 #include "base/file.h"
 #include "base/file_write.h"
+#include "base/hash.h"
 #include "weights/safetensors.h"
 
 #include <criterion/criterion.h>
@@ -125,24 +126,87 @@ void fixture_cut(Fixture *fixture, size_t bytes) {
     buffer_free(&old);
 }
 
-static void element_put(ElementType type, float value, uint8_t *out) {
-    uint16_t half = type == ELEMENT_BF16 ? bf16_from_f32(value) : f16_from_f32(value);
-    type == ELEMENT_F32 ? memcpy(out, &value, sizeof value) : memcpy(out, &half, sizeof half);
-}
+// A shard in memory and where a tensor begins in it.
+typedef struct Shard {
+    char name[128];
+    Buffer file;
+    ElementType type;
+    size_t at;
+} Shard;
 
-void fixture_set(Fixture *fixture, const char *name, uint64_t index, float value) {
+static Shard shard_open(const Fixture *fixture, const char *name) {
+    Shard shard = {0};
     Safetensors all, one;
     cr_assert_eq(safetensors_open(fixture->folder, &all, NULL), OK);
     const SafetensorsTensor *tensor = safetensors_find(&all, name);
     cr_assert_not_null(tensor, "%s", name);
-    const char *shard = strrchr(tensor->file, '/') + 1;
-    Buffer file = file_of(fixture, shard);
-    cr_assert_eq(safetensors_parse((Bytes){file.data, file.length}, shard, &one, NULL), OK);
+    snprintf(shard.name, sizeof shard.name, "%s", strrchr(tensor->file, '/') + 1);
+    shard.file = file_of(fixture, shard.name);
+    Bytes bytes = {shard.file.data, shard.file.length};
+    cr_assert_eq(safetensors_parse(bytes, shard.name, &one, NULL), OK);
     tensor = safetensors_find(&one, name);
-    size_t at = (size_t)(tensor->data - file.data) + index * element_bytes(tensor->type);
-    element_put(tensor->type, value, file.data + at);
-    file_put(fixture, shard, (Bytes){file.data, file.length});
+    shard.type = tensor->type;
+    shard.at = (size_t)(tensor->data - shard.file.data);
     safetensors_close(&one);
     safetensors_close(&all);
-    buffer_free(&file);
+    return shard;
+}
+
+static void shard_close(const Fixture *fixture, Shard *shard) {
+    file_put(fixture, shard->name, (Bytes){shard->file.data, shard->file.length});
+    buffer_free(&shard->file);
+}
+
+void fixture_set(Fixture *fixture, const char *name, uint64_t index, float value) {
+    Shard shard = shard_open(fixture, name);
+    uint8_t *out = shard.file.data + shard.at + index * element_bytes(shard.type);
+    uint16_t half = shard.type == ELEMENT_BF16 ? bf16_from_f32(value) : f16_from_f32(value);
+    memcpy(out, shard.type == ELEMENT_F32 ? (void *)&value : (void *)&half,
+           element_bytes(shard.type));
+    shard_close(fixture, &shard);
+}
+
+void fixture_flip(Fixture *fixture, const char *name, uint64_t byte) {
+    Shard shard = shard_open(fixture, name);
+    shard.file.data[shard.at + byte] ^= 1;
+    shard_close(fixture, &shard);
+}
+
+// Places in the header, from docs/formats.md.
+enum { SECTIONS_AT = 96, SECTION_BYTES = 24, DATA_FIRST = 5, CHECKSUM_AT = 336 };
+
+Packed packed_open(const char *folder, WeightLevel level) {
+    const WeightsOptions options = {.level = level};
+    Packed packed = {.path = "/tmp/tessera-packed-XXXXXX"};
+    close(mkstemp(packed.path));
+    Weights *weights;
+    cr_assert_eq(weights_open(folder, &options, &weights, NULL), OK);
+    cr_assert_eq(weights_pack(weights, bytes_of_text("tables"), packed.path, NULL), OK);
+    weights_close(weights);
+    cr_assert_eq(file_read(packed.path, 1 << 24, &packed.bytes, NULL), OK);
+    for (int i = 0; i < PACKED_SECTIONS; i++) {
+        const uint8_t *row = packed.bytes.data + SECTIONS_AT + i * SECTION_BYTES;
+        memcpy(&packed.section_at[i], row, sizeof(uint64_t));
+        memcpy(&packed.section_bytes[i], row + 8, sizeof(uint64_t));
+    }
+    return packed;
+}
+
+int packed_data(SectionKind kind) {
+    return DATA_FIRST + (int)kind;
+}
+
+void packed_write(Packed *packed, int section) {
+    uint8_t *file = packed->bytes.data;
+    uint64_t sum =
+        hash64((Bytes){file + packed->section_at[section], packed->section_bytes[section]}, 0);
+    memcpy(file + SECTIONS_AT + section * SECTION_BYTES + 16, &sum, sizeof sum);
+    sum = hash64((Bytes){file, CHECKSUM_AT}, 0);
+    memcpy(file + CHECKSUM_AT, &sum, sizeof sum);
+    cr_assert_eq(file_write_whole(packed->path, (Bytes){file, packed->bytes.length}, NULL), OK);
+}
+
+void packed_close(Packed *packed) {
+    unlink(packed->path);
+    buffer_free(&packed->bytes);
 }

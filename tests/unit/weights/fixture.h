@@ -4,6 +4,7 @@
 #define TESTS_UNIT_WEIGHTS_FIXTURE_H
 
 #include "base/bytes.h"
+#include "weights/manifest.h"
 
 typedef struct Fixture {
     char folder[256];
@@ -25,5 +26,24 @@ void fixture_cut(Fixture *fixture, size_t bytes); // off the end of model.safete
 
 // Sets one element of a tensor, whatever its type and its file.
 void fixture_set(Fixture *fixture, const char *tensor, uint64_t index, float value);
+
+// Changes the lowest bit of one byte of a tensor.
+void fixture_flip(Fixture *fixture, const char *tensor, uint64_t byte);
+
+// A fixture folder packed, with the bytes of the file to be changed and written again.
+enum { PACKED_SECTIONS = 10 };
+
+typedef struct Packed {
+    char path[64];
+    Buffer bytes;
+    size_t section_at[PACKED_SECTIONS], section_bytes[PACKED_SECTIONS];
+} Packed;
+
+Packed packed_open(const char *folder, WeightLevel level);
+int packed_data(SectionKind kind); // its number among the sections of the file
+
+// Puts the checksums of one section and of the header right, and writes the file.
+void packed_write(Packed *packed, int section);
+void packed_close(Packed *packed);
 
 #endif

@@ -7,8 +7,6 @@
 #include "weights/store.h"
 
 #include "base/f16.h"
-#include "base/file_write.h"
-#include "base/hash.h"
 #include "base/prng.h"
 
 #include <criterion/criterion.h>
@@ -16,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define GOLDEN TEST_ROOT "/tests/golden/weights/"
 
@@ -122,46 +119,6 @@ Test(finite, refuses_an_f32_that_bf16_cannot_hold_and_takes_it_at_f32) {
     fixture_close(&fixture);
 }
 
-// A packed file in memory with its places in the header, from docs/formats.md.
-enum { SECTIONS_AT = 96, SECTION_BYTES = 24, DATA_FIRST = 5, CHECKSUM_AT = 336 };
-
-typedef struct Packed {
-    char path[64];
-    Buffer bytes;
-    size_t data_at[SECTION_COUNT];
-} Packed;
-
-static Packed packed_open(WeightLevel level) {
-    const WeightsOptions options = {.level = level};
-    Packed packed = {.path = "/tmp/tessera-finite-XXXXXX"};
-    close(mkstemp(packed.path));
-    Weights *weights;
-    cr_assert_eq(weights_open(GOLDEN "flat", &options, &weights, NULL), OK);
-    cr_assert_eq(weights_pack(weights, (Bytes){0}, packed.path, NULL), OK);
-    weights_close(weights);
-    cr_assert_eq(file_read(packed.path, 1 << 24, &packed.bytes, NULL), OK);
-    for (int i = 0; i < SECTION_COUNT; i++) {
-        uint64_t offset;
-        memcpy(&offset, packed.bytes.data + SECTIONS_AT + (DATA_FIRST + i) * SECTION_BYTES, 8);
-        packed.data_at[i] = offset;
-    }
-    return packed;
-}
-
-// Puts the checksums of one section and of the header right, and writes the file.
-static void packed_write(Packed *packed, SectionKind kind) {
-    uint8_t *section = packed->bytes.data + SECTIONS_AT + (DATA_FIRST + (int)kind) * SECTION_BYTES;
-    uint64_t length, sum;
-    memcpy(&length, section + 8, sizeof length);
-    sum = hash64((Bytes){packed->bytes.data + packed->data_at[kind], length}, 0);
-    memcpy(section + 16, &sum, sizeof sum);
-    sum = hash64((Bytes){packed->bytes.data, CHECKSUM_AT}, 0);
-    memcpy(packed->bytes.data + CHECKSUM_AT, &sum, sizeof sum);
-    cr_assert_eq(
-        file_write_whole(packed->path, (Bytes){packed->bytes.data, packed->bytes.length}, NULL),
-        OK);
-}
-
 static void expect_piece_refused(const Packed *packed, const char *name) {
     Error error = {0};
     cr_expect_eq(weights_verify(packed->path, &error), E_TENSOR, "%s: %s", name, error.text);
@@ -176,7 +133,7 @@ static void expect_piece_refused(const Packed *packed, const char *name) {
 
 Test(finite, finds_nan_and_infinity_in_every_piece_of_a_packed_file) {
     for (int level = 0; level < LEVEL_COUNT; level++) {
-        Packed packed = packed_open((WeightLevel)level);
+        Packed packed = packed_open(GOLDEN "flat", (WeightLevel)level);
         Weights *weights;
         cr_assert_eq(weights_open(packed.path, &AS_STORED, &weights, NULL), OK);
         for (uint32_t i = 0; i < weights->store->manifest.count; i++) {
@@ -186,7 +143,7 @@ Test(finite, finds_nan_and_infinity_in_every_piece_of_a_packed_file) {
             bool narrow = matrix && piece->matrix.level != LEVEL_F32;
             size_t width = narrow ? 2 : 4, old = 0;
             size_t bytes = scales ? piece->scales_bytes : piece->bytes;
-            uint8_t *place = packed.bytes.data + packed.data_at[piece->section] +
+            uint8_t *place = packed.bytes.data + packed.section_at[packed_data(piece->section)] +
                              (scales ? piece->scales_offset : piece->offset) +
                              prng_u64(3, i, 0) % (bytes / width) * width;
             memcpy(&old, place, width);
@@ -194,20 +151,19 @@ Test(finite, finds_nan_and_infinity_in_every_piece_of_a_packed_file) {
             place[width - 2] = 0x80; // of f32 and bf16 an infinity, or a NaN by the bit below
             place[width - 1] = 0x7f; // of f16 a NaN
             place[0] |= (uint8_t)(i % 2);
-            packed_write(&packed, piece->section);
+            packed_write(&packed, packed_data(piece->section));
             expect_piece_refused(&packed, piece->name);
             memcpy(place, &old, width);
-            packed_write(&packed, piece->section);
+            packed_write(&packed, packed_data(piece->section));
         }
         weights_close(weights);
         cr_expect_eq(weights_verify(packed.path, NULL), OK);
-        unlink(packed.path);
-        buffer_free(&packed.bytes);
+        packed_close(&packed);
     }
 }
 
 Test(finite, says_the_row_and_the_column_of_a_matrix) {
-    Packed packed = packed_open(LEVEL_BF16);
+    Packed packed = packed_open(GOLDEN "flat", LEVEL_BF16);
     Weights *weights;
     cr_assert_eq(weights_open(packed.path, &AS_STORED, &weights, NULL), OK);
     const Matrix *down = &weights->layers[0].down;
@@ -220,7 +176,7 @@ Test(finite, says_the_row_and_the_column_of_a_matrix) {
             uint8_t *place = packed.bytes.data + codes + (slot + column % 2) * 2;
             const uint8_t old[2] = {place[0], place[1]};
             memcpy(place, (uint8_t[]){0x80, 0x7f}, 2);
-            packed_write(&packed, SECTION_DECODER);
+            packed_write(&packed, packed_data(SECTION_DECODER));
             char expected[64];
             Error error = {0};
             snprintf(expected, sizeof expected, "at row %u, column %u", row, column);
@@ -230,6 +186,5 @@ Test(finite, says_the_row_and_the_column_of_a_matrix) {
         }
     }
     weights_close(weights);
-    unlink(packed.path);
-    buffer_free(&packed.bytes);
+    packed_close(&packed);
 }

@@ -75,11 +75,13 @@ Test(pack, brings_every_byte_back_at_every_level) {
             Weights *original = open_at(folders[i], (WeightLevel)level);
             Bytes blob = bytes_of_text("the host's own bytes");
             Error error;
+            cr_assert_eq(weights_add_tokenizer(original, blob, &error), OK);
             cr_assert_eq(weights_pack(original, blob, path, &error), OK, "%s", error.text);
             Weights *packed = open_at(path, LEVEL_COUNT);
             expect_same(original, packed);
             cr_expect(bytes_equal(packed->tokenizer_blob, blob));
             cr_expect_null(packed->folder);
+            cr_expect_eq(memcmp(packed->store->map.bytes.data + 64, packed->identity, 32), 0);
             cr_expect_eq(weights_verify(path, &error), OK, "%s", error.text);
             // A packed model packs again into the same file.
             char again[64];
