@@ -2,6 +2,7 @@
 #include "base/json.h"
 
 #include "base/file.h"
+#include "base/text.h"
 #include "base/utf8.h"
 
 Status json_parse(Bytes bytes, const char *source, json_t **out, Error *error) {
@@ -48,7 +49,7 @@ void json_append_string(Buffer *out, Bytes text) {
             buffer_append_text(out, "\\r");
         } else if (code == '\t') {
             buffer_append_text(out, "\\t");
-        } else if (code < 0x20 || code == 0x7f) {
+        } else if (text_is_control(code)) {
             buffer_printf(out, "\\u%04x", (unsigned)code);
         } else {
             buffer_append(out, text.data + at, length);

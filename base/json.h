@@ -16,7 +16,8 @@ Status json_parse(Bytes bytes, const char *source, json_t **out, Error *error);
 // Reads and parses a file of at most `bytes_max` bytes.
 Status json_parse_file(const char *path, size_t bytes_max, json_t **out, Error *error);
 
-// Appends `text` (any bytes) as a quoted JSON string; bytes that are not UTF-8 become U+FFFD.
+// Appends `text` (any bytes) as a quoted JSON string; bytes that are not UTF-8 become U+FFFD, and
+// what text_is_control tells of is escaped, so that a terminal shows it too.
 void json_append_string(Buffer *out, Bytes text);
 
 #endif

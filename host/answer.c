@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/json_write.h"
+#include "base/text.h"
 
 #include <string.h>
 
@@ -156,24 +157,9 @@ bool answer_take(Answer *answer, AnswerPart *part, Bytes *text) {
     return false;
 }
 
-static bool answer_is_space(uint8_t byte) {
-    return byte == ' ' || byte == '\n' || byte == '\t' || byte == '\r';
-}
-
-static Bytes answer_trim(Bytes text) {
-    while (text.length > 0 && answer_is_space(text.data[0])) {
-        text.data++;
-        text.length--;
-    }
-    while (text.length > 0 && answer_is_space(text.data[text.length - 1])) {
-        text.length--;
-    }
-    return text;
-}
-
 Bytes answer_trimmed(const Answer *answer) {
     const Buffer *text = &answer->parts[ANSWER_TEXT];
-    return answer_trim((Bytes){text->data, text->length});
+    return text_trim((Bytes){text->data, text->length});
 }
 
 Bytes answer_thoughts(const Answer *answer) {
@@ -184,7 +170,7 @@ Bytes answer_thoughts(const Answer *answer) {
         text.data += sizeof name - 1;
         text.length -= sizeof name - 1;
     }
-    return answer_trim(text);
+    return text_trim(text);
 }
 
 Bytes answer_logprobs(const Answer *answer) {

@@ -6,6 +6,7 @@
 #include "host/log.h"
 #include "host/manual.h"
 #include "host/media/extensions.h"
+#include "host/say.h"
 #include "host/settings.h"
 #include "rpc/methods.h"
 
@@ -176,8 +177,7 @@ const Command commands[] = {
 const size_t command_count = sizeof commands / sizeof commands[0];
 
 Exit command_fail(const char *name, const Error *error, Exit status) {
-    fprintf(stderr, "tessera%s%s: %s\n", name != NULL ? " " : "", name != NULL ? name : "",
-            error->text);
+    say("tessera%s%s: %s", name != NULL ? " " : "", name != NULL ? name : "", error->text);
     return status;
 }
 
@@ -214,8 +214,8 @@ static Exit command_bench(char **argv) {
         memcpy(self + length, "-bench", sizeof "-bench");
         execv(self, argv);
     }
-    fprintf(stderr, "tessera bench: the program tessera-bench is not beside this one; build it "
-                    "with `cmake --build --preset release --target tessera-bench`\n");
+    say("tessera bench: the program tessera-bench is not beside this one; build it with `cmake "
+        "--build --preset release --target tessera-bench`");
     return EXIT_START;
 }
 
@@ -234,7 +234,7 @@ Exit command_help(const Options *options) {
     } else {
         const Command *command = command_find(options->operands[0]);
         if (command == NULL) {
-            fprintf(stderr, "tessera help: there is no command '%s'\n", options->operands[0]);
+            say("tessera help: there is no command '%s'", options->operands[0]);
             return EXIT_USAGE;
         }
         manual_help(command, &text);
@@ -251,15 +251,16 @@ static Exit command_run(int argc, char **argv, const char **name) {
         return command_overview(stdout, EXIT_GOOD);
     }
     if (strcmp(argv[1], "--version") == 0) {
-        printf("tessera %s\n", TESSERA_VERSION);
-        return EXIT_GOOD;
+        Buffer text = {0};
+        buffer_printf(&text, "tessera %s\n", TESSERA_VERSION);
+        return command_print(&text, stdout, EXIT_GOOD);
     }
     if (strcmp(argv[1], "bench") == 0) {
         return command_bench(argv + 1);
     }
     const Command *command = command_find(argv[1]);
     if (command == NULL) {
-        fprintf(stderr, "tessera: there is no command '%s'; see tessera --help\n", argv[1]);
+        say("tessera: there is no command '%s'; see tessera --help", argv[1]);
         return EXIT_USAGE;
     }
     *name = command->name;

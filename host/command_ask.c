@@ -10,6 +10,7 @@
 #include "host/model_options.h"
 #include "host/remote_runner.h"
 #include "host/runner.h"
+#include "host/say.h"
 
 #include <string.h>
 
@@ -72,7 +73,7 @@ static FILE *ask_file(AnswerPart part) {
 
 static void ask_end_line(Ask *ask, AnswerPart part) {
     if (ask->line_open[part]) {
-        fputc('\n', ask_file(part));
+        say_text(ask_file(part), bytes_of_text("\n"));
         ask->line_open[part] = false;
     }
 }
@@ -87,11 +88,7 @@ static bool ask_text(void *context, Request *request, AnswerPart part, Bytes tex
         ask_end_line(ask, ANSWER_THOUGHT);
     }
     ask->line_open[part] = text.data[text.length - 1] != '\n';
-    if (part == ANSWER_TEXT) {
-        return standard_print(text.data, text.length);
-    }
-    fwrite(text.data, 1, text.length, stderr);
-    return true;
+    return say_text(ask_file(part), text);
 }
 
 static void ask_print_json(const Ask *ask, const Request *request) {

@@ -16,6 +16,7 @@
 #include "host/progress.h"
 #include "host/remote_runner.h"
 #include "host/runner.h"
+#include "host/say.h"
 #include "host/sidecar.h"
 #include "host/summary.h"
 
@@ -119,24 +120,39 @@ static void caption_keep(Caption *job, Outcome *outcome, Bytes text) {
     }
 }
 
-// "FILE <tab> CAPTION" with line breaks as spaces, or the error on stderr. False: standard output
-// does not take it.
+// "FILE <tab> CAPTION": the name so that it can be read back, the caption in one line with spaces
+// for its own line breaks.
+static void caption_line(const char *path, Bytes caption, Buffer *out) {
+    Buffer words = {0};
+    buffer_append(&words, caption.data, caption.length);
+    for (size_t i = 0; i < words.length; i++) {
+        bool line_break = words.data[i] == '\n' || words.data[i] == '\r' || words.data[i] == '\t';
+        words.data[i] = line_break ? ' ' : words.data[i];
+    }
+    text_escape(out, bytes_of_text(path), TEXT_FIELD);
+    buffer_append_byte(out, '\t');
+    text_escape(out, (Bytes){words.data, words.length}, TEXT_LINE);
+    buffer_append_byte(out, '\n');
+    out->failed = out->failed || words.failed;
+    buffer_free(&words);
+}
+
+// The line of a picture, or its error on stderr. False: standard output does not take it.
 static bool caption_print(Caption *job, const char *path, bool is_error, Bytes text) {
     progress_clear(&job->progress);
     if (is_error) {
-        fprintf(stderr, "tessera caption: %.*s\n", (int)text.length, (const char *)text.data);
+        say("tessera caption: %.*s", (int)text.length, (const char *)text.data);
         return true;
     }
     const char *output = job->options->values[OPT_OUTPUT].text;
     if (output != NULL && strcmp(output, "-") == 0) {
         return true; // standard output has the records
     }
-    printf("%s\t", path);
-    for (size_t i = 0; i < text.length; i++) {
-        bool line_break = text.data[i] == '\n' || text.data[i] == '\r' || text.data[i] == '\t';
-        putchar(line_break ? ' ' : text.data[i]);
-    }
-    return standard_print("\n", 1);
+    Buffer line = {0};
+    caption_line(path, text, &line);
+    bool good = !line.failed && standard_print(line.data, line.length);
+    buffer_free(&line);
+    return good;
 }
 
 // False ends the run.
@@ -389,15 +405,15 @@ static Exit caption_end(Caption *job, Status status, const CaptionStats *stats, 
         return command_fail("caption", &job->write_error, EXIT_START);
     }
     if (interrupt_asked()) {
-        fprintf(stderr, "tessera caption: interrupted; %s\n",
-                job->journal != NULL ? "the same command goes on where it stopped"
-                                     : "with -o FILE the same command would go on from here");
+        say("tessera caption: interrupted; %s",
+            job->journal != NULL ? "the same command goes on where it stopped"
+                                 : "with -o FILE the same command would go on from here");
         return EXIT_INTERRUPTED;
     }
     if (status != OK) {
         command_fail("caption", error, EXIT_START);
         if (job->remote && job->journal != NULL) {
-            fprintf(stderr, "tessera caption: the same command goes on where it stopped\n");
+            say("tessera caption: the same command goes on where it stopped");
         }
         return EXIT_START;
     }
@@ -406,14 +422,13 @@ static Exit caption_end(Caption *job, Status status, const CaptionStats *stats, 
         return command_fail("caption", error, EXIT_START);
     }
     if (job->old_errors > 0 && !quiet) {
-        fprintf(stderr, "pictures with an error record are tried again with --retry-errors\n");
+        say("pictures with an error record are tried again with --retry-errors");
     }
     bool in_vain = job->sidecars.left > 0 && job->sidecars.existing == SIDECAR_UNSAID;
     if (in_vain) {
-        fprintf(stderr,
-                "tessera caption: %" PRIu64 " of the sidecars exist with other text and were left; "
-                "--existing overwrite replaces them, --existing skip is content with them\n",
-                job->sidecars.left);
+        say("tessera caption: %" PRIu64 " of the sidecars exist with other text and were left; "
+            "--existing overwrite replaces them, --existing skip is content with them",
+            job->sidecars.left);
     }
     return job->progress.errors > 0 || in_vain ? EXIT_ITEMS : EXIT_GOOD;
 }

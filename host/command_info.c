@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/json_write.h"
+#include "base/text.h"
 #include "host/boot.h"
 #include "host/cards.h"
 #include "host/model_options.h"
@@ -182,8 +183,8 @@ static void info_text(const Runtime *runtime, const InfoFacts *facts, Buffer *ou
     const Gemma4Config *c = &w->config;
     char level[16];
     runtime_level_text(runtime, level);
-    buffer_printf(out, "%s: gemma4_unified, %s weights, opened in %.2f s\n", runtime->options.model,
-                  level, facts->seconds);
+    text_escape(out, bytes_of_text(runtime->options.model), TEXT_LINE);
+    buffer_printf(out, ": gemma4_unified, %s weights, opened in %.2f s\n", level, facts->seconds);
     buffer_printf(out, "  identity %s, device %s\n", w->identity, device_name(runtime->backend));
     buffer_printf(
         out,

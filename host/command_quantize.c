@@ -8,13 +8,14 @@
 #include "base/file_write.h"
 #include "host/interrupt.h"
 #include "host/model_options.h"
+#include "host/say.h"
 
 #include <string.h>
 #include <sys/stat.h>
 
 static void quantize_say(const Options *options, const char *text, uint64_t begin_ns) {
     if (!options->values[OPT_QUIET].given) {
-        fprintf(stderr, "%7.2f s  %s\n", (double)(clock_ns() - begin_ns) * 1e-9, text);
+        say("%7.2f s  %s", (double)(clock_ns() - begin_ns) * 1e-9, text);
     }
 }
 
@@ -62,8 +63,8 @@ static Exit quantize_run(Runtime *runtime, const Options *options, Error *error)
     char level[16];
     runtime_level_text(runtime, level);
     if (!v[OPT_QUIET].given && quantize_keeps(path) && stat(path, &info) == 0) {
-        fprintf(stderr, "%7.2f s  %s: %s, %.1f MiB\n", (double)(clock_ns() - begin_ns) * 1e-9, path,
-                level, (double)info.st_size / (1024.0 * 1024.0));
+        say("%7.2f s  %s: %s, %.1f MiB", (double)(clock_ns() - begin_ns) * 1e-9, path, level,
+            (double)info.st_size / (1024.0 * 1024.0));
     }
     return EXIT_GOOD;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // tessera token: a new token for a user, and the line that lets the server know it.
 #include "host/command.h"
+#include "host/say.h"
 #include "host/server/users.h"
 
 Exit command_token(const Options *options) {
@@ -13,8 +14,10 @@ Exit command_token(const Options *options) {
     if (users_make_token(options->operands[0], token, line, &error) != OK) {
         return command_fail("token", &error, command_start_exit(error.status));
     }
-    fprintf(stderr, "The token of %s, shown only now:\n%s\nIts line for the users file:\n",
-            options->operands[0], token);
-    puts(line);
+    say("The token of %s, shown only now:", options->operands[0]);
+    say("%s", token);
+    say("Its line for the users file:");
+    say_text(stdout, bytes_of_text(line));
+    say_text(stdout, bytes_of_text("\n"));
     return EXIT_GOOD;
 }

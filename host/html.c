@@ -4,7 +4,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/file_write.h"
-#include "base/utf8.h"
+#include "base/text.h"
 #include "host/media/media.h"
 #include "host/thumbnail.h"
 
@@ -31,37 +31,24 @@ static const char html_style[] =
     ".facts{margin:0;color:var(--soft);font-size:.8rem;overflow-wrap:anywhere}\n"
     "</style>\n";
 
-void html_escape(Buffer *out, Bytes text) {
-    size_t at = 0;
-    while (at < text.length) {
-        uint32_t code;
-        size_t length = utf8_decode(text, at, &code);
-        if (length == 0) {
-            buffer_append_text(out, "\xef\xbf\xbd");
-            at++;
-            continue;
-        }
-        switch (code) {
-        case '&':
-            buffer_append_text(out, "&amp;");
-            break;
-        case '<':
-            buffer_append_text(out, "&lt;");
-            break;
-        case '>':
-            buffer_append_text(out, "&gt;");
-            break;
-        case '"':
-            buffer_append_text(out, "&quot;");
-            break;
-        case '\'':
-            buffer_append_text(out, "&#39;");
-            break;
-        default:
-            buffer_append(out, text.data + at, length);
-        }
-        at += length;
+static void html_escape_byte(Buffer *out, uint8_t byte) {
+    static const char *const entities[256] = {
+        ['&'] = "&amp;", ['<'] = "&lt;", ['>'] = "&gt;", ['"'] = "&quot;", ['\''] = "&#39;"};
+    if (entities[byte] != NULL) {
+        buffer_append_text(out, entities[byte]);
+    } else {
+        buffer_append_byte(out, byte);
     }
+}
+
+void html_escape(Buffer *out, Bytes text) {
+    Buffer shown = {0};
+    text_escape(&shown, text, TEXT_LINES);
+    for (size_t i = 0; i < shown.length; i++) {
+        html_escape_byte(out, shown.data[i]);
+    }
+    out->failed = out->failed || shown.failed;
+    buffer_free(&shown);
 }
 
 static void html_base64(Buffer *out, Bytes bytes) {

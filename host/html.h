@@ -27,7 +27,7 @@ typedef struct HtmlSheet {
 // their error only. E_IO, E_MEMORY.
 Status html_write(const char *path, const HtmlSheet *sheet, Error *error);
 
-// Appends `text` with & < > " ' written as entities; bytes that are not UTF-8 become U+FFFD.
+// Appends `text` as text_escape shows it, with & < > " ' written as entities.
 void html_escape(Buffer *out, Bytes text);
 
 #endif

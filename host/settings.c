@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "base/text.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -45,17 +46,6 @@ static Status settings_environment(CommandSet command, Options *options, Error *
     return OK;
 }
 
-static Bytes settings_trim(Bytes text) {
-    while (text.length > 0 && isspace(text.data[0])) {
-        text.data++;
-        text.length--;
-    }
-    while (text.length > 0 && isspace(text.data[text.length - 1])) {
-        text.length--;
-    }
-    return text;
-}
-
 // What of a command was given before the file, or by an earlier line.
 typedef struct SettingsSeen {
     bool before[OPTION_COUNT];
@@ -68,7 +58,7 @@ static Status settings_line(CommandSet command, Bytes line, SettingsSeen *seen, 
     if (comment != NULL) {
         line.length = (size_t)(comment - line.data);
     }
-    line = settings_trim(line);
+    line = text_trim(line);
     if (line.length == 0) {
         return OK;
     }
@@ -76,9 +66,8 @@ static Status settings_line(CommandSet command, Bytes line, SettingsSeen *seen, 
     if (equals == NULL) {
         return error_set(error, E_ARGUMENT, "a line is NAME = VALUE");
     }
-    Bytes name = settings_trim((Bytes){line.data, (size_t)(equals - line.data)});
-    Bytes value =
-        settings_trim((Bytes){equals + 1, line.length - (size_t)(equals - line.data) - 1});
+    Bytes name = text_trim((Bytes){line.data, (size_t)(equals - line.data)});
+    Bytes value = text_trim((Bytes){equals + 1, line.length - (size_t)(equals - line.data) - 1});
     char *name_text = arena_copy_text(&options->arena, (const char *)name.data, name.length);
     char *value_text = arena_copy_text(&options->arena, (const char *)value.data, value.length);
     if (name_text == NULL || value_text == NULL) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/summary.h"
 
+#include "host/say.h"
+
 #include <inttypes.h>
-#include <stdio.h>
 
 static bool summary_has(const char *text) {
     return text != NULL && text[0] != '\0';
@@ -22,12 +23,11 @@ void summary_text(const Summary *summary, Buffer *out) {
     if (summary_has(summary->more)) {
         buffer_printf(out, ", %s", summary->more);
     }
-    buffer_append_byte(out, '\n');
 }
 
 void summary_print(const Summary *summary) {
     Buffer line = {0};
     summary_text(summary, &line);
-    fwrite(line.data, 1, line.length, stderr);
+    say("%.*s", (int)line.length, (const char *)line.data);
     buffer_free(&line);
 }

@@ -21,7 +21,7 @@ typedef struct Summary {
     const char *more; // figures as "6.23 pictures/s"; empty or NULL: none
 } Summary;
 
-void summary_text(const Summary *summary, Buffer *out); // ends with a newline
-void summary_print(const Summary *summary);             // to stderr
+void summary_text(const Summary *summary, Buffer *out); // without a newline
+void summary_print(const Summary *summary);             // as a line to stderr
 
 #endif

@@ -2,6 +2,7 @@
 #include "rpc/msg.h"
 
 #include "base/check.h"
+#include "base/text.h"
 #include "base/utf8.h"
 
 #include <math.h>
@@ -210,23 +211,10 @@ bool msg_bool(MsgMap *map, const char *key, bool absent) {
     return o->via.boolean;
 }
 
-static bool bytes_are_utf8(Bytes bytes) {
-    size_t at = 0;
-    while (at < bytes.length) {
-        uint32_t code;
-        size_t length = utf8_decode(bytes, at, &code);
-        if (length == 0) {
-            return false;
-        }
-        at += length;
-    }
-    return true;
-}
-
 static Bytes text_or_fault(MsgReader *reader, const char *map_name, const char *key,
                            const msgpack_object *o, size_t bytes_max, Bytes absent) {
     if (o->type != MSGPACK_OBJECT_STR || o->via.str.size > bytes_max ||
-        !bytes_are_utf8(object_text(o))) {
+        !text_is_utf8(object_text(o), NULL)) {
         msg_fault(reader, map_name, key, "must be a string of valid UTF-8, at most %zu bytes",
                   bytes_max);
         return absent;

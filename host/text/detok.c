@@ -1,27 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/text/detok.h"
 
-#include "base/utf8.h"
+#include "base/text.h"
 
 Detok detok_begin(const Tokenizer *tokenizer, bool skip_special) {
     return (Detok){.tokenizer = tokenizer, .skip_special = skip_special};
 }
 
-static bool is_utf8(Bytes bytes) {
-    uint32_t code;
-    size_t length;
-    for (size_t at = 0; at < bytes.length; at += length) {
-        length = utf8_decode(bytes, at, &code);
-        if (length == 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
 void detok_flush(Detok *detok, Buffer *out) {
     Bytes run = {detok->run.data, detok->run.length};
-    if (is_utf8(run)) {
+    if (text_is_utf8(run, NULL)) {
         buffer_append(out, run.data, run.length);
     } else {
         for (size_t i = 0; i < run.length; i++) {

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/text.h"
+
+#include "base/utf8.h"
+
+#include <string.h>
+
+bool text_is_utf8(Bytes text, size_t *at) {
+    size_t good = 0, length = 1;
+    for (uint32_t code; good < text.length && length > 0; good += length) {
+        length = utf8_decode(text, good, &code);
+    }
+    if (at != NULL) {
+        *at = good;
+    }
+    return length > 0;
+}
+
+static bool text_is_space(uint8_t byte) {
+    return byte == ' ' || (byte >= '\t' && byte <= '\r');
+}
+
+Bytes text_trim(Bytes text) {
+    while (text.length > 0 && text_is_space(text.data[0])) {
+        text.data++;
+        text.length--;
+    }
+    while (text.length > 0 && text_is_space(text.data[text.length - 1])) {
+        text.length--;
+    }
+    return text;
+}
+
+Bytes text_trim_line(Bytes text) {
+    static const char mark[] = "\xef\xbb\xbf";
+    text = text_trim(text);
+    if (text.length >= 3 && memcmp(text.data, mark, 3) == 0) {
+        text = text_trim((Bytes){text.data + 3, text.length - 3});
+    }
+    return text;
+}
+
+bool text_is_control(uint32_t code) {
+    return code < 0x20 || (code >= 0x7f && code <= 0x9f) || code == 0x2028 || code == 0x2029 ||
+           (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+}
+
+static void text_escape_control(Buffer *out, uint32_t code) {
+    static const char named[] = "\n\t\r", names[] = "ntr";
+    const char *at = code != 0 && code < 0x80 ? strchr(named, (int)code) : NULL;
+    if (at != NULL) {
+        buffer_append_byte(out, '\\');
+        buffer_append_byte(out, (uint8_t)names[at - named]);
+    } else {
+        buffer_printf(out, code < 0x80 ? "\\x%02x" : "\\u%04x", (unsigned)code);
+    }
+}
+
+void text_escape(Buffer *out, Bytes text, TextForm form) {
+    for (size_t at = 0, length; at < text.length; at += length) {
+        uint32_t code;
+        length = utf8_decode(text, at, &code);
+        if (length == 0) {
+            length = 1;
+            buffer_printf(out, "\\x%02x", text.data[at]);
+        } else if (form == TEXT_LINES && (code == '\n' || code == '\t')) {
+            buffer_append_byte(out, (uint8_t)code);
+        } else if (form == TEXT_FIELD && code == '\\') {
+            buffer_append_text(out, "\\\\");
+        } else if (text_is_control(code)) {
+            text_escape_control(out, code);
+        } else {
+            buffer_append(out, text.data + at, length);
+        }
+    }
+}
