@@ -15,6 +15,7 @@ const char *const config_file_names[CONFIG_TEXT_COUNT] = {"config.json", "genera
 // Sizes beyond these are no Gemma 4; the products of any two stay far below 64 bits.
 enum {
     WIDTH_MAX = 1 << 20,
+    VOCAB_MIN = 16, // more than the ten control tokens
     VOCAB_MAX = 1 << 24,
     HEADS_MAX = 1024,
     HEAD_DIM_MAX = 4096,
@@ -226,7 +227,8 @@ static void config_read_text(const ConfigReader *text, Gemma4Config *config) {
     config->intermediate = (uint32_t)config_integer(text, "intermediate_size", 1, WIDTH_MAX, 9216);
     config->layer_count =
         (uint32_t)config_integer(text, "num_hidden_layers", 1, GEMMA4_LAYERS_MAX, 30);
-    config->vocab_count = (uint32_t)config_integer(text, "vocab_size", 1, VOCAB_MAX, 262144);
+    config->vocab_count =
+        (uint32_t)config_integer(text, "vocab_size", VOCAB_MIN, VOCAB_MAX, 262144);
     config->window = (uint32_t)config_integer(text, "sliding_window", 1, POSITIONS_MAX, 1024);
     config->position_max =
         (uint32_t)config_integer(text, "max_position_embeddings", 1, POSITIONS_MAX, 262144);
@@ -298,6 +300,32 @@ static void config_read_special_ids(const ConfigReader *root, Gemma4Config *conf
     config->audio_id = (int32_t)config_integer(root, "audio_token_id", 0, ID_MAX, 258881);
     config->audio_end_id = (int32_t)config_integer(root, "eoa_token_index", 0, ID_MAX, 258883);
     config->video_id = (int32_t)config_integer(root, "video_token_id", 0, ID_MAX, 258884);
+}
+
+// The ids that are put into prompts have a row of the embedding. (Rows of pictures and sound have
+// none, and the other ids are only compared.)
+static void config_check_special_ids(const ConfigReader *root, const ConfigReader *text,
+                                     const Gemma4Config *config) {
+    const struct {
+        const ConfigReader *reader;
+        const char *key;
+        bool used;
+        int32_t id;
+    } ids[] = {
+        {text, "bos_token_id", true, config->bos_id},
+        {root, "boi_token_id", config->has_vision, config->image_begin_id},
+        {root, "eoi_token_id", config->has_vision, config->image_end_id},
+        {root, "boa_token_id", config->has_audio, config->audio_begin_id},
+        {root, "eoa_token_index", config->has_audio, config->audio_end_id},
+    };
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        if (ids[i].used && (uint32_t)ids[i].id >= config->vocab_count) {
+            char rule[96];
+            snprintf(rule, sizeof rule, "the id %d must be below vocab_size, which is %u",
+                     ids[i].id, config->vocab_count);
+            config_refuse(ids[i].reader, ids[i].key, rule);
+        }
+    }
 }
 
 // The stop ids of generation_config.json, or else of config.json, or else of text_config, or
@@ -381,6 +409,7 @@ static void config_read_root(const ConfigReader *root, const ConfigReader *gener
     config_read_audio(root, config);
     config_check_bidirectional(&text, config->has_vision);
     config_read_special_ids(root, config);
+    config_check_special_ids(root, &text, config);
     config_read_stops(generation, root, &text, config);
     config_read_generation(generation, config);
     config_read_processor(processor, config);

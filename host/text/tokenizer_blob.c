@@ -55,7 +55,8 @@ static Status check_header(Bytes blob, Error *error) {
     }
     if (header->bytes_total != blob.length || header->vocab_size == 0 ||
         header->vocab_size > TOKENIZER_VOCAB_MAX || header->unknown_id < -1 ||
-        header->unknown_id >= (int32_t)header->vocab_size) {
+        header->unknown_id >= (int32_t)header->vocab_size ||
+        (header->flags & ~(uint32_t)TOKENIZER_FLAGS) != 0) {
         return damaged(error, "sizes");
     }
     for (int i = 0; i < SECTION_COUNT; i++) {
@@ -157,6 +158,8 @@ static Status take_pairs(Tokenizer *tokenizer, Error *error) {
     return OK;
 }
 
+// The search (added_at of tokenizer.c) looks one byte behind what two neighbours have in common, so
+// their texts must rise.
 static Status take_added(Tokenizer *tokenizer, Section which, AddedSet *set, Error *error) {
     size_t bytes;
     const uint8_t *text = section(tokenizer, SECTION_TEXT, &bytes);
@@ -166,6 +169,9 @@ static Status take_added(Tokenizer *tokenizer, Section which, AddedSet *set, Err
         if (item->id >= tokenizer->vocab_size || item->length == 0 ||
             !num_in_range(item->offset, item->length, bytes)) {
             return damaged(error, "added tokens");
+        }
+        if (i > 0 && tokenizer_compare_added(text, item - 1, item) >= 0) {
+            return damaged(error, "order of the added tokens");
         }
         set->first_byte[text[item->offset]] = true;
         set->has_ordinary = set->has_ordinary || !(tokenizer->kinds[item->id] & KIND_SPECIAL);
@@ -182,7 +188,8 @@ static Status take_rules(Tokenizer *tokenizer, Error *error) {
     }
     for (size_t i = 0; i < count; i++) {
         const TokenizerRule *rule = &rules[i];
-        if (rule->from_length == 0 || !num_in_range(rule->from_offset, rule->from_length, bytes) ||
+        if (rule->kind > RULE_SPLIT || rule->from_length == 0 ||
+            !num_in_range(rule->from_offset, rule->from_length, bytes) ||
             !num_in_range(rule->to_offset, rule->to_length, bytes)) {
             return damaged(error, "rules");
         }
@@ -192,6 +199,8 @@ static Status take_rules(Tokenizer *tokenizer, Error *error) {
             tokenizer->normalize[tokenizer->normalize_count++] = replace;
         } else if (rule->kind == RULE_DECODE) {
             tokenizer->decode[tokenizer->decode_count++] = replace;
+        } else if (tokenizer->split.length > 0) {
+            return damaged(error, "two splitters");
         } else {
             tokenizer->split = replace.from;
         }

@@ -321,11 +321,21 @@ static uint32_t write_text(Builder *builder, Bytes text) {
 }
 
 static int compare_added(const void *a, const void *b, void *context) {
-    const TokenizerAdded *x = a, *y = b;
-    const Builder *builder = context;
-    int order = memcmp(builder->text.data + x->offset, builder->text.data + y->offset,
-                       num_min(x->length, y->length));
-    return order != 0 ? order : (x->length > y->length) - (x->length < y->length);
+    return tokenizer_compare_added(((const Builder *)context)->text.data, a, b);
+}
+
+// Contents differ, but a normalizer may make one text of two; which of them the original then finds
+// depends on more than their order.
+static Status check_distinct(const Builder *builder, const TokenizerAdded *items, size_t count) {
+    for (size_t i = 1; i < count; i++) {
+        if (tokenizer_compare_added(builder->text.data, &items[i - 1], &items[i]) == 0) {
+            return error_set(builder->error, E_UNSUPPORTED,
+                             "%s: the added tokens %u and %u are one text once they are "
+                             "normalized, which is not supported",
+                             builder->source, items[i - 1].id, items[i].id);
+        }
+    }
+    return OK;
 }
 
 static Status write_added(Builder *builder, Section section, bool normalized) {
@@ -360,8 +370,9 @@ static Status write_added(Builder *builder, Section section, bool normalized) {
         qsort_r(items, count, sizeof *items, compare_added, builder);
         write_section(builder, section, items, count, sizeof *items);
     }
+    Status status = failed ? no_memory(builder) : check_distinct(builder, items, count);
     free(items);
-    return failed ? no_memory(builder) : OK;
+    return status;
 }
 
 static void write_rule(Builder *builder, RuleKind kind, ReplaceRule rule) {

@@ -13,6 +13,8 @@
 #include "base/hash.h"
 #include "host/text/tokenizer.h"
 
+#include <string.h>
+
 #define TOKENIZER_MAGIC "TOKENIZE"
 
 enum {
@@ -35,6 +37,7 @@ enum { // BlobHeader.flags
     TOKENIZER_IGNORE_MERGES = 4,
     TOKENIZER_SPLITTABLE = 8,    // see tokenizer_build.c: chunks may be cut at uncrossed pairs
     TOKENIZER_DECODE_BYTES = 16, // the decoder turns byte tokens into bytes
+    TOKENIZER_FLAGS = 31,        // all of them
 };
 
 enum { // one byte per token in SECTION_KINDS
@@ -192,6 +195,14 @@ static inline int32_t tokenizer_code_id(const Tokenizer *tokenizer, uint32_t cod
 static inline bool tokenizer_crosses(const Tokenizer *tokenizer, unsigned left, unsigned right) {
     const uint32_t *row = tokenizer->crossings + (size_t)left * TOKENIZER_CROSSING_WORDS;
     return row[right >> 5] >> (right & 31) & 1;
+}
+
+// The order of the added tokens: by text, the shorter first. No two are equal.
+static inline int tokenizer_compare_added(const uint8_t *text, const TokenizerAdded *a,
+                                          const TokenizerAdded *b) {
+    int order =
+        memcmp(text + a->offset, text + b->offset, a->length < b->length ? a->length : b->length);
+    return order != 0 ? order : (a->length > b->length) - (a->length < b->length);
 }
 
 // What tokenizer_json.c reads and tokenizer_build.c turns into tables. All Bytes are borrowed.

@@ -109,9 +109,11 @@ static void try_json(Bytes input) {
 }
 
 static void try_blob(Bytes input) {
-    Buffer blob = {0};
+    // Of its exact size, so that a byte read behind it is seen.
+    Buffer blob = {malloc(fixed()->blob.length), fixed()->blob.length, fixed()->blob.length, false};
     Tokenizer *tokenizer;
-    buffer_append(&blob, fixed()->blob.data, fixed()->blob.length);
+    REQUIRE(blob.data != NULL);
+    memcpy(blob.data, fixed()->blob.data, blob.length);
     for (size_t i = 0; i + 2 < input.length; i += 3) {
         blob.data[(input.data[i] | (size_t)input.data[i + 1] << 8) % blob.length] =
             input.data[i + 2];

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/prng.h"
 #include "host/text/detok.h"
+#include "host/text/tokenizer_tables.h"
 #include "tokenizer_fixture.h"
 
 #include <criterion/criterion.h>
@@ -107,6 +108,23 @@ Test(tokenizer_errors, the_added_tokens) {
                  "added_tokens[7] \"<bos>\" stands twice");
 }
 
+Test(tokenizer_errors, two_added_tokens_of_one_text) {
+    char *json = changed("added_tokens.+", "{\"id\": 275, \"content\": \" <x>\"}");
+    json_t *root;
+    cr_assert_eq(json_parse(bytes_of_text(json), "fixture", &root, NULL), OK);
+    json_array_append_new(json_object_get(root, "added_tokens"),
+                          json_pack("{s:i,s:s}", "id", 276, "content", "\xe2\x96\x81<x>"));
+    char *both = json_dumps(root, 0);
+    Tokenizer *tokenizer;
+    Error error = {0};
+    cr_assert_eq(tokenizer_open_json_bytes(bytes_of_text(both), "f", &tokenizer, &error),
+                 E_UNSUPPORTED);
+    cr_assert_not_null(strstr(error.text, "one text once they are normalized"), "%s", error.text);
+    json_decref(root);
+    free(json);
+    free(both);
+}
+
 Test(tokenizer_errors, control_tokens_that_text_could_spell) {
     expect_error("added_tokens.+", "{\"id\": 12, \"content\": \"abc\", \"special\": true}",
                  E_TOKENIZER, "model.merges[2] gives the special token \"abc\"");
@@ -179,4 +197,73 @@ Test(tokenizer_blob, a_damaged_one_is_refused_or_harmless) {
     cr_assert_eq(tokenizer_open_blob((Bytes){blob.data, blob.length}, &again, &error), E_PACK);
     cr_assert_not_null(strstr(error.text, "version 3"));
     buffer_free(&blob);
+}
+
+// What the readers take for granted between two places of a blob, broken on purpose.
+static void swap_added(uint8_t *blob, const BlobHeader *header) {
+    TokenizerAdded *items = (void *)(blob + header->sections[SECTION_ADDED_RAW].offset);
+    TokenizerAdded first = items[0];
+    items[0] = items[1];
+    items[1] = first;
+}
+
+static void repeat_added(uint8_t *blob, const BlobHeader *header) {
+    TokenizerAdded *items = (void *)(blob + header->sections[SECTION_ADDED_RAW].offset);
+    items[1] = items[0];
+}
+
+static void shorten_added(uint8_t *blob, const BlobHeader *header) {
+    TokenizerAdded *items = (void *)(blob + header->sections[SECTION_ADDED_RAW].offset);
+    items[header->sections[SECTION_ADDED_RAW].count - 1].length = 1; // "<" after longer ones
+}
+
+static void name_a_rule(uint8_t *blob, const BlobHeader *header) {
+    TokenizerRule *rules = (void *)(blob + header->sections[SECTION_RULES].offset);
+    rules[0].kind = 3;
+}
+
+static void split_twice(uint8_t *blob, const BlobHeader *header) {
+    TokenizerRule *rules = (void *)(blob + header->sections[SECTION_RULES].offset);
+    rules[0].kind = rules[1].kind = RULE_SPLIT;
+}
+
+static void set_a_flag(uint8_t *blob, const BlobHeader *header) {
+    (void)header;
+    ((BlobHeader *)(void *)blob)->flags |= 64;
+}
+
+static void lower_the_vocabulary(uint8_t *blob, const BlobHeader *header) {
+    (void)header;
+    ((BlobHeader *)(void *)blob)->vocab_size -= 1;
+}
+
+Test(tokenizer_blob, every_relation_between_its_parts_is_checked) {
+    static const struct {
+        void (*change)(uint8_t *blob, const BlobHeader *header);
+        const char *what;
+    } rows[] = {
+        {swap_added, "order of the added tokens"},
+        {repeat_added, "order of the added tokens"},
+        {shorten_added, "order of the added tokens"},
+        {name_a_rule, "rules"},
+        {split_twice, "two splitters"},
+        {set_a_flag, "sizes"},
+        {lower_the_vocabulary, "section sizes"},
+    };
+    Tokenizer *tokenizer = fixture_tokenizer();
+    Bytes tables = tokenizer_tables(tokenizer);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        Buffer blob = {0};
+        Tokenizer *again;
+        Error error = {0};
+        buffer_append(&blob, tables.data, tables.length);
+        BlobHeader *header = (void *)blob.data;
+        rows[i].change(blob.data, header);
+        header->checksum = hash64((Bytes){blob.data, offsetof(BlobHeader, checksum)}, 0);
+        cr_expect_eq(tokenizer_open_blob((Bytes){blob.data, blob.length}, &again, &error), E_PACK,
+                     "%zu", i);
+        cr_expect_not_null(strstr(error.text, rows[i].what), "%zu: %s", i, error.text);
+        buffer_free(&blob);
+    }
+    tokenizer_close(tokenizer);
 }
