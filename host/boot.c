@@ -17,6 +17,9 @@ enum { STEP_TOKENS_DEFAULT = 512, STEP_TEXT_TOKENS = 32, CONTEXT_TEXT_LEAST = 23
 
 static Status runtime_open_tokenizer(Runtime *runtime, Error *error) {
     const Weights *weights = runtime->weights;
+    if (runtime->options.without_text) {
+        return OK;
+    }
     if (weights->tokenizer_blob.length > 0) {
         return tokenizer_open_blob(weights->tokenizer_blob, &runtime->tokenizer, error);
     }

@@ -28,6 +28,7 @@ typedef struct RuntimeOptions {
                            // CUDA_RESERVE_BYTES
     uint64_t prefix_seed;  // of the prefix cache (scheduler/sched.h)
     bool prefix_per_user;
+    bool without_text;  // all prompts are token ids: no tokenizer is opened, none need be there
     const char *record; // file that takes all the scheduler is told (scheduler/replay.h), or NULL
 } RuntimeOptions;
 
@@ -57,7 +58,7 @@ typedef struct Runtime {
     FILE *record;
 } Runtime;
 
-// Weights and tokenizer; runtime_open then also opens the backend.
+// Weights and, unless without_text, tokenizer; runtime_open then also opens the backend.
 Status runtime_open_weights(const RuntimeOptions *options, Runtime *out, Error *error);
 Status runtime_open(const RuntimeOptions *options, Runtime *out, Error *error);
 

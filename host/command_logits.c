@@ -145,6 +145,7 @@ static Exit logits_run(Logits *job, Error *error) {
     if (status != OK) {
         return command_start_exit(status);
     }
+    options.without_text = v[OPT_TOKENS].given;
     interrupt_install_ending();
     if (runtime_open(&options, &job->runtime, error) != OK) {
         return EXIT_START;

@@ -8,6 +8,7 @@ import array
 import ast
 import json
 import math
+import shutil
 import unittest
 
 import live
@@ -33,6 +34,12 @@ def argmax(row):
 
 
 class Logits(LiveTest):
+    def done(self, *arguments):
+        """Runs `logits` well and without a word; the path after -o."""
+        done = run("logits", *arguments)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return arguments[arguments.index("-o") + 1]
+
     def logits(self, *arguments):
         path = self.folder / "x.npy"
         done = run("logits", "-m", MODEL, "-o", path, *arguments)
@@ -60,6 +67,28 @@ class Logits(LiveTest):
         spelled = self.logits("--tokens", " ".join(["2", "1529"] + ["1531"] * soft + ["1533"]),
                               "--image", picture)
         self.assertEqual(text, spelled)
+
+    def test_ids_need_no_tokenizer(self):
+        model = self.folder / "model"
+        shutil.copytree(MODEL, model)
+        path = self.folder / "x.npy"
+        picture = ["--tokens", "2 1531 300", "--image", PICTURES / "01-fish.jpg"]
+        with_it = self.logits(*picture)
+        (model / "tokenizer.json").unlink()
+        self.assertEqual(load_npy(self.done("-m", model, "-o", path, *picture)), with_it)
+        (model / "tokenizer.json").write_text("{ not read")
+        self.assertEqual(load_npy(self.done("-m", model, "-o", path, *picture)), with_it)
+        (model / "tokenizer.json").unlink()
+        text = run("logits", "-m", model, "-o", path, "--text", "<bos>hello")
+        self.assertEqual(text.returncode, 3)
+        self.assertIn("tokenizer.json", text.stderr)
+
+    def test_ids_need_no_tokenizer_in_a_packed_file_and_in_drawn_weights(self):
+        packed = self.folder / "tiny.tessera"
+        self.assertEqual(run("quantize", "synthetic:tiny", "-o", packed).returncode, 0)
+        path = self.folder / "x.npy"
+        drawn = load_npy(self.done("-m", "synthetic:tiny", "-o", path, "--tokens", "2,40,41"))
+        self.assertEqual(load_npy(self.done("-m", packed, "-o", path, "--tokens", "2,40,41")), drawn)
 
     def test_pictures_and_image_tokens_must_match(self):
         picture = PICTURES / "01-fish.jpg"
