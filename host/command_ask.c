@@ -12,9 +12,8 @@
 #include "host/runner.h"
 #include "host/say.h"
 
+#include <errno.h>
 #include <string.h>
-
-enum { ASK_QUESTION_BYTES_MAX = 16 * 1024 * 1024 };
 
 typedef struct Ask {
     const Options *options;
@@ -31,28 +30,32 @@ typedef struct Ask {
     Error error;
 } Ask;
 
+// All of standard input, or more than a question may have of it.
+static Status ask_read_stdin(Buffer *out, Error *error) {
+    char chunk[4096];
+    size_t count;
+    while (out->length <= CALL_TEXT_BYTES_MAX &&
+           (count = fread(chunk, 1, sizeof chunk, stdin)) > 0) {
+        buffer_append(out, chunk, count);
+    }
+    if (ferror(stdin)) {
+        return error_set(error, E_IO, "standard input cannot be read: %s", strerror(errno));
+    }
+    return out->failed ? error_set(error, E_MEMORY, "no memory for the question") : OK;
+}
+
 static Status ask_read_question(Ask *ask, Error *error) {
     if (ask->options->operand_count != 1) {
         return error_set(error, E_ARGUMENT, "give exactly one QUESTION, in quotes");
     }
     ask->text = ask->options->operands[0];
     if (strcmp(ask->text, "-") != 0) {
-        return OK;
+        return model_options_words(ask->options, "QUESTION", bytes_of_text(ask->text), error);
     }
-    char chunk[4096];
-    size_t count;
-    while ((count = fread(chunk, 1, sizeof chunk, stdin)) > 0 &&
-           ask->stdin_text.length < ASK_QUESTION_BYTES_MAX) {
-        buffer_append(&ask->stdin_text, chunk, count);
-    }
-    if (ferror(stdin) || ask->stdin_text.failed || ask->stdin_text.length == 0 ||
-        ask->stdin_text.length >= ASK_QUESTION_BYTES_MAX) {
-        return error_set(error, E_ARGUMENT,
-                         "no question of 1 to %d bytes could be read from standard input",
-                         ASK_QUESTION_BYTES_MAX - 1);
-    }
+    TRY(ask_read_stdin(&ask->stdin_text, error));
     ask->text = (const char *)ask->stdin_text.data;
-    return OK;
+    return model_options_words(ask->options, "standard input",
+                               (Bytes){ask->stdin_text.data, ask->stdin_text.length}, error);
 }
 
 static bool ask_next(void *context, Request *request) {
@@ -137,8 +140,8 @@ static Status ask_question(Ask *ask, Error *error) {
         return error_set(error, E_UNSUPPORTED, "%s: this model has no eyes (no vision tensors)",
                          ask->model.name);
     }
-    return model_options_question(ask->options, &ask->model, ask->text, true, &ask->question,
-                                  error);
+    ask->question = model_options_question(ask->options, &ask->model, ask->text, true);
+    return OK;
 }
 
 static Status ask_start_here(Ask *ask, PromptMaker *maker, Error *error) {

@@ -257,6 +257,8 @@ static Status caption_gather(Caption *job, Error *error) {
     if (options->values[OPT_EXISTING].given && !job->sidecars.wanted) {
         return error_set(error, E_ARGUMENT, "--existing is about sidecars; add --sidecar");
     }
+    TRY(model_options_words(options, "--prompt", bytes_of_text(options->values[OPT_PROMPT].text),
+                            error));
     char end = options->values[OPT_NUL].given ? '\0' : '\n';
     for (uint32_t i = 0; i < options->operand_count; i++) {
         TRY(inputs_add(&job->inputs, options->operands[i], stdin, end, error));
@@ -294,8 +296,8 @@ static Status caption_question(Caption *job, Error *error) {
         return error_set(error, E_UNSUPPORTED, "%s: this model has no eyes (no vision tensors)",
                          job->model.name);
     }
-    TRY(model_options_question(job->options, &job->model, job->options->values[OPT_PROMPT].text,
-                               false, &job->question, error));
+    job->question = model_options_question(job->options, &job->model,
+                                           job->options->values[OPT_PROMPT].text, false);
     job->key = job_key(&job->question, &job->model);
     return OK;
 }

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/json_write.h"
 #include "base/num.h"
+#include "base/text.h"
 #include "host/interrupt.h"
 
 #include <errno.h>
@@ -35,12 +36,13 @@ struct Journal {
     Buffer line;
 };
 
-static Hash128 journal_key(const char *file, const char *id, const char *prompt, const char *model,
+// `file` are the very bytes of the name, among which there is no zero.
+static Hash128 journal_key(Bytes file, const char *id, const char *prompt, const char *model,
                            const char *settings) {
     Buffer text = {0};
-    // The name as a record holds it, so that names that are not UTF-8 are found again.
-    json_append_string(&text, bytes_of_text(file));
-    buffer_printf(&text, "|%s|%s|%s|%s", id != NULL ? id : "", prompt, model, settings);
+    buffer_append(&text, file.data, file.length);
+    buffer_append_byte(&text, 0);
+    buffer_printf(&text, "%s|%s|%s|%s", id != NULL ? id : "", prompt, model, settings);
     Hash128 key = hash128((Bytes){text.data, text.length});
     key.low |= key.low == 0;
     buffer_free(&text);
@@ -84,13 +86,45 @@ static const char *journal_text(const json_t *object, const char *name) {
     return text != NULL ? text : "";
 }
 
+static int journal_digit(char digit) {
+    return digit >= '0' && digit <= '9'   ? digit - '0'
+           : digit >= 'a' && digit <= 'f' ? digit - 'a' + 10
+                                          : -1;
+}
+
+// The bytes of a record's name: those of "file_hex", if it has that, else its text. False: it has
+// no name, or one that cannot be read.
+static bool journal_read_name(const json_t *root, Buffer *out) {
+    const json_t *file = json_object_get(root, "file"), *hex = json_object_get(root, "file_hex");
+    if (!json_is_string(file) || (hex != NULL && !json_is_string(hex))) {
+        return false;
+    }
+    if (hex == NULL) {
+        buffer_append(out, json_string_value(file), json_string_length(file));
+        return !out->failed;
+    }
+    const char *digits = json_string_value(hex);
+    for (; digits[0] != '\0'; digits += 2) {
+        int high = journal_digit(digits[0]), low = journal_digit(digits[1]);
+        if (high < 0 || low < 0) {
+            return false;
+        }
+        buffer_append_byte(out, (uint8_t)(high << 4 | low));
+    }
+    return !out->failed;
+}
+
 // One whole line into the index.
 static Status journal_index_line(Journal *journal, Bytes line, uint64_t offset, uint64_t number,
                                  Error *error) {
     json_t *root = NULL;
-    if (json_parse(line, journal->path, &root, NULL) != OK ||
-        !json_is_string(json_object_get(root, "file"))) {
+    Buffer name = {0};
+    if (text_trim(line).length == 0) {
+        return OK; // somebody's empty line
+    }
+    if (json_parse(line, journal->path, &root, NULL) != OK || !journal_read_name(root, &name)) {
         json_decref(root);
+        buffer_free(&name);
         return error_set(error, E_ARGUMENT,
                          "%s: line %llu is not a record of a journal; name another output file, or "
                          "remove the line if it was damaged",
@@ -98,17 +132,20 @@ static Status journal_index_line(Journal *journal, Bytes line, uint64_t offset, 
     }
     JournalPlace place = {offset, (uint32_t)line.length,
                           json_is_object(json_object_get(root, "error"))};
-    Hash128 key = journal_key(journal_text(root, "file"), journal_text(root, "id"),
+    Hash128 key = journal_key((Bytes){name.data, name.length}, journal_text(root, "id"),
                               journal_text(root, "prompt"), journal_text(root, "model"),
                               journal_text(root, "settings"));
     json_decref(root);
+    buffer_free(&name);
     return journal_put(journal, key, place, error);
 }
 
 // Reads the past: every whole line into the index, a cut line at the end away.
 static Status journal_index(Journal *journal, Bytes bytes, Error *error) {
+    static const char mark[] = "\xef\xbb\xbf"; // of the byte order, put before by an editor
+    bool marked = bytes.length >= 3 && memcmp(bytes.data, mark, 3) == 0;
     uint64_t number = 0;
-    size_t at = 0;
+    size_t begin = marked ? 3 : 0, at = begin;
     while (at < bytes.length) {
         const uint8_t *end = memchr(bytes.data + at, '\n', bytes.length - at);
         if (end == NULL) {
@@ -119,9 +156,10 @@ static Status journal_index(Journal *journal, Bytes bytes, Error *error) {
         at += length + 1;
     }
     size_t rest = bytes.length - at;
-    // After lines of ours any rest is a cut line; in a file without lines it must begin as ours do.
-    if (at == 0 && rest > 0 &&
-        memcmp(bytes.data + at, journal_mark, num_min(rest, sizeof journal_mark - 1)) != 0) {
+    // After a record any rest is a cut line; in a file without records it must begin as ours do.
+    bool ours = at == begin &&
+                memcmp(bytes.data + at, journal_mark, num_min(rest, sizeof journal_mark - 1)) == 0;
+    if (journal->slot_count == 0 && bytes.length > begin && !ours) {
         return error_set(error, E_ARGUMENT,
                          "%s: is not a journal of captions; name another output file",
                          journal->path);
@@ -209,10 +247,26 @@ static void journal_write_text(JsonWriter *writer, const char *name, const char 
     }
 }
 
+// Readable, and beside it the very bytes where the reader could not have them back from that.
+static void journal_write_name(JsonWriter *writer, const char *file) {
+    Bytes name = bytes_of_text(file);
+    json_write_text(writer, "file", name);
+    if (text_is_utf8(name, NULL)) {
+        return;
+    }
+    Buffer hex = {0};
+    for (size_t i = 0; i < name.length; i++) {
+        buffer_printf(&hex, "%02x", name.data[i]);
+    }
+    json_write_text(writer, "file_hex", (Bytes){hex.data, hex.length});
+    writer->out->failed = writer->out->failed || hex.failed;
+    buffer_free(&hex);
+}
+
 static void journal_format(const Record *record, Buffer *line) {
     JsonWriter writer = {.out = line};
     json_write_open(&writer, NULL, '{');
-    journal_write_text(&writer, "file", record->file);
+    journal_write_name(&writer, record->file);
     journal_write_text(&writer, "id", record->id);
     if (record->error == OK) {
         json_write_text(&writer, "caption", record->caption);
@@ -293,8 +347,8 @@ bool journal_find(const Journal *journal, const Record *record, JournalPlace *pl
         return false;
     }
     const JournalSlot *slot =
-        journal_slot(journal, journal_key(record->file, record->id, record->prompt, record->model,
-                                          record->settings));
+        journal_slot(journal, journal_key(bytes_of_text(record->file), record->id, record->prompt,
+                                          record->model, record->settings));
     *place = slot->place;
     return slot->key.low != 0;
 }

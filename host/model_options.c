@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -59,8 +60,8 @@ Status model_options_runtime(const Options *options, RuntimeOptions *out, Error 
     return OK;
 }
 
-Status model_options_question(const Options *options, const ModelFacts *model, const char *text,
-                              bool as_model, Question *out, Error *error) {
+Question model_options_question(const Options *options, const ModelFacts *model, const char *text,
+                                bool as_model) {
     const OptionValue *v = options->values;
     const Sampling *own = &model->sampling;
     bool drawn = as_model && own->temperature > 0 && !v[OPT_TEMPERATURE].given;
@@ -81,7 +82,7 @@ Status model_options_question(const Options *options, const ModelFacts *model, c
     if (v[OPT_TOP_P].given) {
         sampling.top_p = (float)v[OPT_TOP_P].real;
     }
-    *out = (Question){
+    Question out = {
         .system = v[OPT_SYSTEM].text,
         .text = text,
         .thinking = v[OPT_THINKING].given,
@@ -89,17 +90,47 @@ Status model_options_question(const Options *options, const ModelFacts *model, c
         .new_tokens_max = (uint32_t)v[OPT_MAX_TOKENS].number,
         .sampling = sampling,
     };
+    for (uint32_t i = 0; i < v[OPT_STOP].list_count; i++) {
+        out.stops[out.stop_count++] = bytes_of_text(v[OPT_STOP].list[i]);
+    }
+    return out;
+}
+
+// UTF-8 without zero bytes, which most often are UTF-16.
+static Status model_options_text(const char *name, Bytes text, size_t bytes_max, Error *error) {
+    size_t at;
+    if (text.length == 0 || text.length > bytes_max) {
+        return error_set(error, E_ARGUMENT, "%s: a text of 1 to %zu bytes is needed", name,
+                         bytes_max);
+    }
+    if (memchr(text.data, '\0', text.length) != NULL) {
+        return error_set(error, E_ARGUMENT,
+                         "%s: the text has zero bytes; it must be UTF-8, which UTF-16 is not",
+                         name);
+    }
+    if (!text_is_utf8(text, &at)) {
+        return error_set(error, E_ARGUMENT, "%s: the text is not UTF-8 at byte %zu", name, at + 1);
+    }
+    return OK;
+}
+
+Status model_options_words(const Options *options, const char *name, Bytes question, Error *error) {
+    const OptionValue *v = options->values;
+    TRY(model_options_text(name, question, CALL_TEXT_BYTES_MAX, error));
+    if (text_trim(question).length == 0) {
+        return error_set(error, E_ARGUMENT, "%s: the text is empty; write a question", name);
+    }
+    if (v[OPT_SYSTEM].text != NULL && v[OPT_SYSTEM].text[0] != '\0') {
+        TRY(model_options_text("--system", bytes_of_text(v[OPT_SYSTEM].text), CALL_TEXT_BYTES_MAX,
+                               error));
+    }
     if (v[OPT_STOP].list_count > STOP_STRINGS_MAX) {
         return error_set(error, E_ARGUMENT, "--stop: %u texts are given, at most %d are allowed",
                          v[OPT_STOP].list_count, STOP_STRINGS_MAX);
     }
     for (uint32_t i = 0; i < v[OPT_STOP].list_count; i++) {
-        Bytes stop = bytes_of_text(v[OPT_STOP].list[i]);
-        if (stop.length == 0 || stop.length > STOP_BYTES_MAX) {
-            return error_set(error, E_ARGUMENT, "--stop: a text of 1 to %d bytes is needed",
-                             STOP_BYTES_MAX);
-        }
-        out->stops[out->stop_count++] = stop;
+        TRY(model_options_text("--stop", bytes_of_text(v[OPT_STOP].list[i]), STOP_BYTES_MAX,
+                               error));
     }
     return OK;
 }
@@ -112,23 +143,25 @@ static const char *model_options_address(const Options *options) {
                                            : "unix:/run/tessera/tessera.sock";
 }
 
-// The token as one line, from the file or the environment; empty: none.
-static Status model_options_token(const Options *options, Buffer *out, Error *error) {
-    const char *path = options->values[OPT_TOKEN_FILE].text;
+// The token from the file, NULL: from the environment; empty: none.
+static Status model_options_token(const char *path, Buffer *out, Error *error) {
     if (path == NULL) {
         const char *set = getenv("TESSERA_TOKEN");
         buffer_append_text(out, set != NULL ? set : "");
         return OK;
     }
-    TRY(file_read(path, 4096, out, error));
-    while (out->length > 0 && strchr(" \t\r\n", out->data[out->length - 1]) != NULL) {
-        out->length--;
+    return file_read(path, 4096, out, error);
+}
+
+// One word of UTF-8. None is fine where no file was named.
+static bool model_options_is_token(Bytes line, bool needed) {
+    for (size_t i = 0; i < line.length; i++) {
+        if (line.data[i] <= ' ' || line.data[i] == 0x7f) {
+            return false;
+        }
     }
-    if (out->length == 0 || out->length > CALL_TOKEN_BYTES_MAX ||
-        memchr(out->data, '\n', out->length) != NULL) {
-        return error_set(error, E_ARGUMENT, "%s: does not hold one line with a token", path);
-    }
-    return OK;
+    return line.length <= CALL_TOKEN_BYTES_MAX && (line.length > 0 || !needed) &&
+           text_is_utf8(line, NULL);
 }
 
 // What is decided where the model runs is no option with --server.
@@ -149,14 +182,16 @@ static Status model_options_check_local(const Options *options, Error *error) {
 Status model_options_server(const Options *options, RemoteTarget *out, Error *error) {
     Buffer token = {0};
     *out = (RemoteTarget){.address = model_options_address(options)};
-    Status status = model_options_token(options, &token, error);
-    if (status == OK && token.length > CALL_TOKEN_BYTES_MAX) {
-        status = error_set(error, E_ARGUMENT, "the token has %zu bytes; at most %d are allowed",
-                           token.length, CALL_TOKEN_BYTES_MAX);
+    const char *path = options->values[OPT_TOKEN_FILE].text;
+    Status status = model_options_token(path, &token, error);
+    Bytes line = text_trim_line((Bytes){token.data, token.length});
+    if (status == OK && !model_options_is_token(line, path != NULL)) {
+        status = error_set(error, E_ARGUMENT, "%s: does not hold one line with a token",
+                           path != NULL ? path : "TESSERA_TOKEN");
     }
-    if (status == OK) {
-        memcpy(out->token, token.data, token.length);
-        out->token_length = token.length;
+    if (status == OK && line.length > 0) {
+        memcpy(out->token, line.data, line.length);
+        out->token_length = line.length;
     }
     buffer_free(&token);
     return status;

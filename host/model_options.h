@@ -17,10 +17,15 @@ Status model_options_runtime(const Options *options, RuntimeOptions *out, Error 
 // Those that say how weights are read (--weights, --group, --threads).
 WeightsOptions model_options_weights(const Options *options);
 
-// The options --system ... --logprobs of a command. What was not given is greedy, or with
-// `as_model` what the model's generation_config.json says. E_ARGUMENT: a stop text.
-Status model_options_question(const Options *options, const ModelFacts *model, const char *text,
-                              bool as_model, Question *out, Error *error);
+// Judges the words that go to the model, before there is one: the question, which `name` is called,
+// the system and the stop texts. They are UTF-8 without zero bytes, the question is not empty.
+// E_ARGUMENT names the text and the rule.
+Status model_options_words(const Options *options, const char *name, Bytes question, Error *error);
+
+// The options --system ... --logprobs of a command whose words were judged. What was not given is
+// greedy, or with `as_model` what the model's generation_config.json says.
+Question model_options_question(const Options *options, const ModelFacts *model, const char *text,
+                                bool as_model);
 
 // Where the server is (--server, else the environment variable TESSERA_SERVER, else the place the
 // shipped unit uses) and who asks (--token-file, else TESSERA_TOKEN). E_ARGUMENT: the token.

@@ -112,6 +112,25 @@ class Inputs(LiveTest):
         self.assertIn("-0", done.stderr)
         self.assertEqual(done.stdout, "")
 
+    def test_names_that_are_not_utf8_are_kept_and_found_again(self):
+        names = [b"caf\xe9.jpg", b"caf\xe8.jpg", "café.jpg".encode()]
+        folder = os.path.join(os.fsencode(self.folder), b"p")
+        os.mkdir(folder)
+        for name, picture in zip(names, sorted(PICTURES.glob("[0-9]*"))):
+            shutil.copy(picture, os.path.join(folder, name))
+        journal = self.folder / "j"
+        command = ["caption", self.folder / "p", "-m", MODEL, "-o", journal]
+        self.assertEqual(run(*command).returncode, 0)
+        captions = {}
+        for record in records(journal):
+            self.assertEqual("file_hex" in record, "\ufffd" in record["file"])
+            path = bytes.fromhex(record["file_hex"]) if "file_hex" in record else record["file"].encode()
+            captions[path] = record["caption"]
+        self.assertEqual(set(captions), {os.path.join(folder, name) for name in names})
+        self.assertEqual(len(set(captions.values())), 3)
+        self.assertIn("3 of them by an earlier run", run(*command).stderr)
+        self.assertEqual(len(records(journal)), 3)
+
     def test_two_stars_reach_every_folder(self):
         self.put("in/1.jpg", "in/a/2.jpg", "in/a/b/3.jpg", "in/.h/4.jpg")
         done = run("caption", self.folder / "in/**/*.jpg", "-m", MODEL)

@@ -262,3 +262,59 @@ Test(journal, a_writer_killed_at_any_time_leaves_whole_lines_for_the_next) {
         journal_close(reopen(), NULL); // opens only when every line parses
     }
 }
+
+static void expect_found(const char *file, bool found) {
+    Journal *journal = reopen();
+    Record key = sample(file);
+    JournalPlace place;
+    cr_expect_eq(journal_find(journal, &key, &place), found, "%s", file);
+    journal_close(journal, NULL);
+}
+
+Test(journal, names_that_are_not_utf8_are_told_apart_and_found_again) {
+    static const char *const names[] = {"caf\xe9.jpg", "caf\xe8.jpg", "caf\xef\xbf\xbd.jpg"};
+    for (size_t i = 0; i < 3; i++) {
+        expect_found(names[i], false);
+        Journal *journal = reopen();
+        Record record = sample(names[i]);
+        cr_assert_eq(journal_append(journal, &record, &error), OK);
+        journal_close(journal, NULL);
+        for (size_t k = 0; k < 3; k++) {
+            expect_found(names[k], k <= i);
+        }
+    }
+    const char *text = scratch_read(&scratch, "j");
+    cr_expect(
+        strstr(text, "{\"file\":\"caf\xef\xbf\xbd.jpg\",\"file_hex\":\"636166e92e6a7067\",") !=
+        NULL);
+    const char *last = strstr(strstr(text, "file_hex") + 1, "file_hex") + 1;
+    cr_expect_null(strstr(last, "file_hex"), "a name that is UTF-8 needs none");
+}
+
+Test(journal, a_file_hex_that_is_no_hex_is_no_record) {
+    static const char *const values[] = {"\"6g\"", "\"616\"", "7", "\"6A\""};
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        char line[64];
+        snprintf(line, sizeof line, "{\"file\":\"a\",\"file_hex\":%s}\n", values[i]);
+        scratch_write(&scratch, "j", line);
+        Journal *journal = NULL;
+        cr_expect_eq(journal_open(scratch_path(&scratch, "j"), &journal, &error), E_ARGUMENT, "%s",
+                     line);
+    }
+}
+
+Test(journal, empty_lines_and_a_byte_order_mark_are_passed_over) {
+    write_two();
+    char *text = scratch_read(&scratch, "j");
+    Buffer edited = {0};
+    buffer_printf(&edited, "\xef\xbb\xbf\n%s\r\n \n", text);
+    scratch_write(&scratch, "j", (const char *)edited.data);
+    expect_found("a.png", true);
+    cr_expect_str_eq(scratch_read(&scratch, "j"), (const char *)edited.data, "it is left as it is");
+    scratch_write(&scratch, "j", "\xef\xbb\xbf{\"file\":\"cut");
+    Journal *journal = reopen();
+    cr_expect_eq(journal_cut_bytes(journal), 12);
+    journal_close(journal, NULL);
+    scratch_write(&scratch, "j", "\xef\xbb\xbfmy diary");
+    cr_expect_eq(journal_open(scratch_path(&scratch, "j"), &journal, &error), E_ARGUMENT);
+}
