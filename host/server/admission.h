@@ -31,6 +31,7 @@ typedef struct Ask {
     uint32_t samples;
     uint32_t prompt_tokens; // image tokens exactly, text by its length
     uint32_t new_tokens;    // of one sample
+    uint64_t pixels;        // that its pictures declare
 } Ask;
 
 void admission_open(Admission *admission, uint32_t places, uint64_t queued_tokens_max);

@@ -76,6 +76,7 @@ static Status intake_image(Intake *in, const CallPart *part, Error *error) {
     }
     in->files[in->file_count++] = file;
     in->image_tokens += geometry.token_count + 2;
+    in->ask.pixels += (uint64_t)info.width * info.height;
     return OK;
 }
 

@@ -11,8 +11,8 @@
 // has it (nobody, a prep thread, the stepper) gives it back, and then it is freed. A request that
 // was accepted gets exactly one done event, if its connection is still there.
 //
-// Users take turns on the prep threads, so that no one's pile delays another's single picture; the
-// scheduler shares the engine among them.
+// Users take turns on the prep threads by the pixels they bring, so that no one's pile delays
+// another's single picture; the scheduler shares the engine among them.
 #ifndef HOST_SERVER_SERVICE_H
 #define HOST_SERVER_SERVICE_H
 

@@ -86,6 +86,7 @@ typedef struct UserTotals {
     uint64_t requests, refused, prompt_tokens, output_tokens;
     double weight;                        // that the scheduler was told; 0 = nothing yet
     uint32_t waiting_first, waiting_last; // slots that wait for a prep thread
+    uint64_t prepared;                    // what it had of the prep threads, by weight
 } UserTotals;
 
 // What the rates of the stats are made from: totals a while ago.
@@ -114,7 +115,8 @@ struct Service {
     uint64_t next_id;
     uint32_t work_count; // with prep threads
     uint32_t waiting_count;
-    uint32_t turn; // the user who is asked first for the next work
+    uint32_t turn;     // of equals, the user who is asked first for the next work
+    uint64_t prepared; // what the user of the last work had before it
     Admission admission;
     Blobs blobs;
     UserTotals *totals; // [USERS_MAX]

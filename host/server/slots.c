@@ -38,6 +38,9 @@ void slot_wait(Service *service, uint32_t leader) {
     UserTotals *user = &service->totals[slot->ask.user];
     slot->state = SLOT_WAITING;
     slot->next = NO_SLOT;
+    if (user->waiting_first == NO_SLOT && user->prepared < service->prepared) {
+        user->prepared = service->prepared; // who was away has earned nothing by it
+    }
     if (user->waiting_last != NO_SLOT) {
         service->slots[user->waiting_last].next = leader;
     } else {
@@ -61,22 +64,33 @@ static void slot_wait_no_more(Service *service, uint32_t leader) {
     service->waiting_count--;
 }
 
-// Users one after another, each with its oldest.
+// What a request weighs on the prep threads: about the text of one, and a million pixels as much.
+static uint64_t slot_weight(const Slot *slot) {
+    return 1 + slot->ask.pixels / 1000000;
+}
+
+// The user who had least of the prep threads so far, with its oldest; equals one after another.
 static uint32_t slot_whose_turn(Service *service) {
+    UserTotals *totals = service->totals;
+    uint32_t least = USERS_MAX;
     for (uint32_t i = 0; i < USERS_MAX; i++) {
         uint32_t user = (service->turn + i) % USERS_MAX;
-        if (service->totals[user].waiting_first != NO_SLOT) {
-            service->turn = user + 1;
-            return service->totals[user].waiting_first;
+        if (totals[user].waiting_first != NO_SLOT &&
+            (least == USERS_MAX || totals[user].prepared < totals[least].prepared)) {
+            least = user;
         }
     }
-    return NO_SLOT;
+    REQUIRE(least < USERS_MAX);
+    uint32_t leader = totals[least].waiting_first;
+    service->turn = least + 1;
+    service->prepared = totals[least].prepared;
+    totals[least].prepared += slot_weight(&service->slots[leader]);
+    return leader;
 }
 
 void slot_start_work(Service *service) {
     while (service->waiting_count > 0 && service->work_count < service->options.work_max) {
         uint32_t leader = slot_whose_turn(service);
-        REQUIRE(leader != NO_SLOT);
         slot_wait_no_more(service, leader);
         Slot *slot = &service->slots[leader];
         slot->state = SLOT_PREPARING;

@@ -257,6 +257,38 @@ Test(service, users_take_turns_on_the_prep_threads) {
     bench_close(&bench);
 }
 
+// Turns are of pixels: one user's large pictures do not alternate with another's short texts.
+Test(service, a_user_who_brings_much_to_decode_waits_for_those_who_bring_little) {
+    Bench bench;
+    char token[USER_TOKEN_TEXT], line[USER_LINE_TEXT], file[USER_LINE_TEXT + 32];
+    cr_assert_eq(users_make_token("light", token, line, NULL), OK);
+    snprintf(file, sizeof file, "user heavy token=none\n%s\n", line);
+    bench_open(&bench, 40, file);
+    bench_connect(&bench, 0, NULL);
+    bench_connect(&bench, 1, token);
+    for (int i = 0; i < 4; i++) {
+        bench_ask(&bench, 0, "many", picture_header(4000, 3000), false);
+    }
+    for (int i = 0; i < 6; i++) {
+        bench_ask(&bench, 1, "one", no_picture, false);
+    }
+    char order[16] = "";
+    for (int i = 0; bench.work_count > 0; i++) {
+        order[i] = bench.works[0]->request->image_count > 0 ? 'P' : 't';
+        bench_prepare(&bench);
+    }
+    cr_expect_str_eq(order, "PPttttttPP", "two were with the threads when the texts came");
+    bench_disconnect(&bench, 0);
+    bench_disconnect(&bench, 1);
+    for (int i = 0; i < 6; i++) {
+        bench_command(&bench, STEPPER_ADD);
+    }
+    for (int i = 0; i < 6; i++) {
+        bench_ended(&bench, bench_command(&bench, STEPPER_CANCEL).tag, FINISH_CANCEL, OK);
+    }
+    bench_close(&bench);
+}
+
 Test(service, a_user_with_much_here_leaves_places_to_others) {
     Bench bench;
     char token[USER_TOKEN_TEXT], line[USER_LINE_TEXT], file[USER_LINE_TEXT + 32];
