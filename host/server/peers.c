@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -37,7 +38,8 @@ typedef struct Peer {
     uint32_t connection;
     bool known; // to the service
     PeerState state;
-    bool reading; // false: its calls wait for a turn
+    bool reading;  // false: its calls wait for a turn
+    bool half_way; // it writes no more, but reads: the answers it waits for still go out
     bool writing;
     size_t write_bytes;
     uint64_t linger_end_ms;
@@ -138,9 +140,21 @@ static void peer_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *out) 
     *out = uv_buf_init(peer->peers->read_buffer, READ_BYTES); // used up before the next read
 }
 
+// Is it gone, and not only done with writing? Of TCP nobody can say before something is written to
+// it, so there the end of what it writes is its end.
+static bool peer_is_gone(const Peer *peer) {
+    struct pollfd asked = {.events = 0};
+    bool is_pipe = peer->handle.type == UV_NAMED_PIPE;
+    return !is_pipe || uv_fileno(&peer->handle, &asked.fd) != 0 || poll(&asked, 1, 0) != 0;
+}
+
 static void peer_on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer) {
     Peer *peer = stream->data;
-    if (count < 0) {
+    if (count == UV_EOF && peer->state == PEER_OPEN && !peer_is_gone(peer)) {
+        peer->half_way = true;
+        peer_read(peer);
+        peers_output(peer->peers, peer->connection);
+    } else if (count < 0) {
         peer_close(peer);
     } else if (count > 0 && peer->state == PEER_OPEN) {
         const Bytes bytes = {(const uint8_t *)buffer->base, (size_t)count};
@@ -151,7 +165,7 @@ static void peer_on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf
 
 // Reads from the socket while the service takes what comes.
 static void peer_read(Peer *peer) {
-    bool reads = service_reads(peer->peers->service, peer->connection);
+    bool reads = !peer->half_way && service_reads(peer->peers->service, peer->connection);
     if (peer->reading && !reads) {
         uv_read_stop(&peer->stream);
     } else if (!peer->reading && reads &&
@@ -188,6 +202,8 @@ void peers_output(void *context, uint32_t connection) {
         }
     } else if (end == SERVICE_CLOSE_WHEN_WRITTEN) {
         peer_linger(peer);
+    } else if (peer->half_way && service_is_idle(peers->service, connection)) {
+        peer_close(peer);
     }
 }
 
@@ -263,7 +279,8 @@ void peers_tick(Peers *peers, bool all, uint64_t now_ms) {
     for (uint32_t i = 0; i < peers->connections_max; i++) {
         Peer *peer = peers->by_connection[i];
         if (peer != NULL &&
-            (all || (peer->state == PEER_LINGERING && now_ms >= peer->linger_end_ms))) {
+            (all || (peer->state == PEER_LINGERING && now_ms >= peer->linger_end_ms) ||
+             (peer->state == PEER_OPEN && peer->half_way && peer_is_gone(peer)))) {
             peer_close(peer);
         }
     }

@@ -218,6 +218,11 @@ bool service_reads(const Service *service, uint32_t connection) {
     return !session_has_more(service_connection(service, connection)->session);
 }
 
+bool service_is_idle(const Service *service, uint32_t connection) {
+    const Session *session = service_connection(service, connection)->session;
+    return session_in_flight(session) == 0 && !session_has_more(session);
+}
+
 void service_turn(Service *service, uint64_t now_ms) {
     service_at(service, now_ms);
     uint32_t count = service->asked_count;

@@ -73,6 +73,8 @@ Status service_connect(Service *service, uint64_t now_ms, uint32_t *connection, 
 void service_receive(Service *service, uint32_t connection, Bytes bytes, uint64_t now_ms);
 // False: it has sent more calls than one turn takes; nothing should be received before a turn.
 bool service_reads(const Service *service, uint32_t connection);
+// Nothing that it has sent is still to be answered.
+bool service_is_idle(const Service *service, uint32_t connection);
 // Everybody who has sent something gets a turn: the next calls of what is here. Once per wake.
 void service_turn(Service *service, uint64_t now_ms);
 bool service_has_more(const Service *service); // another turn has something to do

@@ -197,6 +197,29 @@ class Endings(Serve):
                 gate.hold()
             self.assertEqual(self.stats(watcher)["requests_cancelled"], 30)
 
+    def test_a_client_that_writes_no_more_gets_its_answers(self):
+        server, gate = self.serve_held()
+        with server.client() as client:
+            streams = [client.generate("Write.", stream=index == 0, max_tokens=20) for index in range(2)]
+            client.socket.shutdown(socket.SHUT_WR)
+            gate.reached(1)
+            gate.release()
+            for stream in streams:
+                self.assertIn(client.done(stream)[0]["samples"][0]["reason"], ("stop", "length"))
+            self.assertIsNone(client.receive(), "then the connection ends")
+
+    def test_a_client_that_writes_no_more_and_then_goes_is_noticed(self):
+        server, gate = self.serve_held()
+        with server.client() as watcher:
+            with server.client() as client:
+                client.generate("Write.", **LONG)
+                client.socket.shutdown(socket.SHUT_WR)
+                gate.reached(1)
+            eventually(lambda: self.stats(watcher)["connections"] == 1)
+            gate.release()
+            self.assertEmpty(watcher)
+            self.assertEqual(self.stats(watcher)["requests_cancelled"], 1)
+
     def test_a_killed_client_harms_nobody(self):
         server = self.serve()
         expected = offline_captions(pictures(3))
