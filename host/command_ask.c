@@ -25,6 +25,7 @@ typedef struct Ask {
     const char *text; // the question
     Buffer stdin_text;
     bool asked;
+    bool cut;                          // --max-tokens ended the answer, which JSON says by itself
     bool line_open[ANSWER_PART_COUNT]; // the last byte printed of a part was not a newline
     Status status;                     // of the request
     Error error;
@@ -126,6 +127,8 @@ static bool ask_finished(void *context, Request *request) {
     Ask *ask = context;
     ask->status = request->status;
     ask->error = request->error;
+    ask->cut = request->status == OK && strcmp(request->answer.finish, "length") == 0 &&
+               !ask->options->values[OPT_JSON].given;
     if (request->status == OK && ask->options->values[OPT_JSON].given) {
         ask_print_json(ask, request);
     }
@@ -218,6 +221,9 @@ static Exit ask_run(Ask *ask) {
     }
     if (status != OK) {
         return command_fail("ask", &error, EXIT_START);
+    }
+    if (ask->cut) {
+        say("tessera ask: the answer is cut at --max-tokens %u", ask->question.new_tokens_max);
     }
     return ask->status == OK ? EXIT_GOOD : command_fail("ask", &ask->error, EXIT_ITEMS);
 }

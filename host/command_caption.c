@@ -54,6 +54,7 @@ typedef struct Caption {
     JobKey key;
     Outcome *outcomes; // [inputs.count]
     size_t next;
+    uint64_t cut; // captions that --max-tokens ended
     Arena texts;
     Progress progress;
     Sidecars sidecars;
@@ -217,6 +218,7 @@ static bool caption_finished(void *context, Request *request) {
     } else {
         record.caption = text = answer_trimmed(&request->answer);
         record.finish = request->answer.finish;
+        job->cut += strcmp(record.finish, "length") == 0;
         outcome->tokens_in = record.tokens_in = request->prompt.token_count;
         outcome->tokens_out = record.tokens_out = request->answer.token_count;
         record.tokens_image = request->prompt.image_token_count;
@@ -385,6 +387,7 @@ static void caption_summary(const Caption *job, const CaptionStats *stats, doubl
         .all = job->inputs.count,
         .good = p->done - p->errors,
         .errors = p->errors,
+        .cut = job->cut,
         .earlier = p->skipped,
         .left_out = (const char *)left_out.data,
         .seconds = seconds,

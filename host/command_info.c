@@ -9,6 +9,7 @@
 #include "host/boot.h"
 #include "host/cards.h"
 #include "host/model_options.h"
+#include "host/summary.h"
 
 #include <string.h>
 
@@ -282,9 +283,6 @@ static Exit info_run(Runtime *runtime, const Options *options, Error *error) {
     Buffer out = {0};
     if (status == OK || status == E_MEMORY) {
         v[OPT_JSON].given ? info_json(runtime, &facts, &out) : info_text(runtime, &facts, &out);
-        if (v[OPT_VERIFY].given && !v[OPT_JSON].given) {
-            buffer_append_text(&out, "checksums: all sections are whole\n");
-        }
         fwrite(out.data, 1, out.length, stdout);
     }
     buffer_free(&out);
@@ -294,7 +292,16 @@ static Exit info_run(Runtime *runtime, const Options *options, Error *error) {
 Exit command_info(const Options *options) {
     Runtime runtime = {0};
     Error error = {0};
+    uint64_t begin_ns = clock_ns();
     Exit result = info_run(&runtime, options, &error);
     runtime_close(&runtime);
-    return result == EXIT_GOOD ? result : command_fail("info", &error, result);
+    if (result != EXIT_GOOD) {
+        command_fail("info", &error, result);
+    }
+    const OptionValue *v = options->values;
+    if (v[OPT_VERIFY].given && !v[OPT_QUIET].given && result != EXIT_USAGE) {
+        summary_print_file("verified", result != EXIT_ITEMS, (double)(clock_ns() - begin_ns) * 1e-9,
+                           NULL);
+    }
+    return result;
 }

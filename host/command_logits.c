@@ -3,6 +3,7 @@
 #include "host/command.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/file_write.h"
 #include "base/num.h"
@@ -10,6 +11,7 @@
 #include "host/model_options.h"
 #include "host/npy.h"
 #include "host/prompt.h"
+#include "host/summary.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -163,10 +165,26 @@ static Exit logits_run(Logits *job, Error *error) {
     return EXIT_GOOD;
 }
 
+static void logits_summary(const Logits *job, bool good, double seconds) {
+    char more[64] = "";
+    if (good) {
+        snprintf(more, sizeof more, "%u positions of %u tokens", job->prompt.token_count,
+                 job->runtime.weights->config.vocab_count);
+    }
+    summary_print_file("written", good, seconds, more);
+}
+
 Exit command_logits(const Options *options) {
     Logits job = {.options = options};
     Error error = {0};
+    uint64_t begin_ns = clock_ns();
     Exit result = logits_run(&job, &error);
+    if (result != EXIT_GOOD) {
+        command_fail("logits", &error, result);
+    }
+    if (result != EXIT_USAGE && !options->values[OPT_QUIET].given) {
+        logits_summary(&job, result == EXIT_GOOD, (double)(clock_ns() - begin_ns) * 1e-9);
+    }
     free(job.rows);
     prompt_free(&job.prompt);
     for (uint32_t i = 0; job.patches != NULL && i < job.image_count; i++) {
@@ -174,5 +192,5 @@ Exit command_logits(const Options *options) {
     }
     free(job.patches);
     runtime_close(&job.runtime);
-    return result == EXIT_GOOD ? result : command_fail("logits", &error, result);
+    return result;
 }

@@ -9,6 +9,7 @@
 #include "host/interrupt.h"
 #include "host/model_options.h"
 #include "host/say.h"
+#include "host/summary.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -38,7 +39,8 @@ static Status quantize_pack(const Runtime *runtime, const Options *options, uint
     return weights_verify(path, error);
 }
 
-static Exit quantize_run(Runtime *runtime, const Options *options, Error *error) {
+static Exit quantize_run(Runtime *runtime, const Options *options, uint64_t begin_ns,
+                         Error *error) {
     const OptionValue *v = options->values;
     const char *path = v[OPT_OUTPUT].text;
     if (options->operand_count != 1 || path == NULL) {
@@ -49,30 +51,44 @@ static Exit quantize_run(Runtime *runtime, const Options *options, Error *error)
         return EXIT_START;
     }
     interrupt_install_ending();
-    uint64_t begin_ns = clock_ns();
     const RuntimeOptions open = {
         .model = options->operands[0],
         .weights = model_options_weights(options),
     };
     quantize_say(options, "reading and converting the weights", begin_ns);
-    if (runtime_open_weights(&open, runtime, error) != OK ||
-        quantize_pack(runtime, options, begin_ns, error) != OK) {
-        return EXIT_START;
-    }
+    return runtime_open_weights(&open, runtime, error) == OK &&
+                   quantize_pack(runtime, options, begin_ns, error) == OK
+               ? EXIT_GOOD
+               : EXIT_START;
+}
+
+static void quantize_summary(const Runtime *runtime, const char *path, bool good, double seconds) {
     struct stat info;
     char level[16];
-    runtime_level_text(runtime, level);
-    if (!v[OPT_QUIET].given && quantize_keeps(path) && stat(path, &info) == 0) {
-        say("%7.2f s  %s: %s, %.1f MiB", (double)(clock_ns() - begin_ns) * 1e-9, path, level,
-            (double)info.st_size / (1024.0 * 1024.0));
+    Buffer more = {0};
+    if (good) {
+        runtime_level_text(runtime, level);
+        buffer_append_text(&more, level);
     }
-    return EXIT_GOOD;
+    if (good && quantize_keeps(path) && stat(path, &info) == 0) {
+        buffer_printf(&more, ", %.1f MiB in %s", (double)info.st_size / (1024.0 * 1024.0), path);
+    }
+    summary_print_file("written", good, seconds, (const char *)more.data);
+    buffer_free(&more);
 }
 
 Exit command_quantize(const Options *options) {
     Runtime runtime = {0};
     Error error = {0};
-    Exit result = quantize_run(&runtime, options, &error);
+    uint64_t begin_ns = clock_ns();
+    Exit result = quantize_run(&runtime, options, begin_ns, &error);
+    if (result != EXIT_GOOD) {
+        command_fail("quantize", &error, result);
+    }
+    if (result != EXIT_USAGE && !options->values[OPT_QUIET].given) {
+        quantize_summary(&runtime, options->values[OPT_OUTPUT].text, result == EXIT_GOOD,
+                         (double)(clock_ns() - begin_ns) * 1e-9);
+    }
     runtime_close(&runtime);
-    return result == EXIT_GOOD ? result : command_fail("quantize", &error, result);
+    return result;
 }

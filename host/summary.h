@@ -2,10 +2,10 @@
 // What a command did, left out and failed at, as the last thing it says: one line on stderr, in the
 // same form for every command.
 //
-//   24 of 26 pictures: 22 captioned, 2 errors, 4 of them by an earlier run; left out: 3 .gif, 1
-//   hidden; 3.21 s, 6.23 pictures/s
+//   N of ALL pictures: GOOD captioned, ERRORS errors, CUT cut at --max-tokens, EARLIER of them by
+//   an earlier run; left out: LEFT OUT; SECONDS s, MORE
 //
-// 24 were taken on, of 26 that were named: an interruption leaves the difference.
+// N is good and errors together; an interruption leaves the difference to all.
 #ifndef HOST_SUMMARY_H
 #define HOST_SUMMARY_H
 
@@ -15,6 +15,7 @@ typedef struct Summary {
     const char *things; // "pictures"
     const char *done;   // "captioned"
     uint64_t all, good, errors;
+    uint64_t cut;         // of good, those that this run ended at --max-tokens
     uint64_t earlier;     // of good and errors, those that an earlier run had
     const char *left_out; // as "3 .gif, 2 hidden"; empty or NULL: nothing
     double seconds;
@@ -23,5 +24,8 @@ typedef struct Summary {
 
 void summary_text(const Summary *summary, Buffer *out); // without a newline
 void summary_print(const Summary *summary);             // as a line to stderr
+
+// Of a command about one file, which is `done` ("written") or an error.
+void summary_print_file(const char *done, bool good, double seconds, const char *more);
 
 #endif

@@ -387,6 +387,18 @@ static Status server_start(Server *server, Runtime *runtime, const ServiceOption
     return OK;
 }
 
+// What was done, left out and failed, as the commands' summaries have it.
+static void server_say_stopped(const Server *server, Status status) {
+    ServerStats stats;
+    service_stats(server->service, server_now_ms(), &stats);
+    log_event(LOG_INFO, "stopped",
+              "status=%s accepted=%" PRIu64 " finished=%" PRIu64 " failed=%" PRIu64
+              " cancelled=%" PRIu64 " refused=%" PRIu64 " pictures=%" PRIu64 " up_ms=%" PRIu64,
+              status_name(status), stats.requests_accepted, stats.requests_finished,
+              stats.requests_failed, stats.requests_cancelled, stats.requests_refused,
+              stats.pictures_finished, stats.uptime_ms);
+}
+
 Status server_run(Server *server, Runtime *runtime, const ServiceOptions *service, Error *error) {
     TRY(server_start(server, runtime, service, error));
     uv_run(&server->loop, UV_RUN_DEFAULT);
@@ -394,7 +406,7 @@ Status server_run(Server *server, Runtime *runtime, const ServiceOptions *servic
     if (status != OK) {
         error_set(error, status, "the engine failed; the log has its error");
     }
-    log_event(LOG_INFO, "stopped", "status=%s", status_name(status));
+    server_say_stopped(server, status);
     return status;
 }
 

@@ -139,5 +139,44 @@ class Inputs(LiveTest):
         self.assertIn("3 of 3 pictures: 3 captioned, 0 errors; left out: 1 hidden;", done.stderr)
 
 
+class Summaries(LiveTest):
+    """The last line of standard error says what was done, left out and failed, in one form."""
+    FORM = (r"^(\d+) of (\d+) (\w+): (\d+) (\w+), (\d+) errors?(, \d+ cut at --max-tokens)?(, \d+ of them by an earlier run)?"
+            r"(; left out: [^;]+)?; \d+\.\d\d s(, .+)?$")
+
+    def expect(self, code, said, *command):
+        done = run(*command)
+        self.assertEqual(done.returncode, code, done.stderr)
+        line = done.stderr.splitlines()[-1]
+        self.assertRegex(line, self.FORM)
+        self.assertIn(said, line)
+        quiet = run(*command, "-q")
+        self.assertEqual(quiet.returncode, code)
+        self.assertNotRegex(quiet.stderr, r"(?m)" + self.FORM)
+
+    def test_every_command_ends_with_one(self):
+        picture, packed = self.folder / "a.jpg", self.folder / "m.tessera"
+        shutil.copy(FISH, picture)
+        self.expect(0, "1 of 1 pictures: 1 captioned, 0 errors; ", "caption", picture, "-m", MODEL)
+        self.expect(0, "1 captioned, 0 errors, 1 cut at --max-tokens; ", "caption", picture, "-m", MODEL, "-n", 2)
+        self.expect(1, "1 of 1 pictures: 0 captioned, 1 error; ", "caption", self.folder / "none.jpg", "-m", MODEL)
+        self.expect(0, "1 of 1 files: 1 written, 0 errors; ", "quantize", MODEL, "-o", packed)
+        self.expect(3, "1 of 1 files: 0 written, 1 error; ", "quantize", self.folder, "-o", self.folder / "x")
+        self.expect(0, "1 of 1 files: 1 verified, 0 errors; ", "info", packed, "--verify")
+        damaged = bytearray(packed.read_bytes())
+        damaged[-100] ^= 1
+        (self.folder / "d.tessera").write_bytes(damaged)
+        self.expect(1, "1 of 1 files: 0 verified, 1 error; ", "info", self.folder / "d.tessera", "--verify")
+        self.expect(0, "2 positions", "logits", "-m", MODEL, "--text", "hi", "-o", self.folder / "l.npy")
+        self.expect(1, "0 written, 1 error; ", "logits", "-m", MODEL, "--text", "<|image|>", "-i", self.folder / "none",
+                    "-o", self.folder / "l.npy")
+
+    def test_a_cut_answer_is_said_to_be_cut(self):
+        done = run("ask", "hi", "-m", MODEL, "-n", 2)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stderr, "tessera ask: the answer is cut at --max-tokens 2\n")
+        self.assertEqual(run("ask", "hi", "-m", MODEL).stderr, "")
+
+
 if __name__ == "__main__":
     live.main()

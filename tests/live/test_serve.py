@@ -540,6 +540,7 @@ class Administration(Serve):
         line = re.search(r"done request=1 .*reason=length .*output_tokens=1 (.*)", log)[1]
         spans = {name: float(ms) for name, ms in (span.split("=") for span in line.split())}
         self.assertEqual(spans, done["timings"])
+        self.assertRegex(log, r"stopped status=OK accepted=1 finished=1 failed=0 cancelled=0 refused=0 pictures=1 up_ms=\d+\n$")
         self.assertLessEqual(spans["prepare_ms"] + spans["queue_ms"], spans["first_token_ms"])
         self.assertLessEqual(spans["first_token_ms"], spans["total_ms"])
         self.assertGreater(spans["first_token_ms"], 0)
