@@ -4,7 +4,7 @@
 A test waits for an event (a log line, a counter, a file, a message) with `eventually`, never for time, and takes
 nothing for granted about how long work lasts. Where work must last, `Gate` holds it:
 
-    gate = Gate(self.folder)                        # of the engine's steps; Gate(folder, "prep"): of preparations
+    gate = Gate(self.folder)                        # of steps; Gate(folder, "prep") or "open": see failing_engine.c
     with Server(self.folder, gate=gate) as server:  # or run(..., gate=gate), start(..., gate=gate)
         gate.hold()                                 # from here on each step waits for a permission
         stream = client.generate(...)               # accepted; as long as the gate is held it does not end

@@ -14,7 +14,7 @@ import socket
 import subprocess
 
 import live
-from live import LIMIT, LiveTest, eventually, run
+from live import LIMIT, Gate, LiveTest, eventually, run
 from rpc import Server, picture
 
 SCAN_MS = 5
@@ -87,27 +87,43 @@ class Socket(LiveTest):
 
 
 class Signals(LiveTest):
-    def scan(self, number, outcome):
-        """Sends the signal 0, 5, 10 ... ms after it is caught, until the server was ready before."""
+    def setUp(self):
+        super().setUp()
+        self.gate = Gate(self.folder, "open")
+
+    def send(self, number, when, outcome):
+        """Sends the signal to a server that starts, when `when` says, and looks at the outcome."""
         users = self.folder / "users.conf"
         users.write_text("user local token=none\n", encoding="utf-8")
-        delay_ms, ready = 0, False
-        while not ready:
-            with open(self.folder / "log", "w+", encoding="utf-8") as log:
-                process = subprocess.Popen(
-                    [live.PROGRAM, "serve", "-m", live.MODEL, "--socket", self.folder / "s", "--users", users],
-                    stdout=subprocess.PIPE, stderr=log, text=True)
-                try:
-                    eventually(lambda: caught(process, signal.SIGINT), "the first line of serve")
-                    ready = bool(select.select([process.stdout], [], [], delay_ms / 1000)[0])
-                    process.send_signal(number)
-                    outcome(process, lambda: (self.folder / "log").read_text(encoding="utf-8"))
-                finally:
-                    process.kill()
-                    process.wait()
-                    process.stdout.close()
-            delay_ms += SCAN_MS
+        with open(self.folder / "log", "w+", encoding="utf-8") as log:
+            process = self.gate.process = subprocess.Popen(
+                [live.HELD, "serve", "-m", live.MODEL, "--socket", self.folder / "s", "--users", users],
+                stdout=subprocess.PIPE, stderr=log, text=True, env=self.gate.environment())
+            try:
+                eventually(lambda: caught(process, signal.SIGINT), "the first line of serve", of=process)
+                when(process)
+                process.send_signal(number)
+                self.gate.release()
+                outcome(process, lambda: (self.folder / "log").read_text(encoding="utf-8"))
+            finally:
+                process.kill()
+                process.wait()
+                process.stdout.close()
         self.assertFalse((self.folder / "s").exists())
+
+    def scan(self, number, outcome):
+        """Sends the signal while a server opens its engine; then to others at 0, 5, 10 ms after they catch it and so on,
+        in longer and longer steps where a start takes long, until one was ready before."""
+        self.gate.hold()
+        self.send(number, lambda process: self.gate.reached(1), outcome)
+        delay_ms, ready = 0, False
+
+        def later(process):
+            nonlocal ready
+            ready = bool(select.select([process.stdout], [], [], delay_ms / 1000)[0])
+        while not ready:
+            self.send(number, later, outcome)
+            delay_ms += max(SCAN_MS, delay_ms // 8)
 
     def goes_on(self, process, line, log):
         self.assertIn("ready", process.stdout.readline(), log())
