@@ -22,7 +22,7 @@ import zlib
 import live
 import msgpack
 from live import LIMIT, LiveTest, eventually
-from rpc import Client, Refused, Server, answers, picture
+from rpc import Refused, Server, answers, picture
 
 SEED = int(os.environ.get("TESSERA_SEED", "1"))
 MEDIA = live.ROOT / "tests" / "golden" / "media" / "files"
@@ -164,7 +164,7 @@ def bad_bytes():
 class Isolation(LiveTest):
     def setUp(self):
         super().setUp()
-        self.server = Server(self.folder, "--batch", "12")
+        self.server = Server(self.folder, "--batch", "12", "--drain", LIMIT)
         self.server.__enter__()
         self.addCleanup(lambda: self.server.__exit__(None, None, None))
         with self.server.client() as client:  # each alone, one after the other

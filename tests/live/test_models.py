@@ -9,7 +9,6 @@ import ast
 import json
 import math
 import shutil
-import unittest
 
 import live
 from live import LiveTest, MODEL, PICTURES, run

@@ -238,7 +238,7 @@ class Standard(LiveTest):
         server = subprocess.Popen(["sh", "-c", shell, "sh", *command], stdout=stdout, stderr=subprocess.PIPE, text=True)
         self.addCleanup(server.communicate)
         self.addCleanup(server.kill)
-        wait_for(lambda: run("top", "--server", f"unix:{path}", "--once").returncode == 0, server)
+        eventually(lambda: run("top", "--server", f"unix:{path}", "--once").returncode == 0, of=server)
         return server
 
     def table(self):
@@ -270,7 +270,7 @@ class Standard(LiveTest):
             for way in ways:
                 with self.subTest(f"{name} {way}"), open("/dev/full", "wb") as full:
                     done = subprocess.run([live.PROGRAM, name, *map(str, way)], stdout=full, stderr=subprocess.PIPE,
-                                          text=True, timeout=LIMIT_S, check=False)
+                                          text=True, timeout=LIMIT, check=False)
                     self.assertEqual(done.returncode, 3, done.stderr)
                     self.assertRegex(done.stderr, "tessera.*: .*written")
 
@@ -278,7 +278,7 @@ class Standard(LiveTest):
         with open("/dev/full", "wb") as full:
             server = self.serve(full)
         server.terminate()
-        text = server.communicate(timeout=LIMIT_S)[1]
+        text = server.communicate(timeout=LIMIT)[1]
         self.assertEqual(server.returncode, 3, text)
         self.assertIn("standard output", text)
 
@@ -291,7 +291,7 @@ class Standard(LiveTest):
                 reading, writing = os.pipe()
                 os.close(reading)
                 done = subprocess.run([live.PROGRAM, *map(str, command)], stdout=writing, stderr=subprocess.PIPE,
-                                      text=True, timeout=LIMIT_S, check=False)
+                                      text=True, timeout=LIMIT, check=False)
                 os.close(writing)
                 self.assertEqual(done.returncode, 3, done.stderr)
                 self.assertIn("roken pipe", done.stderr)
@@ -305,14 +305,14 @@ class Standard(LiveTest):
                 command = [live.PROGRAM, "caption", str(folder), "-m", str(MODEL), "-o", str(journal)]
                 for _ in range(2):
                     done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *command], capture_output=True,
-                                          timeout=LIMIT_S, check=False)
+                                          timeout=LIMIT, check=False)
                     self.assertEqual(done.returncode, 0, done.stderr)
                     self.assertEqual(len(live.records(journal)), 3)
 
     def test_a_server_with_closed_descriptors_ends_in_good_order(self):
         server = self.serve(subprocess.PIPE, 'exec "$@" <&- 2>&-')
         server.terminate()
-        server.communicate(timeout=LIMIT_S)
+        server.communicate(timeout=LIMIT)
         self.assertEqual(server.returncode, 0)
 
 
