@@ -24,9 +24,9 @@ typedef struct TileArgs {
     uint32_t tokens;               // of a full tile
     uint32_t rows_from, rows_upto; // sequences with so many rows are this launch's
     uint32_t parts;                // blocks that share a tile, a split each; 1: a block walks all
-    uint32_t slots;
-    float *partials;   // [slots][kv heads][parts][PARTIAL_FLOATS]
-    unsigned *tickets; // [slots][kv heads] of splits, then [slots] of kv heads
+    uint32_t slot_first, slots;    // of this launch
+    float *partials;               // [slots][kv heads][parts][PARTIAL_FLOATS]
+    unsigned *tickets;             // [slots][kv heads] of splits, then [slots] of kv heads
 } TileArgs;
 
 // ---- What differs between bf16 and int8 pages ---------------------------------------------------

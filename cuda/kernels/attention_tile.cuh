@@ -12,15 +12,18 @@
 #ifndef CUDA_KERNELS_ATTENTION_TILE_CUH
 #define CUDA_KERNELS_ATTENTION_TILE_CUH
 
+#include "base/check.h"
 #include "cuda/kernels/attention_apart.cuh"
 #include "cuda/kernels/attention_joined.cuh"
 
 // ---- Which tile ---------------------------------------------------------------------------------
 
 // Tile j of sequence s has slot (row_first - s) / tokens + s + j: slots of different tiles differ,
-// and a launch needs no table to find its own. Slots between them stay empty. False: nothing to do.
+// and a launch needs no table to find its own. Slots between them stay empty. `index` is the slot's
+// within this launch. False: nothing to do.
 template <class S>
-DEVICE bool tile_find(const TileArgs &args, uint32_t slot, uint32_t kv_head, Tile<S> &tile) {
+DEVICE bool tile_find(const TileArgs &args, uint32_t index, uint32_t kv_head, Tile<S> &tile) {
+    uint32_t slot = args.slot_first + index;
     const BatchSequence *sequences = args.cache.sequences;
     uint32_t low = 0, high = args.cache.sequence_count;
     while (high - low > 1) {
@@ -38,7 +41,7 @@ DEVICE bool tile_find(const TileArgs &args, uint32_t slot, uint32_t kv_head, Til
     if (done >= row_count || row_count < args.rows_from || row_count > args.rows_upto) {
         return false;
     }
-    tile.slot = slot;
+    tile.slot = index;
     tile.kv_head = kv_head;
     tile.row = row_first + done;
     tile.tokens = row_count - done < args.tokens ? row_count - done : args.tokens;
@@ -324,15 +327,26 @@ KERNEL_TEMPLATE void KERNEL_BOUNDS(S::THREADS, S::BLOCKS)
 
 enum { TILE_GROUP_MOST = 16, TILE_BLOCKS_PER_MULTIPROCESSOR = 2 };
 
-// What both kinds of tile ask for.
+// What both kinds of tile ask for: of the layer, never of the step, for a row's bits must not
+// depend on the rows beside it.
 static inline bool tile_fits(const OpAttention *op) {
     const LayerShape *shape = &op->cache.shape;
     uint32_t head_dim = shape->head_dim;
     bool size = head_dim == 64 || head_dim == 128 || head_dim == 256 || head_dim == 512;
-    uint32_t slots = op->rows.row_count + op->rows.sequence_count;
-    return size && kv_is_tiled(kv_form(op->cache.kind, shape)) && op->q_stride % 4 == 0 &&
-           shape->head_count / shape->kv_head_count <= TILE_GROUP_MOST &&
-           (size_t)slots * (shape->kv_head_count + 1) * sizeof(unsigned) <= CUDA_TICKET_BYTES;
+    return size && kv_is_tiled(kv_form(op->cache.kind, shape)) &&
+           shape->head_count / shape->kv_head_count <= TILE_GROUP_MOST;
+}
+
+// Slots of a step in tiles of so many tokens, at most.
+static inline uint32_t tile_slots(const OpAttention *op, uint32_t tokens) {
+    uint32_t sequences = op->rows.sequence_count;
+    return (op->rows.row_count - sequences) / tokens + sequences;
+}
+
+// Slots that a launch has tickets for: of the 12B 1,820 in a sliding layer, 8,192 in a full one. A
+// step with more is several launches.
+static inline uint32_t tile_slots_most(const OpAttention *op) {
+    return CUDA_TICKET_BYTES / sizeof(unsigned) / (op->cache.shape.kv_head_count + 1);
 }
 
 // The splits that the tile with the longest view may need. A row of a sliding layer sees its window
@@ -347,37 +361,47 @@ static inline uint32_t tile_splits_most(const OpAttention *op) {
     return (uint32_t)((length + SPLIT_TOKENS - 1) / SPLIT_TOKENS) + 1; // it may begin within one
 }
 
-// The tiles of sequences with `rows_from` to `rows_upto` rows.
-template <class S>
-static Status tile_launch(CudaContext *cuda, const OpAttention *op, uint32_t rows_from,
-                          uint32_t rows_upto) {
+static inline TileArgs tile_args(CudaContext *cuda, const OpAttention *op, uint32_t tile_rows) {
     const LayerShape *shape = &op->cache.shape;
-    uint32_t kv_heads = shape->kv_head_count, group = shape->head_count / kv_heads;
+    REQUIRE(op->q_stride % 4 == 0 && tile_slots_most(op) > 0);
     TileArgs args = {};
     args.cache = kv_view(&op->cache, &op->rows, op->window);
     args.q = op->q;
     args.q_stride = op->q_stride;
     args.scratch = op->scratch;
     args.out = op->out;
-    args.group = group;
-    args.tokens = (uint32_t)S::ROWS / group;
-    args.rows_from = rows_from;
-    args.rows_upto = rows_upto;
-    uint32_t sequences = op->rows.sequence_count;
-    args.slots = (op->rows.row_count - sequences) / args.tokens + sequences;
+    args.group = shape->head_count / shape->kv_head_count;
+    args.tokens = tile_rows / args.group;
+    args.parts = 1;
     args.partials = (float *)cuda->scratch;
     args.tickets = (unsigned *)(cuda->scratch + CUDA_SCRATCH_BYTES - CUDA_TICKET_BYTES);
-    args.parts = 1;
-    uint32_t tiles = args.slots * kv_heads, splits = tile_splits_most(op);
+    return args;
+}
+
+// The tiles of sequences with `rows_from` to `rows_upto` rows.
+template <class S>
+static Status tile_launch(CudaContext *cuda, const OpAttention *op, uint32_t rows_from,
+                          uint32_t rows_upto) {
+    TileArgs args = tile_args(cuda, op, S::ROWS);
+    args.rows_from = rows_from;
+    args.rows_upto = rows_upto;
+    uint32_t slots = tile_slots(op, args.tokens), most = tile_slots_most(op);
+    uint32_t kv_heads = args.cache.form.kv_heads;
+    uint32_t tiles = slots * kv_heads, splits = tile_splits_most(op);
     size_t bytes = (size_t)tiles * splits * S::PARTIAL_FLOATS * sizeof(float);
     if (tiles < (uint32_t)cuda->multiprocessors * TILE_BLOCKS_PER_MULTIPROCESSOR &&
         bytes <= CUDA_SCRATCH_BYTES - CUDA_TICKET_BYTES) {
         args.parts = splits;
     }
-    dim3 grid(args.slots, kv_heads * args.parts);
-    return cuda_launched(
-        cuda, "attention_tile",
-        LAUNCH(attention_tile_kernel<S>, grid, S::THREADS, S::SHARED_BYTES, cuda->stream, args));
+    Status status = OK;
+    for (; args.slot_first < slots && status == OK; args.slot_first += args.slots) {
+        args.slots = slots - args.slot_first < most ? slots - args.slot_first : most;
+        dim3 grid(args.slots, kv_heads * args.parts);
+        status = cuda_launched(cuda, "attention_tile",
+                               LAUNCH(attention_tile_kernel<S>, grid, S::THREADS, S::SHARED_BYTES,
+                                      cuda->stream, args));
+    }
+    return status;
 }
 
 // Sequences whose rows fit one tile of the short shape get it, the others tiles of the long one.

@@ -19,7 +19,7 @@ typedef struct SimtOptions {
     bool profile;
     size_t shared_max;
     uint64_t memory_bytes;
-    bool late;
+    bool late, dry;
 } SimtOptions;
 
 typedef struct SimtReport {

@@ -28,6 +28,12 @@ static inline SimtOptions simt_late(uint64_t seed = 0) {
     return options;
 }
 
+static inline SimtOptions simt_dry(void) {
+    SimtOptions options = {};
+    options.dry = true;
+    return options;
+}
+
 static inline SimtOptions simt_of_memory(uint64_t bytes) {
     SimtOptions options = {};
     options.memory_bytes = bytes;

@@ -225,6 +225,75 @@ Test(attention, rows_leave_as_activations_of_every_kind) {
     close_context(&context);
 }
 
+// ---- Steps of many rows -------------------------------------------------------------------------
+
+// With a slot for every row and sequence, tickets would not do for a step of the first.
+static const AttentionCase wide_case = {
+    "wide", {LAYER_SLIDING, 64, 64, 64, false, 32}, 40, 2, {{0, 250, 0, 0}, {5, 2, 0, 0}}};
+
+// 32 slots of 16 rows, with tickets for 31; the last sequence is in the second launch.
+static const AttentionCase widest_case = {
+    "widest", {LAYER_SLIDING, 512, 512, 64, false, 32}, 4, 2, {{0, 481, 0, 0}, {3, 1, 0, 0}}};
+
+// All at once as the reference has it, and the rows [first, first + count) of a sequence alone.
+static void check_wide(const AttentionCase *one, uint32_t sequence, uint32_t first,
+                       uint32_t count) {
+    Prepared p;
+    prepare(&p, one, KV_BF16, 0.5f);
+    std::vector<float> wanted = reference(&p), got = run(&p, p.device.rows, p.q, WALKED);
+    assert_near(got.data(), wanted.data(), got.size(), TOLERANCE_ATTENTION_CUDA[KV_BF16], one->name,
+                KV_BF16);
+    PagedRows few = paged_part_on_device(&p.device, &p.paged, sequence, first, count);
+    size_t row = p.paged.sequences[sequence].row_first + first;
+    std::vector<float> part = run(&p, few, p.q + row * (p.columns + 4), WALKED);
+    assert_same_bits(part.data(), got.data() + row * p.columns, part.size(), one->name, KV_BF16,
+                     "a row has other bits alone");
+    unprepare(&p);
+}
+
+Test(attention, a_row_has_the_same_bits_in_a_step_of_many_rows) {
+    context = open_context(simt_seeded(8));
+    check_wide(&wide_case, 0, 120, 40);
+    check_wide(&widest_case, 1, 0, 1);
+    close_context(&context);
+}
+
+#ifdef TESSERA_SIMT // a GPU cannot launch and not run
+static void launch_dry(const LayerShape *shape, KvKind kind, uint32_t rows, uint32_t sequences) {
+    OpAttention op = {};
+    op.q_stride = gemma4_qkv_rows(shape);
+    op.cache.kind = kind;
+    op.cache.shape = *shape;
+    op.rows.row_count = rows;
+    op.rows.sequence_count = sequences;
+    op.rows.kv_length_max = 4096;
+    op.window = 1024;
+    op.out = {ACTIVATION_INT8, shape->head_count * shape->head_dim, 0, NULL, NULL, NULL};
+    cr_assert_eq(cuda_attention(&context, &op), OK, "%u rows, %u sequences: %s", rows, sequences,
+                 context.failure.text);
+    cr_assert(strstr(simt_report()->kernel, "attention_tile") != NULL, "%u rows, %u sequences: %s",
+              rows, sequences, simt_report()->kernel);
+}
+
+Test(attention, every_step_of_the_12b_has_tiles) {
+    const LayerShape layers[] = {{LAYER_SLIDING, 16, 8, 256, false, 128},
+                                 {LAYER_FULL, 16, 1, 512, true, 64}};
+    context = open_context(simt_dry());
+    for (const LayerShape &shape : layers) {
+        for (KvKind kind : {KV_BF16, KV_INT8}) {
+            for (uint32_t rows = 1; rows <= 4096; rows++) {
+                for (uint32_t sequences = 1; sequences <= 256 && sequences <= rows; sequences++) {
+                    launch_dry(&shape, kind, rows, sequences);
+                }
+            }
+            launch_dry(&shape, kind, 65536, 4096); // the most that may be asked for
+            launch_dry(&shape, kind, 4096, 4096);
+        }
+    }
+    close_context(&context);
+}
+#endif
+
 // As tests/ops/test_attention.c has it: scores of some hundreds. q keeps 16 bits (bf16 pages) or 15
 // (int8), so scores of 400 are off by 400 x 2^-15, and probabilities by that share.
 Test(attention, large_scores_are_safe) {

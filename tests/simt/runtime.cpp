@@ -320,7 +320,9 @@ static void note_launch(const void *code) {
 cudaError_t simt_launch(const char *kernel, const void *code, dim3 grid, unsigned block_threads,
                         size_t shared_bytes, cudaStream_t stream, void (*call)(const void *args),
                         const void *args, size_t args_bytes) {
-    note_launch(code);
+    if (!simt_options.dry) {
+        note_launch(code);
+    }
     std::vector<unsigned char> copy((const unsigned char *)args,
                                     (const unsigned char *)args + args_bytes);
     return enqueue(stream, [=] {

@@ -404,7 +404,7 @@ cudaError_t simt_run(const char *kernel, dim3 grid, unsigned block_threads, size
     report.blocks = (uint64_t)grid.x * grid.y;
     report.threads = block_threads;
     cudaError_t status = check_limits(grid, block_threads, shared_bytes);
-    if (status != cudaSuccess) {
+    if (status != cudaSuccess || simt_options.dry) {
         return status;
     }
     kernel_call = call;

@@ -31,6 +31,7 @@ typedef struct SimtOptions {
     size_t shared_max;     // bytes a block may use; 0 = 101,376, what every GPU from sm_80 on has
     uint64_t memory_bytes; // device memory; 0 = 4 GiB
     bool late;             // work of a stream is done when the host waits for it, not before
+    bool dry;              // launches are held against the limits and reported, and run nothing
 } SimtOptions;
 
 typedef struct SimtReport {
