@@ -18,7 +18,9 @@
 typedef struct Ask {
     const Options *options;
     bool remote; // --server: a server computes
+    RemoteTarget target;
     Remote server;
+    RuntimeOptions here; // where this program computes
     Runtime runtime;
     ModelFacts model;
     Question question;
@@ -30,6 +32,15 @@ typedef struct Ask {
     Status status;                     // of the request
     Error error;
 } Ask;
+
+// All that can be judged before anything is read or opened.
+static Status ask_settings(Ask *ask, Error *error) {
+    if (ask->options->operand_count != 1) {
+        return error_set(error, E_ARGUMENT, "give exactly one QUESTION, in quotes");
+    }
+    return ask->remote ? model_options_answerer(ask->options, &ask->target, error)
+                       : model_options_runtime(ask->options, &ask->here, error);
+}
 
 // All of standard input, or more than a question may have of it.
 static Status ask_read_stdin(Buffer *out, Error *error) {
@@ -46,9 +57,6 @@ static Status ask_read_stdin(Buffer *out, Error *error) {
 }
 
 static Status ask_read_question(Ask *ask, Error *error) {
-    if (ask->options->operand_count != 1) {
-        return error_set(error, E_ARGUMENT, "give exactly one QUESTION, in quotes");
-    }
     ask->text = ask->options->operands[0];
     if (strcmp(ask->text, "-") != 0) {
         return model_options_words(ask->options, "QUESTION", bytes_of_text(ask->text), error);
@@ -148,14 +156,13 @@ static Status ask_question(Ask *ask, Error *error) {
 }
 
 static Status ask_start_here(Ask *ask, PromptMaker *maker, Error *error) {
-    RuntimeOptions options;
-    TRY(model_options_runtime(ask->options, &options, error));
-    TRY(runtime_open(&options, &ask->runtime, error));
+    const RuntimeOptions *options = &ask->here;
+    TRY(runtime_open(options, &ask->runtime, error));
     ask->model = model_facts_here(&ask->runtime);
     TRY(ask_question(ask, error));
     *maker = prompt_maker(ask->runtime.tokenizer, &ask->runtime.weights->config);
     uint32_t image_count = ask->options->values[OPT_IMAGE].list_count;
-    Sizes sizes = {.batch = 1, .waiting = 1, .images = image_count, .context = options.context};
+    Sizes sizes = {.batch = 1, .waiting = 1, .images = image_count, .context = options->context};
     if (sizes.context == 0) {
         uint32_t tokens;
         TRY(prompt_count(maker, &ask->question, image_count, &tokens, error));
@@ -166,9 +173,7 @@ static Status ask_start_here(Ask *ask, PromptMaker *maker, Error *error) {
 }
 
 static Status ask_start_there(Ask *ask, Error *error) {
-    RemoteTarget target;
-    TRY(model_options_answerer(ask->options, &target, error));
-    TRY(remote_open_model(&target, &ask->server, &ask->model, error));
+    TRY(remote_open_model(&ask->target, &ask->server, &ask->model, error));
     return ask_question(ask, error);
 }
 
@@ -203,7 +208,10 @@ static Exit ask_run(Ask *ask) {
     Error error = {0};
     PromptMaker maker = {0};
     interrupt_install();
-    Status status = ask_read_question(ask, &error);
+    Status status = ask_settings(ask, &error);
+    if (status == OK) {
+        status = ask_read_question(ask, &error);
+    }
     if (status == OK) {
         status = ask->remote ? ask_start_there(ask, &error) : ask_start_here(ask, &maker, &error);
     }

@@ -47,7 +47,9 @@ typedef struct Caption {
     Inputs inputs;
     Journal *journal; // NULL without -o
     bool remote;      // --server: a server computes
+    RemoteTarget target;
     Remote server;
+    RuntimeOptions here; // where this program computes
     Runtime runtime;
     ModelFacts model;
     Question question;
@@ -250,17 +252,29 @@ static Status caption_nothing(const Caption *job, Error *error) {
     return E_ARGUMENT;
 }
 
-static Status caption_gather(Caption *job, Error *error) {
-    const Options *options = job->options;
-    if (options->operand_count == 0) {
+// All that can be judged before anything is read or opened: what is asked for has its place.
+static Status caption_settings(Caption *job, Error *error) {
+    const OptionValue *v = job->options->values;
+    const char *html = v[OPT_HTML].text;
+    if (job->options->operand_count == 0) {
         return error_set(error, E_ARGUMENT,
                          "no PATH: name pictures, folders or patterns, or - for a list");
     }
-    if (options->values[OPT_EXISTING].given && !job->sidecars.wanted) {
+    if (v[OPT_EXISTING].given && !job->sidecars.wanted) {
         return error_set(error, E_ARGUMENT, "--existing is about sidecars; add --sidecar");
     }
-    TRY(model_options_words(options, "--prompt", bytes_of_text(options->values[OPT_PROMPT].text),
-                            error));
+    if (html != NULL && strcmp(html, "-") == 0) {
+        return error_set(error, E_ARGUMENT,
+                         "--html -: standard output has the captions; name a file");
+    }
+    TRY(model_options_words(job->options, "--prompt", bytes_of_text(v[OPT_PROMPT].text), error));
+    TRY(job->remote ? model_options_answerer(job->options, &job->target, error)
+                    : model_options_runtime(job->options, &job->here, error));
+    return html != NULL ? file_write_check(html, error) : OK;
+}
+
+static Status caption_gather(Caption *job, Error *error) {
+    const Options *options = job->options;
     char end = options->values[OPT_NUL].given ? '\0' : '\n';
     for (uint32_t i = 0; i < options->operand_count; i++) {
         TRY(inputs_add(&job->inputs, options->operands[i], stdin, end, error));
@@ -305,20 +319,19 @@ static Status caption_question(Caption *job, Error *error) {
 }
 
 static Status caption_start_here(Caption *job, PromptMaker *maker, Error *error) {
-    RuntimeOptions options;
-    TRY(model_options_runtime(job->options, &options, error));
+    const RuntimeOptions *options = &job->here;
     TRY(caption_open_journal(job, error));
-    TRY(runtime_open(&options, &job->runtime, error));
+    TRY(runtime_open(options, &job->runtime, error));
     job->model = model_facts_here(&job->runtime);
     TRY(caption_question(job, error));
     *maker = prompt_maker(job->runtime.tokenizer, &job->runtime.weights->config);
     uint32_t prompt_tokens;
     TRY(prompt_count(maker, &job->question, 1, &prompt_tokens, error));
     Sizes sizes = {
-        .batch = (uint32_t)num_min(options.batch, job->inputs.count),
-        .batch_least = options.batch_given ? 0 : 1,
+        .batch = (uint32_t)num_min(options->batch, job->inputs.count),
+        .batch_least = options->batch_given ? 0 : 1,
         .images = 1,
-        .context = options.context,
+        .context = options->context,
     };
     sizes.waiting = sizes.batch / 2 + 2 * caption_prep_threads(job);
     if (sizes.context == 0) {
@@ -329,10 +342,8 @@ static Status caption_start_here(Caption *job, PromptMaker *maker, Error *error)
 }
 
 static Status caption_start_there(Caption *job, Error *error) {
-    RemoteTarget target;
-    TRY(model_options_answerer(job->options, &target, error));
     TRY(caption_open_journal(job, error));
-    TRY(remote_open_model(&target, &job->server, &job->model, error));
+    TRY(remote_open_model(&job->target, &job->server, &job->model, error));
     return caption_question(job, error);
 }
 
@@ -470,28 +481,15 @@ static Status caption_work_there(Caption *job, CaptionStats *stats, Error *error
     return remote_runner_run(&runner, stats, error);
 }
 
-// What is asked for must have its place before the work begins.
-static Status caption_check_output(const Options *options, Error *error) {
-    const char *html = options->values[OPT_HTML].text;
-    if (html == NULL) {
-        return OK;
-    }
-    if (strcmp(html, "-") == 0) {
-        return error_set(error, E_ARGUMENT,
-                         "--html -: standard output has the captions; name a file");
-    }
-    return file_write_check(html, error);
-}
-
 static Exit caption_run(Caption *job) {
     Error error = {0};
     PromptMaker maker = {0};
     CaptionStats stats = {0};
-    if (caption_gather(job, &error) != OK) {
+    Status status = caption_settings(job, &error);
+    if (status == OK && caption_gather(job, &error) != OK) {
         return command_fail("caption", &error, EXIT_USAGE);
     }
     interrupt_install();
-    Status status = caption_check_output(job->options, &error);
     if (status == OK) {
         status = job->remote ? caption_start_there(job, &error)
                              : caption_start_here(job, &maker, &error);

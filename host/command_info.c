@@ -267,8 +267,9 @@ static Exit info_run(Runtime *runtime, const Options *options, Error *error) {
         return EXIT_ITEMS;
     }
     uint64_t begin_ns = clock_ns();
-    if (info_open(&open, facts.card, runtime, error) != OK) {
-        return EXIT_START;
+    status = info_open(&open, facts.card, runtime, error);
+    if (status != OK) {
+        return command_start_exit(status);
     }
     facts.seconds = (double)(clock_ns() - begin_ns) * 1e-9;
     const Sizes sizes = {

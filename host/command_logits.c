@@ -149,8 +149,9 @@ static Exit logits_run(Logits *job, Error *error) {
     }
     options.without_text = v[OPT_TOKENS].given;
     interrupt_install_ending();
-    if (runtime_open(&options, &job->runtime, error) != OK) {
-        return EXIT_START;
+    status = runtime_open(&options, &job->runtime, error);
+    if (status != OK) {
+        return command_start_exit(status);
     }
     if (logits_images(job, error) != OK) {
         return EXIT_ITEMS;

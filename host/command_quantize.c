@@ -56,10 +56,11 @@ static Exit quantize_run(Runtime *runtime, const Options *options, uint64_t begi
         .weights = model_options_weights(options),
     };
     quantize_say(options, "reading and converting the weights", begin_ns);
-    return runtime_open_weights(&open, runtime, error) == OK &&
-                   quantize_pack(runtime, options, begin_ns, error) == OK
-               ? EXIT_GOOD
-               : EXIT_START;
+    Status status = runtime_open_weights(&open, runtime, error);
+    if (status == OK) {
+        status = quantize_pack(runtime, options, begin_ns, error);
+    }
+    return status == OK ? EXIT_GOOD : command_start_exit(status);
 }
 
 static void quantize_summary(const Runtime *runtime, const char *path, bool good, double seconds) {

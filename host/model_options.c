@@ -182,6 +182,7 @@ static Status model_options_check_local(const Options *options, Error *error) {
 Status model_options_server(const Options *options, RemoteTarget *out, Error *error) {
     Buffer token = {0};
     *out = (RemoteTarget){.address = model_options_address(options)};
+    TRY(socket_check(out->address, error));
     const char *path = options->values[OPT_TOKEN_FILE].text;
     Status status = model_options_token(path, &token, error);
     Bytes line = text_trim_line((Bytes){token.data, token.length});

@@ -28,7 +28,8 @@ Question model_options_question(const Options *options, const ModelFacts *model,
                                 bool as_model);
 
 // Where the server is (--server, else the environment variable TESSERA_SERVER, else the place the
-// shipped unit uses) and who asks (--token-file, else TESSERA_TOKEN). E_ARGUMENT: the token.
+// shipped unit uses) and who asks (--token-file, else TESSERA_TOKEN). E_ARGUMENT: the address or
+// the token.
 Status model_options_server(const Options *options, RemoteTarget *out, Error *error);
 // The same for a command whose model the server runs. E_ARGUMENT: an option that only the server
 // can decide is given.

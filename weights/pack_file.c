@@ -197,7 +197,8 @@ static Status options_fit(const PackHeader *header, const WeightsOptions *option
                          "it is packed at %s and %s was asked for; pack it again from the original",
                          weight_level_name(header->level), weight_level_name(options->level));
     }
-    if (options->group != 0 && header->group != 0 && options->group != header->group) {
+    TRY(weights_check_group(options, (WeightLevel)header->level, error));
+    if (options->group != 0 && options->group != header->group) {
         return error_set(error, E_ARGUMENT,
                          "it is packed in groups of %" PRIu32 " and %" PRIu32
                          " was asked for; pack it again from the original",

@@ -35,6 +35,9 @@ Weights *weights_new(void);
 // zeros to read that need none. E_MEMORY (the text names the bytes needed and those available).
 Status weights_take_block(Weights *weights, bool shape_only, Error *error);
 
+// Whether a group that was asked for has a use at `level`. E_ARGUMENT.
+Status weights_check_group(const WeightsOptions *options, WeightLevel level, Error *error);
+
 // Writable address of a piece in the block.
 uint8_t *weights_piece_bytes(const WeightsStore *store, const Piece *piece);
 

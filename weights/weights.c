@@ -156,6 +156,16 @@ static Status folder_load_piece(const WeightsStore *store, const Piece *piece,
     return status;
 }
 
+Status weights_check_group(const WeightsOptions *options, WeightLevel level, Error *error) {
+    if (options->group == 0 || level >= LEVEL_INT8) {
+        return OK;
+    }
+    return error_set(error, E_ARGUMENT,
+                     "--group is for int8 and int4 weights, and these are %s; leave it out, or add "
+                     "--weights int8 or int4",
+                     weight_level_name(level));
+}
+
 // As stored: bf16 and f16 become bf16. Pictures and sound keep f32 when nothing else is asked.
 static ManifestLevels folder_levels(const WeightsOptions *options, ElementType source) {
     ManifestLevels levels = {.decoder = options->level};
@@ -203,7 +213,10 @@ static Status folder_open(const char *folder, const WeightsOptions *options, Wei
     config_set_source(&weights->config, store->source);
     store->levels = folder_levels(options, store->source);
     FilesStamp stamp = identity_cache_stamp(&tensors);
-    Status status = weights_take_block(weights, false, error);
+    Status status = weights_check_group(options, store->levels.decoder, error);
+    if (status == OK) {
+        status = weights_take_block(weights, false, error);
+    }
     if (status == OK) {
         status = folder_convert(weights, &tensors, options->threads, error);
     }
@@ -223,7 +236,7 @@ static Status options_check(const WeightsOptions *options, Error *error) {
         return error_set(error, E_ARGUMENT, "the group is %u; it must be 32, 64 or 128",
                          options->group);
     }
-    return OK;
+    return options->level < LEVEL_COUNT ? weights_check_group(options, options->level, error) : OK;
 }
 
 Status weights_open(const char *path, const WeightsOptions *options, Weights **out, Error *error) {

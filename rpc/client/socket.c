@@ -10,6 +10,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -24,48 +25,80 @@ static Status socket_unreachable(const char *address, Error *error) {
                      address, strerror(errno));
 }
 
-static Status connect_unix(const char *address, const char *path, Socket *out, Error *error) {
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof name.sun_path) {
-        return error_set(error, E_ARGUMENT, "%s: the path of a Unix socket has at most %zu bytes",
-                         address, sizeof name.sun_path - 1);
+// An address taken apart.
+typedef struct Address {
+    const char *text;             // as it was given
+    struct sockaddr_un unix_name; // sun_path is empty for TCP
+    char host[SOCKET_HOST_MAX];   // without brackets
+    const char *port;             // decimal digits
+} Address;
+
+static Status address_unix(const char *path, Address *out, Error *error) {
+    size_t length = strlen(path);
+    if (length == 0 || length >= sizeof out->unix_name.sun_path) {
+        return error_set(error, E_ARGUMENT, "%s: the path of a Unix socket has 1 to %zu bytes",
+                         out->text, sizeof out->unix_name.sun_path - 1);
     }
-    memcpy(name.sun_path, path, strlen(path) + 1);
-    out->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (out->fd < 0 || connect(out->fd, (const struct sockaddr *)&name, sizeof name) != 0) {
-        return socket_unreachable(address, error);
-    }
+    out->unix_name.sun_family = AF_UNIX;
+    memcpy(out->unix_name.sun_path, path, length + 1);
     return OK;
+}
+
+static bool address_is_port(const char *text) {
+    size_t length = strlen(text);
+    return length > 0 && length <= 5 && strspn(text, "0123456789") == length &&
+           strtoul(text, NULL, 10) - 1 < UINT16_MAX;
 }
 
 // Splits HOST:PORT; the host may stand in brackets.
-static Status split_address(const char *address, char host[SOCKET_HOST_MAX], const char **port,
-                            Error *error) {
-    const char *colon = strrchr(address, ':');
-    size_t length = colon != NULL ? (size_t)(colon - address) : 0;
-    bool bracketed = length >= 2 && address[0] == '[' && address[length - 1] == ']';
-    const char *begin = bracketed ? address + 1 : address;
+static Status address_tcp(const char *text, Address *out, Error *error) {
+    const char *colon = strrchr(text, ':');
+    size_t length = colon != NULL ? (size_t)(colon - text) : 0;
+    bool bracketed = length >= 2 && text[0] == '[' && text[length - 1] == ']';
+    const char *begin = bracketed ? text + 1 : text;
     length -= bracketed ? 2 : 0;
-    if (length == 0 || length >= SOCKET_HOST_MAX || colon[1] == '\0' ||
+    if (length == 0 || length >= SOCKET_HOST_MAX || !address_is_port(colon + 1) ||
         (!bracketed && memchr(begin, ':', length) != NULL)) {
         return error_set(error, E_ARGUMENT,
-                         "'%s' is no address; it is unix:PATH, HOST:PORT or [IPV6]:PORT", address);
+                         "'%s' is no address; it is unix:PATH, HOST:PORT or [IPV6]:PORT with a "
+                         "port from 1 to 65535",
+                         text);
     }
-    memcpy(host, begin, length);
-    host[length] = '\0';
-    *port = colon + 1;
+    memcpy(out->host, begin, length);
+    out->host[length] = '\0';
+    out->port = colon + 1;
     return OK;
 }
 
-static Status connect_tcp(const char *address, Socket *out, Error *error) {
-    char host[SOCKET_HOST_MAX];
-    const char *port = NULL;
-    TRY(split_address(address, host, &port, error));
+static Status address_parse(const char *text, Address *out, Error *error) {
+    *out = (Address){.text = text};
+    if (strncmp(text, "unix:", 5) == 0) {
+        return address_unix(text + 5, out, error);
+    }
+    return strchr(text, '/') != NULL ? address_unix(text, out, error)
+                                     : address_tcp(text, out, error);
+}
+
+Status socket_check(const char *address, Error *error) {
+    Address parts;
+    return address_parse(address, &parts, error);
+}
+
+static Status connect_unix(const Address *address, Socket *out, Error *error) {
+    const struct sockaddr_un *name = &address->unix_name;
+    out->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (out->fd < 0 || connect(out->fd, (const struct sockaddr *)name, sizeof *name) != 0) {
+        return socket_unreachable(address->text, error);
+    }
+    return OK;
+}
+
+static Status connect_tcp(const Address *address, Socket *out, Error *error) {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *list = NULL;
-    int fault = getaddrinfo(host, port, &hints, &list);
+    int fault = getaddrinfo(address->host, address->port, &hints, &list);
     if (fault != 0) {
-        return error_set(error, E_LOST, "%s: %s", address, gai_strerror(fault));
+        return error_set(error, E_LOST, "%s: %s", address->text, gai_strerror(fault));
     }
     for (const struct addrinfo *at = list; at != NULL && out->fd < 0; at = at->ai_next) {
         out->fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
@@ -77,7 +110,7 @@ static Status connect_tcp(const char *address, Socket *out, Error *error) {
     }
     freeaddrinfo(list);
     if (out->fd < 0) {
-        return socket_unreachable(address, error);
+        return socket_unreachable(address->text, error);
     }
     int on = 1;
     setsockopt(out->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -86,10 +119,10 @@ static Status connect_tcp(const char *address, Socket *out, Error *error) {
 
 Status socket_connect(const char *address, Socket *out, Error *error) {
     out->fd = -1;
-    bool prefixed = strncmp(address, "unix:", 5) == 0;
-    bool is_unix = prefixed || strchr(address, '/') != NULL;
-    Status status = is_unix ? connect_unix(address, prefixed ? address + 5 : address, out, error)
-                            : connect_tcp(address, out, error);
+    Address parts;
+    TRY(address_parse(address, &parts, error));
+    Status status = parts.unix_name.sun_path[0] != '\0' ? connect_unix(&parts, out, error)
+                                                        : connect_tcp(&parts, out, error);
     if (status == OK) {
         fcntl(out->fd, F_SETFL, fcntl(out->fd, F_GETFL) | O_NONBLOCK);
     } else {

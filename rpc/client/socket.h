@@ -11,6 +11,9 @@ typedef struct Socket {
     int fd; // -1 = none
 } Socket;
 
+// Whether the address is written rightly; asks nobody. E_ARGUMENT.
+Status socket_check(const char *address, Error *error);
+
 // E_ARGUMENT (the address), E_LOST (nobody listens there).
 Status socket_connect(const char *address, Socket *out, Error *error);
 void socket_close(Socket *socket);

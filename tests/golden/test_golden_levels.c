@@ -175,7 +175,7 @@ static void read_requests(const Gemma4Config *config, Requests *out) {
 static Weights *demo_weights(WeightLevel level) {
     Error error = {0};
     Weights *weights;
-    WeightsOptions options = {.level = level, .group = 32};
+    WeightsOptions options = {.level = level};
     cr_assert_eq(weights_open(TEST_ROOT "/examples/demo-model", &options, &weights, &error), OK,
                  "%s", error.text);
     return weights;

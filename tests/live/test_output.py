@@ -91,6 +91,55 @@ class Results(LiveTest):
                 self.assertNotIn("no-model", done.stderr)
 
 
+class Settings(LiveTest):
+    def test_what_is_set_wrongly_is_told_before_anything_is_opened_or_read(self):
+        picture, nothing = PICTURES / "01-fish.jpg", self.folder / "no-model"
+        journal = self.folder / "j"
+        here = ["-m", nothing]
+        for arguments, text in (
+                (["caption", picture, "--server", "nonsense"], "is no address"),
+                (["caption", picture, "--server", "host:70000"], "1 to 65535"),
+                (["caption", picture, "--server", "host:http"], "1 to 65535"),
+                (["caption", picture, "--server", "unix:"], "1 to 107 bytes"),
+                (["caption", picture, "--server", "unix:/" + "x" * 200], "1 to 107 bytes"),
+                (["caption", picture, "--server", "host:1", "--weights", "int8"], "--weights"),
+                (["caption", picture, "--server", "host:1", "--stop", ""], "--stop"),
+                (["caption", picture, "--server", "host:1", "--token-file", self.folder], "regular file"),
+                (["caption", picture, *here, "--stop", ""], "--stop"),
+                (["caption", picture, *here, "--html", "-"], "--html"),
+                (["caption", picture, *here, "--html", self.folder / "missing" / "x"], "missing/x"),
+                (["caption", picture, *here, "-o", self.folder / "missing" / "j"], "missing/j"),
+                (["caption", picture, *here, "--existing", "skip"], "--sidecar"),
+                (["caption", picture, *here, "--device", "cuda"], "--device cpu"),
+                (["caption", "-", *here, "--stop", ""], "--stop"),
+                (["ask", "-", "--server", "nonsense"], "is no address"),
+                (["logits", *here, "--tokens", "2", "-o", self.folder / "missing" / "x"], "missing/x"),
+                (["quantize", nothing, "-o", self.folder], "directory"),
+                (["quantize", nothing, "-o", self.folder / "missing" / "x"], "missing/x"),
+                (["quantize", nothing, "-o", "x", "-w", "bf16", "-g", "64"], "--group"),
+                (["top", "--server", "nonsense"], "is no address")):
+            with self.subTest(arguments):
+                if arguments[0] == "caption" and "-o" not in arguments and "-" not in arguments:
+                    arguments = [*arguments, "-o", journal]
+                # Standard input that never ends: whoever reads it first hangs.
+                reading, writing = os.pipe()
+                done = subprocess.run([live.PROGRAM, *map(str, arguments)], stdin=reading, capture_output=True,
+                                      text=True, timeout=LIMIT, check=False)
+                os.close(reading)
+                os.close(writing)
+                self.assertIn(done.returncode, (2, 3))
+                self.assertIn(text, done.stderr)
+                self.assertNotIn("no-model", done.stderr)
+                self.assertFalse(journal.exists(), "nothing was begun")
+
+    def test_a_group_that_nothing_has_is_refused(self):
+        for command in (["caption", PICTURES / "01-fish.jpg", "-m", MODEL], ["info", MODEL],
+                        ["quantize", MODEL, "-o", self.folder / "x"]):
+            done = run(*command, "--group", "64")
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn("--group is for int8 and int4 weights", done.stderr)
+
+
 class Sidecars(LiveTest):
     def caption(self, folder, *arguments):
         return run("caption", folder, "-m", MODEL, "--sidecar", *arguments)
@@ -207,7 +256,7 @@ class Signals(LiveTest):
             process.send_signal(number)
             process.send_signal(number)
         self.gate.release()
-        self.assertEqual(process.communicate(timeout=LIMIT)[1], "")
+        self.assertIn("1 written, 0 errors", process.communicate(timeout=LIMIT)[1])
         self.assertEqual(process.returncode, 0)
         self.assertEqual(os.listdir(self.folder), ["logits.npy"])
 

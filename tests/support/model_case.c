@@ -55,8 +55,9 @@ Status model_case_open(const char *name, WeightLevel level, uint32_t group, Mode
     snprintf(spans, sizeof spans, "%s/spans.npy", folder);
     snprintf(clips, sizeof clips, "%s/clips.npy", folder);
     level = level == LEVEL_COUNT && strcmp(name, "images") == 0 ? LEVEL_F32 : level;
-    TRY(weights_open(folder, &(WeightsOptions){.level = level, .group = group, .threads = 1},
-                     &out->weights, error));
+    const bool grouped = level == LEVEL_INT8 || level == LEVEL_INT4;
+    const WeightsOptions options = {.level = level, .group = grouped ? group : 0, .threads = 1};
+    TRY(weights_open(folder, &options, &out->weights, error));
     TRY(read_array(folder, "tokens", "i4", &out->tokens, error));
     TRY(read_array(folder, "logits", "f4", &out->logits, error));
     TRY(read_array(folder, "greedy", "i4", &out->greedy, error));

@@ -171,8 +171,10 @@ Test(identity, names_the_level_and_the_group) {
     Identity seen[8];
     size_t count = 0;
     for (int level = 0; level < LEVEL_COUNT; level++) {
-        for (uint32_t group = 32; group <= (level < LEVEL_INT8 ? 32 : 128); group *= 2) {
-            const WeightsOptions options = {.level = (WeightLevel)level, .group = group};
+        const bool grouped = level >= LEVEL_INT8;
+        for (uint32_t group = 32; group <= (grouped ? 128 : 32); group *= 2) {
+            const WeightsOptions options = {.level = (WeightLevel)level,
+                                            .group = grouped ? group : 0};
             Weights *weights;
             cr_assert_eq(weights_open(GOLDEN "flat", &options, &weights, NULL), OK);
             memcpy(seen[count++].text, weights->identity, 33);

@@ -226,6 +226,26 @@ Test(pack, says_what_it_was_packed_at_when_another_level_is_asked) {
     sample_close(&sample);
 }
 
+Test(pack, refuses_a_group_where_there_are_none) {
+    Sample sample = sample_open();
+    Weights *weights = open_at(GOLDEN "flat", LEVEL_BF16);
+    Error error;
+    cr_assert_eq(weights_pack(weights, (Bytes){0}, sample.path, &error), OK, "%s", error.text);
+    weights_close(weights);
+    const WeightsOptions group = {.level = LEVEL_COUNT, .group = 64};
+    const WeightsOptions bf16 = {.level = LEVEL_BF16, .group = 32};
+    const char *const paths[] = {sample.path, GOLDEN "flat", "synthetic:gemma-4-12b"};
+    for (size_t i = 0; i < 3; i++) {
+        cr_expect_eq(weights_open(paths[i], &bf16, &weights, &error), E_ARGUMENT, "%s", paths[i]);
+        cr_expect_not_null(strstr(error.text, "--group is for int8 and int4"), "%s", error.text);
+        if (i < 2) { // as stored: bf16
+            cr_expect_eq(weights_open(paths[i], &group, &weights, &error), E_ARGUMENT);
+            cr_expect_not_null(strstr(error.text, "--group is for int8"), "%s", error.text);
+        }
+    }
+    sample_close(&sample);
+}
+
 Test(pack, leaves_nothing_behind_when_it_cannot_write) {
     Weights *weights = open_at(GOLDEN "flat", LEVEL_INT4);
     Error error;

@@ -8,7 +8,8 @@
 #include <unistd.h>
 
 static Weights *open_synthetic(const char *name, WeightLevel level, uint32_t group) {
-    const WeightsOptions options = {.level = level, .group = group, .threads = 2};
+    const WeightsOptions options = {
+        .level = level, .group = level >= LEVEL_INT8 ? group : 0, .threads = 2};
     Weights *weights;
     Error error;
     cr_assert_eq(weights_open(name, &options, &weights, &error), OK, "%s", error.text);
