@@ -13,8 +13,11 @@ static Status file_open(const char *path, int *descriptor, size_t *length, Error
     // Without O_NONBLOCK the opening of a named pipe would wait for a writer.
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
-        Status status = errno == ENOENT || errno == ENOTDIR ? E_NOT_FOUND : E_IO;
-        return error_set(error, status, "%s: cannot be opened: %s", path, strerror(errno));
+        int reason = errno;
+        Status status = reason == ENOENT || reason == ENOTDIR ? E_NOT_FOUND : E_IO;
+        const char *dangling = reason == ENOENT && file_exists(path) ? ", what it links to" : "";
+        return error_set(error, status, "%s%s: cannot be opened: %s", path, dangling,
+                         strerror(reason));
     }
     struct stat info;
     if (fstat(fd, &info) != 0) {
@@ -106,7 +109,18 @@ Status file_read(const char *path, size_t bytes_max, Buffer *out, Error *error) 
 }
 
 bool file_exists(const char *path) {
-    return access(path, F_OK) == 0;
+    struct stat info;
+    return lstat(path, &info) == 0;
+}
+
+bool file_is_lfs_pointer(Bytes bytes) {
+    static const char begin[] = "version https://git-lfs.github.com/spec/";
+    return bytes.length >= sizeof begin - 1 && memcmp(bytes.data, begin, sizeof begin - 1) == 0;
+}
+
+Status file_refuse_lfs_pointer(const char *path, Status status, Error *error) {
+    return error_set(error, status, "%s: is a Git LFS pointer, fetch the file with `git lfs pull`",
+                     path);
 }
 
 bool file_is_folder(const char *path) {

@@ -22,8 +22,13 @@ void file_map_close(FileMap *map);
 // frees). E_NOT_FOUND, E_IO, E_LIMIT (the text names the size and the limit), E_MEMORY.
 Status file_read(const char *path, size_t bytes_max, Buffer *out, Error *error);
 
-bool file_exists(const char *path);
+bool file_exists(const char *path); // also as a link to nothing, which then cannot be opened
 bool file_is_folder(const char *path);
 bool file_is_regular(const char *path);
+
+// Whether bytes are what Git LFS leaves in the place of a large file until that is fetched; and the
+// error that says so of `path`.
+bool file_is_lfs_pointer(Bytes bytes);
+Status file_refuse_lfs_pointer(const char *path, Status status, Error *error);
 
 #endif

@@ -10,6 +10,9 @@ Status json_parse(Bytes bytes, const char *source, json_t **out, Error *error) {
     *out = NULL;
     json_t *root = json_loadb((const char *)bytes.data, bytes.length,
                               JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &detail);
+    if (root == NULL && file_is_lfs_pointer(bytes)) {
+        return file_refuse_lfs_pointer(source, E_JSON, error);
+    }
     if (root == NULL) {
         return error_set(error, E_JSON, "%s: not valid JSON at line %d, column %d: %s", source,
                          detail.line, detail.column, detail.text);

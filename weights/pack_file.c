@@ -97,6 +97,10 @@ static void piece_describe(const Piece *piece, PackPiece *out) {
 }
 
 static Status header_check_kind(Bytes bytes, PackHeader *header, Error *error) {
+    if (file_is_lfs_pointer(bytes)) {
+        return error_set(error, E_PACK,
+                         "it is a Git LFS pointer, fetch the file with `git lfs pull`");
+    }
     if (bytes.length < sizeof PACK_MAGIC ||
         memcmp(bytes.data, PACK_MAGIC, sizeof PACK_MAGIC) != 0) {
         return error_set(error, E_PACK,

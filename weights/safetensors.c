@@ -220,6 +220,9 @@ static Status file_append(const char *path, const json_t *header, Bytes data, Sa
 }
 
 static Status file_read_header(Bytes bytes, const char *path, Safetensors *out, Error *error) {
+    if (file_is_lfs_pointer(bytes)) {
+        return file_refuse_lfs_pointer(path, E_CHECKPOINT, error);
+    }
     if (bytes.length < 8) {
         return error_set(error, E_CHECKPOINT,
                          "%s: has %zu bytes; a safetensors file has at least 8", path,
@@ -392,13 +395,13 @@ Status safetensors_open(const char *folder, Safetensors *out, Error *error) {
     Status status = OK;
     if (single == NULL || index == NULL || out->maps == NULL) {
         status = error_set(error, E_MEMORY, "%s: no memory for its tables", folder);
-    } else if (file_exists(index)) {
-        status = sharded_open(folder, index, out, error);
     } else if (file_exists(single)) {
         status = file_add(out, single, error);
         if (status == OK) {
             status = safetensors_sort(out, error);
         }
+    } else if (file_exists(index)) {
+        status = sharded_open(folder, index, out, error);
     } else {
         status = error_set(error, E_NOT_FOUND,
                            "%s: holds neither model.safetensors nor model.safetensors.index.json",

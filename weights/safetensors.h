@@ -34,7 +34,8 @@ typedef struct Safetensors {
     size_t map_count;
 } Safetensors;
 
-// Opens FOLDER/model.safetensors or, when FOLDER/model.safetensors.index.json exists, its shards.
+// Opens FOLDER/model.safetensors or, where there is none, the shards of
+// FOLDER/model.safetensors.index.json; of both transformers takes the first, too.
 // E_NOT_FOUND, E_IO, E_MEMORY, E_CHECKPOINT (damaged, overlapping, gaps, duplicate names, an index
 // that does not fit its shards; the text names file and tensor). A file that is merely too short is
 // no error here: its tensors are marked truncated, so that the manifest can list them together.

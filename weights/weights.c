@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "weights/finite.h"
+#include "weights/hub.h"
 #include "weights/identity.h"
 #include "weights/identity_cache.h"
 #include "weights/pack_file.h"
@@ -196,13 +197,9 @@ static Status folder_convert(Weights *weights, const Safetensors *tensors, uint3
     return status;
 }
 
-static Status folder_open(const char *folder, const WeightsOptions *options, Weights *weights,
+static Status folder_read(const char *folder, const WeightsOptions *options, Weights *weights,
                           Error *error) {
     WeightsStore *store = weights->store;
-    weights->folder = strdup(folder);
-    if (weights->folder == NULL) {
-        return error_set(error, E_MEMORY, "%s: no memory for a path", folder);
-    }
     TRY(folder_read_texts(folder, store, error));
     TRY(config_parse(&store->texts, &weights->config, error));
     Safetensors tensors;
@@ -225,6 +222,18 @@ static Status folder_open(const char *folder, const WeightsOptions *options, Wei
     }
     safetensors_close(&tensors);
     return status;
+}
+
+static Status folder_open(const char *folder, const WeightsOptions *options, Weights *weights,
+                          Error *error) {
+    Buffer found = {0};
+    Status status = hub_find(folder, &found, error);
+    if (status != OK) {
+        buffer_free(&found);
+        return status;
+    }
+    weights->folder = (char *)found.data;
+    return folder_read(weights->folder, options, weights, error);
 }
 
 static Status options_check(const WeightsOptions *options, Error *error) {

@@ -71,6 +71,25 @@ void fixture_remove(Fixture *fixture, const char *file) {
     cr_assert_eq(unlink(path), 0, "%s", path);
 }
 
+void fixture_write(Fixture *fixture, const char *file, const char *text) {
+    file_put(fixture, file, bytes_of_text(text));
+}
+
+void fixture_take(Fixture *fixture, const char *file, const char *source) {
+    Fixture original;
+    snprintf(original.folder, sizeof original.folder, "%s", source);
+    Buffer bytes = file_of(&original, file);
+    file_put(fixture, file, (Bytes){bytes.data, bytes.length});
+    buffer_free(&bytes);
+}
+
+void fixture_link(Fixture *fixture, const char *file, const char *target) {
+    char path[512];
+    path_of(fixture, file, path);
+    unlink(path);
+    cr_assert_eq(symlink(target, path), 0, "%s", path);
+}
+
 static size_t append_replaced(Buffer *out, Bytes text, const char *from, const char *to,
                               size_t most) {
     size_t done = 0, at = 0, length = strlen(from);

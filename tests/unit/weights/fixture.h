@@ -14,6 +14,9 @@ Fixture fixture_open(const char *source);
 void fixture_close(Fixture *fixture); // removes the copy
 
 void fixture_remove(Fixture *fixture, const char *file);
+void fixture_write(Fixture *fixture, const char *file, const char *text);  // anew or over it
+void fixture_take(Fixture *fixture, const char *file, const char *source); // a copy of SOURCE/file
+void fixture_link(Fixture *fixture, const char *file, const char *target); // in its place
 
 // Replaces the first occurrence of `from` in a text file, which must be there.
 void fixture_edit(Fixture *fixture, const char *file, const char *from, const char *to);

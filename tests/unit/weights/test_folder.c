@@ -240,6 +240,53 @@ Test(folder, names_a_shard_that_is_missing_and_an_index_that_does_not_fit) {
     EXPECT_REFUSED(&fixture, E_CHECKPOINT, "is not mapped to the name of a file in the folder");
 }
 
+Test(folder, takes_the_single_file_when_there_is_an_index_too) {
+    Fixture fixture = fixture_open(GOLDEN "per_layer");
+    fixture_take(&fixture, "model.safetensors", GOLDEN "flat");
+    Weights *weights = open_folder(fixture.folder, LEVEL_COUNT);
+    cr_expect_eq(weights->level, LEVEL_BF16); // the shards are f32
+    weights_close(weights);
+    fixture_close(&fixture);
+}
+
+// Any file of a folder, of either form.
+static const struct {
+    const char *source, *file;
+} FILES[] = {
+    {GOLDEN "flat", "config.json"},
+    {GOLDEN "flat", "generation_config.json"},
+    {GOLDEN "flat", "processor_config.json"},
+    {GOLDEN "flat", "model.safetensors"},
+    {GOLDEN "per_layer", "model.safetensors.index.json"},
+    {GOLDEN "per_layer", "model-00002-of-00004.safetensors"},
+};
+
+Test(folder, names_a_file_that_git_lfs_has_not_fetched) {
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:"
+                                  "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393"
+                                  "\nsize 12345\n";
+    for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
+        Fixture fixture = fixture_open(FILES[i].source);
+        fixture_write(&fixture, FILES[i].file, pointer);
+        Weights *weights;
+        Error error = {0};
+        const WeightsOptions options = {.level = LEVEL_COUNT};
+        cr_expect_neq(weights_open(fixture.folder, &options, &weights, &error), OK);
+        cr_expect_not_null(strstr(error.text, FILES[i].file), "%s", error.text);
+        cr_expect_not_null(strstr(error.text, "is a Git LFS pointer"), "%s", error.text);
+        cr_expect_not_null(strstr(error.text, "git lfs pull"), "%s", error.text);
+        fixture_close(&fixture);
+    }
+}
+
+Test(folder, names_a_link_to_nothing) {
+    for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
+        Fixture fixture = fixture_open(FILES[i].source);
+        fixture_link(&fixture, FILES[i].file, "../../blobs/4d7a");
+        EXPECT_REFUSED(&fixture, E_NOT_FOUND, FILES[i].file, "what it links to");
+    }
+}
+
 Test(folder, refuses_options_that_do_not_exist) {
     const WeightsOptions group = {.level = LEVEL_INT4, .group = 48};
     Weights *weights;

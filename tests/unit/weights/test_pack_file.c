@@ -211,6 +211,17 @@ Test(pack, names_version_byte_order_and_what_is_no_packed_file) {
     sample_close(&sample);
 }
 
+Test(pack, names_a_file_that_git_lfs_has_not_fetched) {
+    Sample sample = sample_open();
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:00\n";
+    cr_assert_eq(file_write_whole(sample.path, bytes_of_text(pointer), NULL), OK);
+    Weights *weights;
+    Error error = {0};
+    cr_expect_eq(weights_open(sample.path, &AS_STORED, &weights, &error), E_PACK);
+    cr_expect_not_null(strstr(error.text, "git lfs pull"), "%s", error.text);
+    sample_close(&sample);
+}
+
 Test(pack, says_what_it_was_packed_at_when_another_level_is_asked) {
     Sample sample = sample_open();
     const WeightsOptions int8 = {.level = LEVEL_INT8};
