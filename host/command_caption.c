@@ -144,7 +144,9 @@ static void caption_line(const char *path, Bytes caption, Buffer *out) {
 static bool caption_print(Caption *job, const char *path, bool is_error, Bytes text) {
     progress_clear(&job->progress);
     if (is_error) {
-        say("tessera caption: %.*s", (int)text.length, (const char *)text.data);
+        bool named = text.length >= strlen(path) && memcmp(text.data, path, strlen(path)) == 0;
+        say("tessera caption: %s%s%.*s", named ? "" : path, named ? "" : ": ", (int)text.length,
+            (const char *)text.data);
         return true;
     }
     const char *output = job->options->values[OPT_OUTPUT].text;

@@ -10,6 +10,7 @@
 #include "host/media/media.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum {
@@ -64,6 +65,14 @@ static Status runner_fit(RemoteRunner *runner, uint32_t image_count, Error *erro
     return OK;
 }
 
+// A message cannot hold an empty picture; this says what every other way of asking says of it.
+static Status runner_refuse_empty(const char *path, Error *error) {
+    const MediaLimits limits = media_limits_default();
+    ImageInfo info;
+    Status status = media_probe((Bytes){0}, &limits, &info, error);
+    return error_prefix(error, status, "%s", path);
+}
+
 // Reads the pictures and their hash. What is asked must fit the server's messages.
 static Status runner_read(RemoteRunner *runner, Request *request, Error *error) {
     uint64_t room = runner->options->remote->message_bytes - REMOTE_MESSAGE_ROOM;
@@ -76,9 +85,16 @@ static Status runner_read(RemoteRunner *runner, Request *request, Error *error) 
     for (uint32_t i = 0; i < request->image_count; i++) {
         size_t begin = runner->files.length;
         uint64_t most = num_min(media_limits_default().file_bytes_max, room - begin);
-        TRY(file_read(request->image_paths[i], most, &runner->files, error));
+        Status status = file_read(request->image_paths[i], most, &runner->files, error);
+        if (status != OK) {
+            request->content[0] = '\0';
+            return status;
+        }
         Bytes file = {runner->files.data + begin, runner->files.length - begin};
         request_add_content(request, file, i);
+        if (file.length == 0) {
+            return runner_refuse_empty(request->image_paths[i], error);
+        }
         runner->images[i] = (Bytes){NULL, file.length};
     }
     size_t at = 0;
@@ -95,7 +111,9 @@ static CallSampling runner_sampling(const Sampling *sampling) {
         .top_k = sampling->top_k,
         .top_p = (double)sampling->top_p,
         .min_p = (double)sampling->min_p,
-        .repetition_penalty = (double)sampling->repetition_penalty,
+        // The float is a little less than the least that is allowed, and no other float is nearer.
+        .repetition_penalty =
+            fmax((double)sampling->repetition_penalty, CALL_REPETITION_PENALTY_MIN),
     };
 }
 
@@ -132,9 +150,6 @@ static void runner_ask(RemoteRunner *runner, Slot *slot) {
     Request *request = &slot->request;
     request->error = (Error){0};
     request->status = runner_read(runner, request, &request->error);
-    if (request->status != OK) {
-        request->content[0] = '\0';
-    }
     request->unwanted = runner->options->wanted != NULL &&
                         !runner->options->wanted(runner->options->context, request);
     request->prepared_ns = clock_ns();
@@ -253,19 +268,32 @@ static Status runner_take_over(Slot *slot, const ClientSample *sample) {
     return status;
 }
 
-// Ends the request with the server's error when it is about this request alone. Anything else is
-// the server's or the connection's, and would meet every other request too.
+// The server numbers pictures ("picture 2: ..."), people have their names.
+static void runner_name_picture(Request *request, const Error *fault) {
+    unsigned number;
+    int length = 0;
+    request->status = fault->status;
+    if (sscanf(fault->text, "picture %u: %n", &number, &length) == 1 && length > 0 && number >= 1 &&
+        number <= request->image_count) {
+        error_set(&request->error, fault->status, "%s: %s", request->image_paths[number - 1],
+                  fault->text + length);
+    } else {
+        request->error = *fault;
+    }
+}
+
+// Whether an error is about one request alone. Anything else is the server's or the connection's,
+// and would meet every other request too.
+static bool runner_is_own(Status status) {
+    return status == E_MEMORY ||
+           (status_class(status) == STATUS_CALLER && status != E_CANCELLED && status != E_ARGUMENT);
+}
+
 static Status runner_fault(RemoteRunner *runner, Slot *slot, const Error *fault, Error *error) {
-    Request *request = &slot->request;
-    Status status = fault->status;
-    if (status_class(status) != STATUS_CALLER || status == E_CANCELLED || status == E_ARGUMENT) {
-        return error_set(error, status, "%s", fault->text);
+    if (!runner_is_own(fault->status)) {
+        return error_set(error, fault->status, "%s", fault->text);
     }
-    request->error = *fault;
-    request->status = status;
-    if (request->image_count == 1) { // the server numbers pictures, people have their names
-        error_prefix(&request->error, status, "%s", request->image_paths[0]);
-    }
+    runner_name_picture(&slot->request, fault);
     runner_end(runner, slot);
     return OK;
 }

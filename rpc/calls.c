@@ -131,7 +131,8 @@ static CallSampling read_sampling(MsgMap *params) {
         .top_k = msg_int(&map, "top_k", 0, CALL_TOKENS_MAX, -1),
         .top_p = msg_real(&map, "top_p", 0, 1, -1),
         .min_p = msg_real(&map, "min_p", 0, 1, -1),
-        .repetition_penalty = msg_real(&map, "repetition_penalty", 0.01, 100, -1),
+        .repetition_penalty =
+            msg_real(&map, "repetition_penalty", CALL_REPETITION_PENALTY_MIN, 100, -1),
     };
     msg_map_end(&map);
     return sampling;

@@ -30,6 +30,8 @@ enum {
     CALL_CLIENT_BYTES_MAX = 128,
 };
 
+#define CALL_REPETITION_PENALTY_MIN 0.01
+
 typedef struct HelloCall {
     uint32_t version;
     Bytes token;  // length 0: none
