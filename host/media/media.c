@@ -31,12 +31,12 @@ Status media_geometry(uint32_t width, uint32_t height, uint32_t budget, ImageGeo
                       Error *error) {
     if (budget != 70 && budget != 140 && budget != 280 && budget != 560 && budget != 1120) {
         return error_set(error, E_ARGUMENT,
-                         "The image token budget is %u; it must be 70, 140, 280, 560 or 1120.",
+                         "the image token budget is %u; it must be 70, 140, 280, 560 or 1120",
                          budget);
     }
     if (width == 0 || height == 0) {
-        return error_set(error, E_IMAGE_SHAPE, "A picture of %u x %u pixels has no content.", width,
-                         height);
+        return error_set(error, E_IMAGE_SHAPE,
+                         "a picture of %u x %u pixels has no content; send another", width, height);
     }
     // Not both sides round to 0: the ideal area is budget x 48 x 48, so one side is above 48.
     double factor = sqrt((double)budget * PATCH_SIDE * PATCH_SIDE / ((double)width * height));
@@ -60,19 +60,19 @@ Status media_geometry(uint32_t width, uint32_t height, uint32_t budget, ImageGeo
 Status media_probe(Bytes file, const MediaLimits *limits, ImageInfo *info, Error *error) {
     if (file.length > limits->file_bytes_max) {
         return error_set(error, E_IMAGE_TOO_LARGE,
-                         "The picture file has %zu bytes; the limit is %" PRIu64 ".", file.length,
-                         limits->file_bytes_max);
+                         "the picture file has %zu bytes; at most %" PRIu64 " are taken",
+                         file.length, limits->file_bytes_max);
     }
     TRY(probe_file(file, info, error));
     uint64_t pixels = (uint64_t)info->width * info->height;
     if (info->width > limits->side_max || info->height > limits->side_max) {
         return error_set(
-            error, E_IMAGE_TOO_LARGE, "The %s is %u x %u pixels; the limit for a side is %u.",
+            error, E_IMAGE_TOO_LARGE, "the %s is %u x %u pixels; a side may have at most %u",
             media_format_name(info->format), info->width, info->height, limits->side_max);
     }
     if (pixels > limits->pixels_max) {
         return error_set(error, E_IMAGE_TOO_LARGE,
-                         "The %s is %u x %u = %" PRIu64 " pixels; the limit is %" PRIu64 ".",
+                         "the %s is %u x %u = %" PRIu64 " pixels; at most %" PRIu64 " are taken",
                          media_format_name(info->format), info->width, info->height, pixels,
                          limits->pixels_max);
     }
@@ -117,6 +117,7 @@ static Status read_upright(Bytes file, const ImageInfo *info, const MediaLimits 
 }
 
 Status media_decode(Bytes file, const MediaLimits *limits, Image *out, Error *error) {
+    out->width = out->height = 0;
     ImageInfo info;
     TRY(media_probe(file, limits, &info, error));
     MediaBuffer work = {0};
@@ -146,7 +147,8 @@ static Status patches_reserve(Patches *out, uint32_t count, Error *error) {
     out->positions = malloc((size_t)count * 2 * sizeof(uint16_t));
     if (out->pixels == NULL || out->positions == NULL) {
         patches_free(out);
-        return error_set(error, E_MEMORY, "No memory for %u image patches.", count);
+        return error_set(error, E_MEMORY,
+                         "no memory for %u image patches; lower the number of threads", count);
     }
     out->capacity = count;
     return OK;

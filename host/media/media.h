@@ -103,7 +103,7 @@ Status media_probe(Bytes file, const MediaLimits *limits, ImageInfo *info, Error
 
 // Decodes the whole picture, upright. `out` starts as zeros or from an earlier call, whose memory
 // is used again; image_free ends it. media_probe's errors and E_MEMORY. A file that ends before its
-// end marker is E_IMAGE_DAMAGED, never a partly gray picture.
+// last row is E_IMAGE_DAMAGED, never a partly gray picture.
 Status media_decode(Bytes file, const MediaLimits *limits, Image *out, Error *error);
 
 // Probe, decode, resize and cut into patches, unless it becomes unwanted meanwhile. `out` starts as

@@ -14,7 +14,8 @@ enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
 Status media_buffer_reserve(MediaBuffer *buffer, uint64_t bytes, Error *error) {
     uint64_t with_slack;
     if (!num_add(bytes, MEDIA_BUFFER_SLACK + ALIGNMENT - 1, &with_slack)) {
-        return error_set(error, E_MEMORY, "A picture needs more memory than can be addressed.");
+        return error_set(error, E_MEMORY,
+                         "a picture needs more memory than can be addressed; send a smaller one");
     }
     size_t alignment = with_slack >= HUGE_PAGE ? HUGE_PAGE : ALIGNMENT;
     size_t capacity = num_round_up(with_slack, alignment);
@@ -25,8 +26,8 @@ Status media_buffer_reserve(MediaBuffer *buffer, uint64_t bytes, Error *error) {
     uint8_t *data = aligned_alloc(alignment, capacity);
     if (data == NULL) {
         return error_set(error, E_MEMORY,
-                         "A picture needs %zu bytes of working memory and the system has none; "
-                         "lower the limit on pixels or the number of threads.",
+                         "a picture needs %zu bytes of working memory and the system has none; "
+                         "send a smaller one or lower the number of threads",
                          capacity);
     }
     if (alignment == HUGE_PAGE) {

@@ -11,41 +11,14 @@
 #include "base/check.h"
 #include "base/num.h"
 #include "host/media/exif.h"
-
-static const uint8_t png_signature[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'};
-
-static uint32_t big_u16(const uint8_t *p) {
-    return (uint32_t)p[0] << 8 | p[1];
-}
-
-static uint32_t big_u32(const uint8_t *p) {
-    return big_u16(p) << 16 | big_u16(p + 2);
-}
-
-static uint32_t little_u16(const uint8_t *p) {
-    return (uint32_t)p[1] << 8 | p[0];
-}
-
-static uint32_t little_u24(const uint8_t *p) {
-    return (uint32_t)p[2] << 16 | little_u16(p);
-}
-
-static uint32_t little_u32(const uint8_t *p) {
-    return little_u16(p + 2) << 16 | little_u16(p);
-}
-
-static bool starts_with(Bytes bytes, const void *prefix, size_t length) {
-    return bytes.length >= length && memcmp(bytes.data, prefix, length) == 0;
-}
-
-static Bytes slice(Bytes bytes, size_t offset, size_t length) {
-    REQUIRE(num_in_range(offset, length, bytes.length));
-    return (Bytes){bytes.data + offset, length};
-}
+#include "host/media/fields.h"
+#include "host/media/look.h"
+#include "host/media/png_chunks.h"
 
 // What the file says in EXIF goes before what it says in XMP.
 typedef struct Orientation {
     uint32_t exif, xmp;
+    bool has_exif, has_xmp; // blocks were met
 } Orientation;
 
 static uint32_t orientation_value(const Orientation *orientation) {
@@ -53,22 +26,8 @@ static uint32_t orientation_value(const Orientation *orientation) {
     return value >= 1 && value <= 8 ? value : 1;
 }
 
-// Every byte that a walk reads is counted, so that no file makes a walk longer than it is, or than
-// MEDIA_HEADER_BYTES_MAX.
-static Status probe_look(ImageInfo *info, uint64_t bytes, Error *error) {
-    info->looked_at += bytes;
-    if (info->looked_at > MEDIA_HEADER_BYTES_MAX) {
-        return error_set(
-            error, E_IMAGE_TOO_LARGE,
-            "the picture file has more than %d bytes of headers; save it again without "
-            "its metadata",
-            MEDIA_HEADER_BYTES_MAX);
-    }
-    return OK;
-}
-
 static Status jpeg_cut(const char *what, Error *error) {
-    return error_set(error, E_IMAGE_DAMAGED, "The JPEG file ends inside %s.", what);
+    return error_set(error, E_IMAGE_DAMAGED, "the JPEG file ends inside %s; fetch it anew", what);
 }
 
 static Status probe_jpeg(Bytes file, ImageInfo *info, Error *error) {
@@ -85,7 +44,7 @@ static Status probe_jpeg(Bytes file, ImageInfo *info, Error *error) {
         while (at < end && file.data[at] == 0xFF) {
             at++;
         }
-        TRY(probe_look(info, at - begin + 3, error));
+        TRY(look_count(info, at - begin + 3, error));
         if (at >= file.length) {
             return jpeg_cut("its headers", error);
         }
@@ -96,18 +55,20 @@ static Status probe_jpeg(Bytes file, ImageInfo *info, Error *error) {
         if (marker == 0xDA || marker == 0xD9) {
             break; // start of scan, or an end of image too early
         }
-        if (!num_in_range(at, 2, file.length) || big_u16(file.data + at) < 2 ||
-            !num_in_range(at, big_u16(file.data + at), file.length)) {
+        if (!num_in_range(at, 2, file.length) || field_big_u16(file.data + at) < 2 ||
+            !num_in_range(at, field_big_u16(file.data + at), file.length)) {
             return jpeg_cut("its headers", error);
         }
-        Bytes body = slice(file, at + 2, big_u16(file.data + at) - 2);
+        Bytes body = field_slice(file, at + 2, field_big_u16(file.data + at) - 2);
         at += 2 + body.length;
         if (marker == 0xE1) {
-            TRY(probe_look(info, body.length, error));
+            TRY(look_count(info, body.length, error));
         }
-        if (marker == 0xE1 && starts_with(body, exif_name, 6) && orientation.exif == 0) {
-            orientation.exif = exif_orientation(body);
-        } else if (marker == 0xE1 && starts_with(body, xmp_name, sizeof xmp_name)) {
+        if (marker == 0xE1 && field_starts_with(body, exif_name, 6)) {
+            // Pillow appends later blocks to the first, whose directory is the one that counts.
+            orientation.exif = orientation.has_exif ? orientation.exif : exif_orientation(body);
+            orientation.has_exif = true;
+        } else if (marker == 0xE1 && field_starts_with(body, xmp_name, sizeof xmp_name)) {
             orientation.xmp = exif_orientation_xmp(body);
         } else if (marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 &&
                    marker != 0xCC && info->stored_width == 0) {
@@ -116,14 +77,14 @@ static Status probe_jpeg(Bytes file, ImageInfo *info, Error *error) {
             }
             if (body.data[0] != 8) {
                 return error_set(error, E_UNSUPPORTED,
-                                 "The JPEG has %u bits per sample; 8 are supported.", body.data[0]);
+                                 "the JPEG has %u bits per sample; save it with 8", body.data[0]);
             }
-            info->stored_height = big_u16(body.data + 1);
-            info->stored_width = big_u16(body.data + 3);
+            info->stored_height = field_big_u16(body.data + 1);
+            info->stored_width = field_big_u16(body.data + 3);
             uint32_t components = body.data[5];
             if (components != 1 && components != 3 && components != 4) {
                 return error_set(error, E_UNSUPPORTED,
-                                 "The JPEG has %u colour components; 1, 3 and 4 are supported.",
+                                 "the JPEG has %u colour components; save it with 1, 3 or 4",
                                  components);
             }
         }
@@ -132,46 +93,13 @@ static Status probe_jpeg(Bytes file, ImageInfo *info, Error *error) {
     return OK;
 }
 
-// The text of an uncompressed iTXt chunk named XML:com.adobe.xmp, else nothing. Layout: keyword, 0,
-// compressed?, method, language, 0, translated keyword, 0, text.
-static Bytes png_xmp(Bytes body) {
-    static const char keyword[] = "XML:com.adobe.xmp";
-    if (!starts_with(body, keyword, sizeof keyword) || body.length < sizeof keyword + 2 ||
-        body.data[sizeof keyword] != 0) {
-        return (Bytes){0};
-    }
-    return slice(body, sizeof keyword + 2, body.length - sizeof keyword - 2);
-}
-
 static Status probe_png(Bytes file, ImageInfo *info, Error *error) {
-    Orientation orientation = {0};
-    size_t at = sizeof png_signature;
-    for (;;) {
-        if (!num_in_range(at, 12, file.length) ||
-            !num_in_range(at + 8, (uint64_t)big_u32(file.data + at) + 4, file.length)) {
-            return error_set(error, E_IMAGE_DAMAGED, "The PNG file ends before its IEND chunk.");
-        }
-        Bytes body = slice(file, at + 8, big_u32(file.data + at));
-        const uint8_t *name = file.data + at + 4;
-        bool metadata = memcmp(name, "eXIf", 4) == 0 || memcmp(name, "iTXt", 4) == 0;
-        TRY(probe_look(info, 12 + (metadata ? body.length : 0), error));
-        if (at == sizeof png_signature) {
-            if (memcmp(name, "IHDR", 4) != 0 || body.length != 13) {
-                return error_set(error, E_IMAGE_DAMAGED,
-                                 "The PNG file does not begin with an IHDR chunk of 13 bytes.");
-            }
-            info->stored_width = big_u32(body.data);
-            info->stored_height = big_u32(body.data + 4);
-        } else if (memcmp(name, "eXIf", 4) == 0 && orientation.exif == 0) {
-            orientation.exif = exif_orientation(body);
-        } else if (memcmp(name, "iTXt", 4) == 0 && orientation.xmp == 0) {
-            orientation.xmp = exif_orientation_xmp(png_xmp(body));
-        } else if (memcmp(name, "IEND", 4) == 0) {
-            break;
-        }
-        at += 12 + body.length;
-    }
-    info->orientation = orientation_value(&orientation);
+    PngLayout layout;
+    TRY(png_layout(file, info, &layout, error));
+    info->stored_width = layout.width;
+    info->stored_height = layout.height;
+    info->orientation = orientation_value(&(Orientation){.exif = exif_orientation(layout.exif),
+                                                         .xmp = exif_orientation_xmp(layout.xmp)});
     return OK;
 }
 
@@ -186,19 +114,20 @@ static bool webp_next(WebpChunks *chunks, const uint8_t **name, Bytes *body, boo
         return false;
     }
     if (!num_in_range(chunks->at, 8, chunks->data.length) ||
-        !num_in_range(chunks->at + 8, little_u32(chunks->data.data + chunks->at + 4),
+        !num_in_range(chunks->at + 8, field_little_u32(chunks->data.data + chunks->at + 4),
                       chunks->data.length)) {
         *damaged = true;
         return false;
     }
     *name = chunks->data.data + chunks->at;
-    *body = slice(chunks->data, chunks->at + 8, little_u32(*name + 4));
+    *body = field_slice(chunks->data, chunks->at + 8, field_little_u32(*name + 4));
     chunks->at += 8 + body->length + (body->length & 1);
     return true;
 }
 
 static Status webp_damaged(const char *what, Error *error) {
-    return error_set(error, E_IMAGE_DAMAGED, "The WebP file %s.", what);
+    return error_set(error, E_IMAGE_DAMAGED, "the WebP file %s; save it again or fetch it anew",
+                     what);
 }
 
 // The chunks of a WebP file after checking its RIFF header against the length of the file.
@@ -206,11 +135,11 @@ static Status webp_open(Bytes file, WebpChunks *chunks, Error *error) {
     if (file.length < 12) {
         return webp_damaged("ends inside its RIFF header", error);
     }
-    uint64_t declared = little_u32(file.data + 4);
+    uint64_t declared = field_little_u32(file.data + 4);
     if (declared < 4 || !num_in_range(8, declared, file.length)) {
         return webp_damaged("is shorter than its RIFF header says", error);
     }
-    *chunks = (WebpChunks){.data = slice(file, 12, declared - 4)};
+    *chunks = (WebpChunks){.data = field_slice(file, 12, declared - 4)};
     return OK;
 }
 
@@ -218,12 +147,12 @@ static Status webp_open(Bytes file, WebpChunks *chunks, Error *error) {
 // 9.1), VP8L as 14 bits each after a signature byte.
 static bool webp_bitstream_size(const uint8_t *name, Bytes body, ImageInfo *info) {
     if (memcmp(name, "VP8 ", 4) == 0 && body.length >= 10) {
-        info->stored_width = little_u16(body.data + 6) & 0x3FFF;
-        info->stored_height = little_u16(body.data + 8) & 0x3FFF;
+        info->stored_width = field_little_u16(body.data + 6) & 0x3FFF;
+        info->stored_height = field_little_u16(body.data + 8) & 0x3FFF;
         return true;
     }
     if (memcmp(name, "VP8L", 4) == 0 && body.length >= 5) {
-        uint32_t bits = little_u32(body.data + 1);
+        uint32_t bits = field_little_u32(body.data + 1);
         info->stored_width = (bits & 0x3FFF) + 1;
         info->stored_height = (bits >> 14 & 0x3FFF) + 1;
         return true;
@@ -240,11 +169,11 @@ static Status probe_webp(Bytes file, ImageInfo *info, Error *error) {
     Bytes body;
     while (webp_next(&chunks, &name, &body, &damaged)) {
         bool metadata = memcmp(name, "EXIF", 4) == 0 || memcmp(name, "XMP ", 4) == 0;
-        TRY(probe_look(info, 8 + (metadata ? body.length : 0), error));
+        TRY(look_count(info, 8 + (metadata ? body.length : 0), error));
         if (memcmp(name, "VP8X", 4) == 0 && body.length >= 10) {
             extended = true;
-            info->stored_width = little_u24(body.data + 4) + 1;
-            info->stored_height = little_u24(body.data + 7) + 1;
+            info->stored_width = field_little_u24(body.data + 4) + 1;
+            info->stored_height = field_little_u24(body.data + 7) + 1;
         } else if (memcmp(name, "ANMF", 4) == 0) {
             has_picture = true;
         } else if (memcmp(name, "VP8 ", 4) == 0 || memcmp(name, "VP8L", 4) == 0) {
@@ -252,10 +181,12 @@ static Status probe_webp(Bytes file, ImageInfo *info, Error *error) {
             if (!extended && !webp_bitstream_size(name, body, info)) {
                 return webp_damaged("ends inside its frame header", error);
             }
-        } else if (memcmp(name, "EXIF", 4) == 0) {
+        } else if (memcmp(name, "EXIF", 4) == 0 && !orientation.has_exif) {
             orientation.exif = exif_orientation(body);
-        } else if (memcmp(name, "XMP ", 4) == 0) {
+            orientation.has_exif = true;
+        } else if (memcmp(name, "XMP ", 4) == 0 && !orientation.has_xmp) {
             orientation.xmp = exif_orientation_xmp(body);
+            orientation.has_xmp = true;
         }
     }
     if (damaged) {
@@ -271,7 +202,7 @@ static Status probe_webp(Bytes file, ImageInfo *info, Error *error) {
 Status probe_webp_frame(Bytes file, WebpFrame *frame, Error *error) {
     WebpChunks chunks;
     TRY(webp_open(file, &chunks, error));
-    *frame = (WebpFrame){.data = slice(file, 0, chunks.data.length + 12)};
+    *frame = (WebpFrame){.data = field_slice(file, 0, chunks.data.length + 12)};
     bool damaged = false;
     const uint8_t *name;
     Bytes body;
@@ -284,10 +215,10 @@ Status probe_webp_frame(Bytes file, WebpFrame *frame, Error *error) {
         if (body.length < FRAME_HEADER_BYTES) {
             break;
         }
-        frame->x = little_u24(body.data) * 2;
-        frame->y = little_u24(body.data + 3) * 2;
-        WebpChunks inside = {.data =
-                                 slice(body, FRAME_HEADER_BYTES, body.length - FRAME_HEADER_BYTES)};
+        frame->x = field_little_u24(body.data) * 2;
+        frame->y = field_little_u24(body.data + 3) * 2;
+        WebpChunks inside = {
+            .data = field_slice(body, FRAME_HEADER_BYTES, body.length - FRAME_HEADER_BYTES)};
         while (webp_next(&inside, &name, &body, &damaged)) {
             // The colours are in these chunks alone; the transparency before them is not used.
             if (memcmp(name, "VP8 ", 4) == 0 || memcmp(name, "VP8L", 4) == 0) {
@@ -340,24 +271,26 @@ static const char *looks_like(Bytes file) {
 
 Status probe_file(Bytes file, ImageInfo *info, Error *error) {
     *info = (ImageInfo){0};
-    if (starts_with(file, "\xFF\xD8\xFF", 3)) {
+    if (field_starts_with(file, "\xFF\xD8\xFF", 3)) {
         info->format = IMAGE_JPEG;
         TRY(probe_jpeg(file, info, error));
-    } else if (starts_with(file, png_signature, sizeof png_signature)) {
+    } else if (png_signed(file)) {
         info->format = IMAGE_PNG;
         TRY(probe_png(file, info, error));
-    } else if (starts_with(file, "RIFF", 4) && num_in_range(8, 4, file.length) &&
+    } else if (field_starts_with(file, "RIFF", 4) && num_in_range(8, 4, file.length) &&
                memcmp(file.data + 8, "WEBP", 4) == 0) {
         info->format = IMAGE_WEBP;
         TRY(probe_webp(file, info, error));
     } else {
-        return error_set(error, E_IMAGE_FORMAT,
-                         "The file is not a JPEG, PNG or WebP picture by its first bytes; it looks "
-                         "like %s.",
-                         looks_like(file));
+        return error_set(
+            error, E_IMAGE_FORMAT,
+            "the file is no JPEG, PNG or WebP picture by its first bytes and looks like "
+            "%s; convert it",
+            looks_like(file));
     }
     if (info->stored_width == 0 || info->stored_height == 0) {
-        return error_set(error, E_IMAGE_DAMAGED, "The %s file declares no size (%u x %u).",
+        return error_set(error, E_IMAGE_DAMAGED,
+                         "the %s file declares no size (%u x %u); save it again",
                          media_format_name(info->format), info->stored_width, info->stored_height);
     }
     bool turned = info->orientation >= 5;

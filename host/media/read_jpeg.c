@@ -4,11 +4,11 @@
 // Pillow's too, so pixels are equal. DCT scaling is not used: it changes the picture.
 //
 // libjpeg reports through callbacks and leaves by longjmp. What it calls damage but could paint
-// over (a missing end, a broken code) ends the picture here.
+// over (missing rows, a broken code) ends the picture here. Its sentences go nowhere.
 #include "host/media/read.h"
 
 #include <setjmp.h>
-#include <stdio.h>
+#include <stdio.h> // jpeglib.h needs it
 
 #include <jpeglib.h>
 
@@ -30,42 +30,41 @@ typedef struct JpegReader {
     struct jpeg_progress_mgr progress;
     const RowSink *sink;
     uint64_t visits; // to coefficients, so far
+    bool has_rows;   // all of them: what follows is no part of the picture
     jmp_buf on_error;
     Error *error;
     Status status;
 } JpegReader;
 
-_Noreturn static void fail(JpegReader *reader, Status status, const char *message) {
-    reader->status = error_set(reader->error, status, "The JPEG cannot be decoded: %s.", message);
+_Noreturn static void fail(JpegReader *reader, Status status, const char *sentence) {
+    reader->status = error_set(reader->error, status, "%s", sentence);
     longjmp(reader->on_error, 1);
 }
 
-static Status status_of_code(int code) {
-    switch (code) {
+static void on_error_exit(j_common_ptr codec) {
+    switch (codec->err->msg_code) {
     case JERR_OUT_OF_MEMORY:
-        return E_MEMORY;
+        fail(codec->client_data, E_MEMORY,
+             "no memory is left to decode the JPEG; try again later or send a smaller picture");
     case JERR_SOF_UNSUPPORTED:
     case JERR_BAD_PRECISION:
     case JERR_CONVERSION_NOTIMPL:
     case JERR_FRACT_SAMPLE_NOTIMPL:
     case JERR_NOT_COMPILED:
     case JERR_ARITH_NOTIMPL:
-        return E_UNSUPPORTED;
+        fail(codec->client_data, E_UNSUPPORTED,
+             "the JPEG is of a kind that is not decoded here; save it as an ordinary JPEG or PNG");
     default:
-        return E_IMAGE_DAMAGED;
+        fail(codec->client_data, E_IMAGE_DAMAGED,
+             "the JPEG is damaged; save it again or fetch it anew");
     }
-}
-
-static void on_error_exit(j_common_ptr codec) {
-    char message[JMSG_LENGTH_MAX];
-    codec->err->format_message(codec, message);
-    fail(codec->client_data, status_of_code(codec->err->msg_code), message);
 }
 
 // Level -1 is a warning: the data are wrong and libjpeg would go on with a guess. Those that touch
 // no pixel are let through, because such files are common and every viewer shows them whole.
 static void on_message(j_common_ptr codec, int level) {
-    if (level >= 0) {
+    const JpegReader *reader = codec->client_data;
+    if (level >= 0 || reader->has_rows) {
         return;
     }
     switch (codec->err->msg_code) {
@@ -87,9 +86,14 @@ static void ignore_text(j_common_ptr codec) {
     (void)codec;
 }
 
-// The whole file is in memory, so a request for more means that it was cut.
+// The whole file is in memory, so a request for more means that it was cut. Behind the last row
+// that is no damage: cameras leave out the end marker, phones write trailers there.
 static boolean on_more_input(j_decompress_ptr codec) {
-    fail(codec->client_data, E_IMAGE_DAMAGED, "the file ends before the picture does");
+    JpegReader *reader = codec->client_data;
+    if (reader->has_rows) {
+        longjmp(reader->on_error, 1);
+    }
+    fail(reader, E_IMAGE_DAMAGED, "the JPEG file ends before its last row; fetch it anew");
 }
 
 static void skip_input(j_decompress_ptr codec, long count) {
@@ -129,12 +133,12 @@ static void on_progress(j_common_ptr codec) {
     }
     reader->visits += row_visits(&reader->codec);
     if (reader->codec.input_scan_number > SCANS_MAX) {
-        fail(reader, E_IMAGE_DAMAGED, "it has more scans than any picture needs");
+        fail(reader, E_IMAGE_DAMAGED, "the JPEG has more than 200 scans; save it again");
     }
     if (reader->visits > VISITS_MAX) {
         fail(reader, E_IMAGE_TOO_LARGE,
-             "its scans go over more than 2000 million coefficients in all; save it with fewer "
-             "scans or fewer pixels");
+             "the scans of the JPEG go over more than 2000 million coefficients in all; save it "
+             "with fewer scans or fewer pixels");
     }
 }
 
@@ -184,7 +188,8 @@ static void decode(JpegReader *reader, const ImageInfo *info, uint8_t *work, Row
     codec->progress = &reader->progress;
     jpeg_read_header(codec, TRUE);
     if (codec->image_width != info->stored_width || codec->image_height != info->stored_height) {
-        fail(reader, E_IMAGE_DAMAGED, "it has two frame headers that disagree");
+        fail(reader, E_IMAGE_DAMAGED,
+             "the JPEG has two frame headers that disagree; save it again");
     }
     bool cmyk = codec->num_components == 4;
     codec->out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
@@ -208,7 +213,8 @@ static void decode(JpegReader *reader, const ImageInfo *info, uint8_t *work, Row
         }
         sink->push(sink, work, stride, first, count);
     }
-    jpeg_finish_decompress(codec); // reads on to the end marker
+    reader->has_rows = true;
+    jpeg_finish_decompress(codec); // reads on to the end marker; broken segments there are damage
 }
 
 Status read_jpeg(Bytes file, const ImageInfo *info, MediaBuffer *work, RowSink *sink,

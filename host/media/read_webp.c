@@ -17,16 +17,21 @@ static Status status_of_code(VP8StatusCode code, Error *error) {
     case VP8_STATUS_OK:
         return OK;
     case VP8_STATUS_OUT_OF_MEMORY:
-        return error_set(error, E_MEMORY, "libwebp found no memory to decode the picture.");
+        return error_set(error, E_MEMORY,
+                         "no memory is left to decode the WebP; try again later or send a smaller "
+                         "picture");
     case VP8_STATUS_NOT_ENOUGH_DATA:
     case VP8_STATUS_SUSPENDED:
         return error_set(error, E_IMAGE_DAMAGED,
-                         "The WebP cannot be decoded: the file ends before the picture does.");
+                         "the WebP file ends before its last row; fetch it anew");
     case VP8_STATUS_UNSUPPORTED_FEATURE:
-        return error_set(error, E_UNSUPPORTED, "The WebP uses a feature that libwebp lacks.");
+        return error_set(
+            error, E_UNSUPPORTED,
+            "the WebP is of a kind that is not decoded here; save it as an ordinary WebP or "
+            "PNG");
     default:
         return error_set(error, E_IMAGE_DAMAGED,
-                         "The WebP cannot be decoded: its bitstream is not valid.");
+                         "the WebP is damaged; save it again or fetch it anew");
     }
 }
 
@@ -41,8 +46,8 @@ Status read_webp(Bytes file, const ImageInfo *info, MediaBuffer *work, RowSink *
     if (!num_in_range(frame.x, width, info->stored_width) ||
         !num_in_range(frame.y, height, info->stored_height)) {
         return error_set(error, E_IMAGE_DAMAGED,
-                         "The WebP has a frame of %u x %u at (%u, %u), outside its canvas of %u x "
-                         "%u.",
+                         "the WebP has a frame of %u x %u at (%u, %u), outside its canvas of %u x "
+                         "%u; save it again",
                          width, height, frame.x, frame.y, info->stored_width, info->stored_height);
     }
 

@@ -9,8 +9,11 @@ Other versions may change the bytes of the picture files (encoders), never the m
 
   files/*            small pictures, one per form of the three formats
   expected.json      decode:  size, orientation and fingerprint of each file as transformers'
-                              load_image gives it (Pillow, exif_transpose, convert("RGB"))
+                              load_image gives it (Pillow, exif_transpose, convert("RGB")) and its
+                              processor converts it (one transparent colour on white), and what they make
+                              of the file when it is cut; or that it is refused
                      load:    patches of some files as Gemma4UnifiedImageProcessor gives them
+                     exif:    blocks of EXIF and the orientation that Pillow reads in them
                      resize:  patches of drawn pictures (draw() here, and again in C) as torchvision
                               resizes them, and how many bytes of Pillow's resize differ
                      versions
@@ -25,6 +28,8 @@ import io
 import json
 import pathlib
 import struct
+import sys
+import warnings
 import zlib
 
 import numpy
@@ -34,6 +39,7 @@ import torchvision
 import transformers
 from PIL import Image, PngImagePlugin
 from torchvision.transforms.v2 import functional as vision
+from transformers.image_transforms import convert_to_rgb
 from transformers.image_utils import load_image
 from transformers.models.gemma4_unified.image_processing_gemma4_unified import (
     Gemma4UnifiedImageProcessor,
@@ -41,6 +47,9 @@ from transformers.models.gemma4_unified.image_processing_gemma4_unified import (
 )
 
 HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from structures import one_colour, structures
+
 BUDGETS = (70, 140, 280, 560, 1120)
 PRIME = 1099511628211
 SAMPLES, SAMPLE_STEP = 1024, 7919
@@ -109,9 +118,9 @@ def png_row(values, depth):
     return numpy.packbits(bits.astype(numpy.uint8).reshape(-1)).tobytes()
 
 
-def png(kind, depth, interlaced=False, transparency=None, palette_entries=None):
+def png(kind, depth, interlaced=False, transparency=None, palette_entries=None, size=(37, 29)):
     """Every colour type and depth, which Pillow does not write."""
-    width, height = 37, 29
+    width, height = size
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
     entries = palette_entries or (1 << depth if depth < 16 else 0)
     generator = numpy.random.default_rng(kind * 100 + depth)
@@ -190,7 +199,7 @@ def files():
     out["exif_before_xmp.jpg"] = encode(soft(31, 17), "JPEG", quality=80, xmp=xmp, exif=exif(3))
     out["photo_420.jpg"] = encode(soft(400, 300), "JPEG", quality=75)
     out["photo_turned.jpg"] = encode(soft(400, 300), "JPEG", quality=75, exif=exif(6), progressive=True)
-    return out
+    return {**out, **structures(out), **one_colour(png)}
 
 
 def stored_orientation(data):
@@ -198,19 +207,91 @@ def stored_orientation(data):
     return value if 1 <= value <= 8 else 1
 
 
+def decoded(data):
+    """What the processor resizes: transparency that load_image leaves beside the pixels is put on white."""
+    return convert_to_rgb(load_image(Image.open(io.BytesIO(data))), return_numpy=True)
+
+
+def refused(data):
+    try:
+        decoded(data)
+    except Exception:  # whatever a broken file makes of the reader
+        return True
+    return False
+
+
+def cut_lengths(length):
+    """32 places and the last bytes; the same in C."""
+    return [length * part // 32 for part in range(32)] + [length - missing for missing in range(1, min(length, 40))]
+
+
+def cuts(data, pixels):
+    """What becomes of the file when it is cut there: r is refused, w is whole, o has other pixels."""
+    out = ""
+    for length in cut_lengths(len(data)):
+        cut = data[:length]
+        out += "r" if refused(cut) else "w" if numpy.array_equal(decoded(cut), pixels) else "o"
+    return out
+
+
 def decode_rows(named):
     rows = []
     for name, data in named.items():
-        image = load_image(Image.open(io.BytesIO(data)))
+        if refused(data):
+            rows.append({"file": name, "refused": True})
+            continue
+        pixels = decoded(data)
         rows.append(
             {
                 "file": name,
-                "width": image.width,
-                "height": image.height,
+                "width": pixels.shape[1],
+                "height": pixels.shape[0],
                 "orientation": stored_orientation(data),
-                "fingerprint": fingerprint(numpy.asarray(image)),
+                "fingerprint": fingerprint(pixels),
+                "cuts": cuts(data, pixels),
             }
         )
+    return rows
+
+
+def exif_blocks():
+    """The orientation in every type and count, with numbers before it that lie elsewhere or nowhere."""
+    sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 14: 4, 16: 8, 0: 4, 200: 4}
+    forms = {3: "H", 4: "L", 5: "LL", 6: "b", 8: "h", 9: "l", 10: "ll", 11: "f", 12: "d", 13: "L", 16: "Q"}
+    for order in "<>":
+        head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "L", 8)
+        for kind in sizes:
+            for count in (0, 1, 2, 3):
+                for value in ((6, 0, 9) if count == 1 else (6,)):
+                    form = forms.get(kind, "B")
+                    one = struct.pack(order + form, value, *[1] * (len(form) - 1))
+                    data = one * count if count else one
+                    inline = len(data) <= 4
+                    field = data.ljust(4, b"\0")[:4] if inline else struct.pack(order + "L", 26)
+                    entry = struct.pack(order + "HHL", 0x0112, kind, count) + field
+                    yield head + struct.pack(order + "H", 1) + entry + bytes(4) + (b"" if inline else data)
+        turn = struct.pack(order + "HHLHH", 0x0112, 3, 1, 6, 0)
+        for length, offset in ((10, 38), (10, 1000), (100, 38), (3, 0)):
+            make = struct.pack(order + "HHLL", 0x010F, 2, length, offset)
+            yield head + struct.pack(order + "H", 2) + make + turn + bytes(4) + b"camera 123"
+        other = struct.pack(order + "HHLHH", 0x0112, 3, 1, 3, 0)
+        broken = struct.pack(order + "HHLHH", 0x0112, 14, 1, 3, 0)
+        for entries in ((turn, other), (broken, turn), (turn[:9],), (other, turn[:5])):
+            yield head + struct.pack(order + "H", len(entries)) + b"".join(entries)
+        yield b"Exif\0\0Exif\0\0" + head + struct.pack(order + "H", 1) + turn + bytes(4)
+    yield b"MM*\0\0\0\0\x08" + struct.pack(">HHHLHH", 1, 0x0112, 3, 1, 6, 0) + bytes(4)
+    yield b"II\0*\x08\0\0\0" + struct.pack("<HHHLHH", 1, 0x0112, 3, 1, 6, 0) + bytes(4)
+
+
+def exif_rows():
+    """What is read as the orientation: 0 is none, 9 one that turns nothing (and hides XMP)."""
+    rows = []
+    for data in exif_blocks():
+        tags = Image.Exif()
+        tags.load(data)
+        value = tags.get(0x0112, 0)
+        turns = next((turn for turn in range(1, 9) if turn == value), 9)
+        rows.append({"exif": data.hex(), "orientation": turns if 0x0112 in tags else 0})
     return rows
 
 
@@ -218,7 +299,7 @@ def load_rows(named):
     """The processor's floats are the bytes times 1/255 and come back by rounding."""
     processor = Gemma4UnifiedImageProcessor()
     rows = []
-    names = ("photo_420.jpg", "photo_turned.jpg", "png_1x40.png", "jpeg_40x1.jpg", "webp_lossy_rgba.webp", "png_palette_8_trns.png")
+    names = ("photo_420.jpg", "photo_turned.jpg", "png_1x40.png", "jpeg_40x1.jpg", "webp_lossy_rgba.webp", "png_palette_8_trns.png", "trns_rgb_8_bytes.png")
     for name in names:
         image = load_image(Image.open(io.BytesIO(named[name])))
         for budget in BUDGETS if name == "photo_420.jpg" else (70, 280):
@@ -287,6 +368,7 @@ def geometry():
 
 
 def main():
+    warnings.simplefilter("ignore")  # of broken EXIF
     (HERE / "files").mkdir(exist_ok=True)
     named = files()
     for old in (HERE / "files").iterdir():
@@ -301,10 +383,11 @@ def main():
         "versions": {m.__name__: m.__version__ for m in (PIL, torch, torchvision, transformers, numpy)},
         "decode": decode_rows(named),
         "load": load_rows(named),
+        "exif": exif_rows(),
         "resize": resize,
     }
     lines = [f' "versions": {json.dumps(expected["versions"])}']
-    for key in ("decode", "load", "resize"):
+    for key in ("decode", "load", "exif", "resize"):
         lines.append(f' "{key}": [\n  ' + ",\n  ".join(json.dumps(row) for row in expected[key]) + "\n ]")
     (HERE / "expected.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 

@@ -2,7 +2,10 @@
 // exif.h: the orientation tag in both byte orders and in XMP, and nothing from anything else.
 #include "host/media/exif.h"
 
+#include "media_fixture.h"
+
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,6 +39,28 @@ Test(exif, reads_xmp_as_attribute_and_as_element) {
     cr_expect_eq(exif_orientation_xmp(BYTES("<a tiff:Orientation=\"")), 0);
     cr_expect_eq(exif_orientation_xmp(BYTES("tiff:Orientation")), 0);
     cr_expect_eq(exif_orientation_xmp((Bytes){0}), 0);
+}
+
+// Every type and count, values that lie elsewhere, broken directories.
+Test(exif, reads_what_pillow_reads) {
+    json_t *root = fixture_expected();
+    json_t *rows = json_object_get(root, "exif"), *row;
+    cr_assert_geq(json_array_size(rows), 200);
+    size_t i;
+    json_array_foreach(rows, i, row) {
+        const char *hex = fixture_text(row, "exif");
+        uint8_t bytes[512];
+        size_t length = strlen(hex) / 2;
+        cr_assert_leq(length, sizeof bytes);
+        for (size_t k = 0; k < length; k++) {
+            unsigned byte;
+            cr_assert_eq(sscanf(hex + 2 * k, "%2x", &byte), 1);
+            bytes[k] = (uint8_t)byte;
+        }
+        cr_expect_eq(exif_orientation((Bytes){bytes, length}), fixture_number(row, "orientation"),
+                     "%s", hex);
+    }
+    json_decref(root);
 }
 
 // Under the address sanitizer this shows any read outside the bytes.
