@@ -133,7 +133,10 @@ static Status take_header(Walk *walk, Bytes data, Error *error) {
 static Status take_transparency(Walk *walk, Bytes data, Error *error) {
     PngLayout *out = walk->out;
     size_t least = out->colour == PNG_GRAY ? 2 : out->colour == PNG_RGB ? 6 : 0;
-    if (walk->has_header && data.length < least) {
+    if (!walk->has_header) {
+        return OK;
+    }
+    if (data.length < least) {
         return damaged(error, "has a transparent colour that is cut");
     }
     out->transparency = data;
@@ -171,8 +174,8 @@ static Status take_early_chunk(Walk *walk, const Chunk *chunk, Error *error) {
     if (chunk_is(chunk, "IHDR")) {
         return take_header(walk, chunk->data, error);
     }
-    if (chunk_is(chunk, "PLTE")) {
-        if (chunk->data.length > PNG_PALETTE_BYTES_MAX) {
+    if (chunk_is(chunk, "PLTE") && walk->has_header && walk->out->colour == PNG_PALETTE) {
+        if (chunk->data.length / 3 > PNG_PALETTE_BYTES_MAX / 3) {
             return damaged(error, "has a palette of more than 256 colours");
         }
         walk->out->palette = chunk->data;
@@ -184,7 +187,7 @@ static Status walk_to_pixels(Walk *walk, Error *error) {
     Chunk chunk;
     while (chunk_here(walk, &chunk)) {
         TRY(look_count(walk->info, PNG_CHUNK_EXTRA, error));
-        if (chunk_is(&chunk, "IDAT")) {
+        if (chunk_is(&chunk, "IDAT") && walk->has_header) {
             return OK;
         }
         if (chunk_is(&chunk, "IEND")) {
@@ -234,9 +237,6 @@ Status png_layout(Bytes file, ImageInfo *info, PngLayout *out, Error *error) {
     *out = (PngLayout){0};
     Walk walk = {.file = file, .at = sizeof signature, .info = info, .out = out};
     TRY(walk_to_pixels(&walk, error));
-    if (!walk.has_header) {
-        return damaged(error, "has no header of a known kind");
-    }
     TRY(walk_over_pixels(&walk, error));
     return walk_behind_pixels(&walk, error);
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The chunks of a PNG file, as Pillow's reader takes them (PngImagePlugin.py): which header, palette
-// and transparency hold for the pixels, and where those lie. It is forgiving where that is: chunks
-// may come in any order and more than once, the last of a kind counts, unknown ones are passed over,
-// and what follows the last row may be missing. Sums (CRC) are checked before the pixels, for the
-// chunks that are read.
+// The chunks of a PNG file, as Pillow's reader takes them (PngImagePlugin.py): which header,
+// palette and transparency hold for the pixels, and where those lie. It is forgiving where that is:
+// chunks may come more than once and then the last of a kind counts, unknown ones are passed over,
+// what stands before the header is as if unknown, and what follows the last row may be missing.
+// Sums (CRC) are checked before the pixels, for the chunks that are read.
 #ifndef HOST_MEDIA_PNG_CHUNKS_H
 #define HOST_MEDIA_PNG_CHUNKS_H
 

@@ -164,6 +164,8 @@ static Status probe_webp(Bytes file, ImageInfo *info, Error *error) {
     WebpChunks chunks;
     TRY(webp_open(file, &chunks, error));
     Orientation orientation = {0};
+    enum { FLAG_XMP = 4, FLAG_EXIF = 8 }; // of VP8X; without them libwebp hides the chunks
+    uint8_t flags = 0;
     bool damaged = false, extended = false, has_picture = false;
     const uint8_t *name;
     Bytes body;
@@ -172,6 +174,7 @@ static Status probe_webp(Bytes file, ImageInfo *info, Error *error) {
         TRY(look_count(info, 8 + (metadata ? body.length : 0), error));
         if (memcmp(name, "VP8X", 4) == 0 && body.length >= 10) {
             extended = true;
+            flags = body.data[0];
             info->stored_width = field_little_u24(body.data + 4) + 1;
             info->stored_height = field_little_u24(body.data + 7) + 1;
         } else if (memcmp(name, "ANMF", 4) == 0) {
@@ -181,10 +184,12 @@ static Status probe_webp(Bytes file, ImageInfo *info, Error *error) {
             if (!extended && !webp_bitstream_size(name, body, info)) {
                 return webp_damaged("ends inside its frame header", error);
             }
-        } else if (memcmp(name, "EXIF", 4) == 0 && !orientation.has_exif) {
+        } else if (memcmp(name, "EXIF", 4) == 0 && (flags & FLAG_EXIF) != 0 &&
+                   !orientation.has_exif) {
             orientation.exif = exif_orientation(body);
             orientation.has_exif = true;
-        } else if (memcmp(name, "XMP ", 4) == 0 && !orientation.has_xmp) {
+        } else if (memcmp(name, "XMP ", 4) == 0 && (flags & FLAG_XMP) != 0 &&
+                   !orientation.has_xmp) {
             orientation.xmp = exif_orientation_xmp(body);
             orientation.has_xmp = true;
         }
@@ -203,6 +208,9 @@ Status probe_webp_frame(Bytes file, WebpFrame *frame, Error *error) {
     WebpChunks chunks;
     TRY(webp_open(file, &chunks, error));
     *frame = (WebpFrame){.data = field_slice(file, 0, chunks.data.length + 12)};
+    if (!field_starts_with(chunks.data, "VP8X", 4)) {
+        return OK;
+    }
     bool damaged = false;
     const uint8_t *name;
     Bytes body;

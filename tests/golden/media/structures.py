@@ -7,6 +7,7 @@ import zlib
 import numpy
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+TURN = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
 PHONE = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(range(32, 96)) + b"SEFH\x6b\0\0\0SEFT"
 
 
@@ -128,6 +129,10 @@ def pngs(named):
     put("two_palettes", head, (b"PLTE", palette[::-1]), colours, body, end)
     put("palette_behind", head, colours, body, (b"PLTE", palette[::-1]), end)
     put("palette_long", head, (b"PLTE", palette + b"abc"), body, end)
+    put("palette_byte_more", head, (b"PLTE", palette + b"a"), body, end)
+    put("palette_first", colours, head, body, end)
+    put("pixels_first", body, head, colours, body, end)
+    put("key_first", (b"tRNS", b"\xff\0"), head, colours, body, end)
     put("palette_cut", head, (b"PLTE", palette[:100]), body, end)
     put("palette_wrong_sum", head, (*colours, True), body, end)
     put("key_wrong_sum", head, colours, (b"tRNS", b"\xff\0", True), body, end)
@@ -149,6 +154,7 @@ def webps(named):
         out[f"riff_{kind}_size_short.webp"] = data[:4] + struct.pack("<I", size - 2) + data[8:]
         out[f"riff_{kind}_unknown.webp"] = grown + b"ABCD\2\0\0\0ab"
         out[f"riff_{kind}_cut_unknown.webp"] = grown + b"ABCD\x09\0\0\0ab"
+        out[f"riff_{kind}_exif.webp"] = grown[:4] + struct.pack("<I", size + 34) + data[8:] + b"EXIF\x1a\0\0\0" + TURN
     return out
 
 

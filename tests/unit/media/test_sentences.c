@@ -32,7 +32,6 @@ static const char *const sentences[] = {
     "the PNG file ends before its pixels; save it again or fetch it anew",
     "the PNG file ends inside a chunk behind its pixels; save it again or fetch it anew",
     "the PNG file has a header that no reader knows; save it again or fetch it anew",
-    "the PNG file has no header of a known kind; save it again or fetch it anew",
     "the PNG file has a header chunk whose sum is wrong; save it again or fetch it anew",
     "the PNG file has a palette of more than 256 colours; save it again or fetch it anew",
     "the PNG file has a transparent colour that is cut; save it again or fetch it anew",
