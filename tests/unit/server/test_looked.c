@@ -5,6 +5,7 @@
 
 #include "base/prng.h"
 #include "rpc/msg.h"
+#include "tests/unit/server/png.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -42,7 +43,9 @@ static void put_zeros(Buffer *out, size_t bytes) {
 // A PNG of empty chunks.
 static void put_chunks(Buffer *out, size_t bytes) {
     static const uint8_t chunk[12] = {0, 0, 0, 0, 't', 'E', 'X', 't', 0, 0, 0, 0};
-    buffer_append(out, "\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x10\x08\x02\0\0\0....", 33);
+    uint8_t header[PNG_HEADER_BYTES];
+    png_put_header(header, 16, 16);
+    buffer_append(out, header, sizeof header);
     while (bytes >= sizeof chunk) {
         buffer_append(out, chunk, sizeof chunk);
         bytes -= sizeof chunk;

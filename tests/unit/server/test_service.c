@@ -5,6 +5,7 @@
 
 #include "host/server/blobs.h"
 #include "tests/unit/server/exposition.h"
+#include "tests/unit/server/png.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -13,15 +14,10 @@
 
 static const Bytes no_picture = {0};
 
-// A 100 x 50 PNG by its header only: enough to be let in, not enough to be decoded.
 static Bytes picture_header(uint32_t width, uint32_t height) {
-    static uint8_t bytes[] =
-        "\x89PNG\r\n\x1a\n\0\0\0\rIHDR....####\x08\x02\0\0\0....\0\0\0\0IEND....";
-    for (int i = 0; i < 4; i++) {
-        bytes[16 + i] = (uint8_t)(width >> (24 - 8 * i));
-        bytes[20 + i] = (uint8_t)(height >> (24 - 8 * i));
-    }
-    return (Bytes){bytes, sizeof bytes - 1};
+    static uint8_t bytes[PNG_WITHOUT_PIXELS_BYTES];
+    png_put_without_pixels(bytes, width, height);
+    return (Bytes){bytes, sizeof bytes};
 }
 
 static bool text_is(Bytes text, const char *expected) {
