@@ -125,7 +125,12 @@ def bad_pictures():
     yield {"E_IMAGE_FORMAT"}, b"\0" * 1000
     yield {"E_IMAGE_DAMAGED"}, whole[:len(whole) // 2]
     yield {"E_IMAGE_DAMAGED"}, whole[:30]
-    for file in sorted(MEDIA.iterdir())[::4]:  # 1 x 1, 1 x 40, CMYK, 16 bits, interlaced, turned, animated
+    files = sorted(MEDIA.iterdir())
+    put_together = [file for file in files if file.name.startswith(("chunks_", "end_", "riff_", "segment_", "trns_"))]
+    for file in put_together[::12]:
+        yield {answered, "E_IMAGE_DAMAGED", "E_IMAGE_SHAPE"}, file.read_bytes()
+    # 1 x 1, 1 x 40, CMYK, 16 bits, interlaced, turned, animated
+    for file in [file for file in files if file not in put_together][::4]:
         data = file.read_bytes()
         yield {answered, "E_IMAGE_SHAPE"}, data
         yield {answered, "E_IMAGE_DAMAGED", "E_IMAGE_FORMAT", "E_IMAGE_SHAPE"}, data[:len(data) * 2 // 3]

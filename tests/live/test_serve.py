@@ -15,6 +15,7 @@ import subprocess
 import threading
 import urllib.error
 import urllib.request
+import zlib
 
 import live
 import msgpack
@@ -303,7 +304,8 @@ class Bad(Serve):
         expected = offline_captions(pictures(4))
         server = self.serve("--context", "512")
         png = sorted(live.PICTURES.glob("*.png"))[0].read_bytes()
-        wide = png[:16] + struct.pack(">II", 60000, 60000) + png[24:]
+        header = b"IHDR" + struct.pack(">II", 60000, 60000) + png[24:29]
+        wide = png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
         cases = [
             ("E_IMAGE_FORMAT", picture(b"GIF89a" + b"\0" * 100), {}),
             ("E_IMAGE_FORMAT", picture(b"\0"), {}),
