@@ -120,19 +120,25 @@ void session_end(Session *session, Status status, const char *detail) {
 
 // ---- Answers ------------------------------------------------------------------------------------
 
-static void answer_result(Session *session, uint32_t id, Bytes result) {
-    msg_put_result(&session->queued, id);
-    buffer_append(&session->queued, result.data, result.length);
-    session_check(session);
-}
-
 static void answer_error(Session *session, uint32_t id, Status status, const char *detail,
                          uint32_t retry_after_ms) {
     msg_put_error(&session->queued, id, status, detail, retry_after_ms);
     session_check(session);
 }
 
-void session_result(Session *session, uint64_t ticket, Bytes result) {
+// The one place where a result is looked at before it goes out: half a map would make the next
+// message its values.
+static void answer_result(Session *session, uint32_t id, const Buffer *result) {
+    if (result->failed) {
+        answer_error(session, id, E_MEMORY, "no memory for the answer", 0);
+        return;
+    }
+    msg_put_result(&session->queued, id);
+    buffer_append(&session->queued, result->data, result->length);
+    session_check(session);
+}
+
+void session_result(Session *session, uint64_t ticket, const Buffer *result) {
     Flight *flight = flight_find(session, ticket);
     if (flight != NULL) {
         REQUIRE(flight->state == FLIGHT_CALL);
@@ -184,6 +190,15 @@ static void hello_refuse(Session *session, uint32_t id, const Error *error) {
     }
 }
 
+static void session_greet(Session *session, const HelloCall *hello) {
+    session->state = SESSION_READY;
+    session->known = true;
+    session->frame.limits = session->limits->frame;
+    session->client_bytes = (uint32_t)hello->client.length;
+    memcpy(session->client, hello->client.data != NULL ? (const char *)hello->client.data : "",
+           hello->client.length);
+}
+
 static void session_hello(Session *session, const Call *call) {
     Error error = {0};
     const HelloCall *hello = &call->hello;
@@ -202,29 +217,27 @@ static void session_hello(Session *session, const Call *call) {
         hello_refuse(session, call->id, &error);
         return;
     }
-    session->state = SESSION_READY;
-    session->known = true;
-    session->frame.limits = session->limits->frame;
-    session->client_bytes = (uint32_t)hello->client.length;
-    memcpy(session->client, hello->client.data != NULL ? (const char *)hello->client.data : "",
-           hello->client.length);
     Buffer result = {0};
     hello_put(&result, session);
-    answer_result(session, call->id, (Bytes){result.data, result.length});
+    if (!result.failed) {
+        session_greet(session, hello);
+    }
+    answer_result(session, call->id, &result);
     buffer_free(&result);
 }
 
 static void session_api_info(Session *session, const Call *call) {
     Buffer result = {0};
     methods_put_api_info(&result);
-    answer_result(session, call->id, (Bytes){result.data, result.length});
+    answer_result(session, call->id, &result);
     buffer_free(&result);
 }
 
 static void session_stream_call(Session *session, const Call *call) {
-    static const uint8_t empty_map = 0x80;
+    uint8_t empty_map[] = {0x80};
+    const Buffer result = {.data = empty_map, .length = sizeof empty_map};
     if (!call->notification) {
-        answer_result(session, call->id, (Bytes){&empty_map, 1});
+        answer_result(session, call->id, &result);
     }
     if (call->method == METHOD_CREDIT) {
         stream_credit(session, call->stream.id, call->stream.count);
@@ -240,6 +253,10 @@ static void session_stream_call(Session *session, const Call *call) {
 static bool session_hand_on(Session *session, Call *call) {
     if (flight_take(session, call->id, &call->ticket) == NULL) {
         char text[120];
+        if (session->flight_count < session->limits->in_flight_max) {
+            answer_error(session, call->id, E_MEMORY, "no memory for another call", 0);
+            return false;
+        }
         snprintf(text, sizeof text,
                  "this connection has %u calls and streams in flight, the most "
                  "it may have",

@@ -118,8 +118,9 @@ const Error *session_fault(const Session *session); // why it is ENDING or DEAD;
 // ---- The service's side -------------------------------------------------------------------------
 // A ticket or stream that is over, cancelled by the session or never was: the call does nothing.
 
-// Answers a call other than generate with one MessagePack value (results.h).
-void session_result(Session *session, uint64_t ticket, Bytes result);
+// Answers a call other than generate with one MessagePack value (results.h); E_MEMORY when it
+// found none and is not whole.
+void session_result(Session *session, uint64_t ticket, const Buffer *result);
 // Refuses a call. `detail`: a sentence for the client, or NULL for the catalogue's text.
 void session_error(Session *session, uint64_t ticket, Status status, const char *detail,
                    uint32_t retry_after_ms);

@@ -348,15 +348,6 @@ static void service_cancel(void *context, Session *session, uint64_t tag) {
     }
 }
 
-static void service_answer(Service *service, Session *session, const Call *call) {
-    Buffer *out = &service->scratch;
-    if (out->failed) {
-        session_error(session, call->ticket, E_MEMORY, NULL, 0);
-    } else {
-        session_result(session, call->ticket, (Bytes){out->data, out->length});
-    }
-}
-
 static void service_put_blob(Service *service, Session *session, Call *call) {
     uint64_t ticket = call->ticket, looked_before = service->blobs.looked_bytes;
     Hash128 name;
@@ -369,7 +360,7 @@ static void service_put_blob(Service *service, Session *session, Call *call) {
     }
     metrics_set(service->metrics, METRIC_BLOB_BYTES, 0, service->blobs.bytes);
     result_put_blob(&service->scratch, name);
-    session_result(session, ticket, (Bytes){service->scratch.data, service->scratch.length});
+    session_result(session, ticket, &service->scratch);
 }
 
 static UserRow service_user_row(const Service *service, uint32_t user) {
@@ -434,7 +425,7 @@ static void service_call(void *context, Session *session, Call *call) {
     case METHOD_COUNT:
         REQUIRE_MESSAGE(false, "the session answers method %d", (int)call->method);
     }
-    service_answer(service, session, call);
+    session_result(session, call->ticket, &service->scratch);
     call_free(call);
 }
 

@@ -205,7 +205,7 @@ static void slot_answer_tokenize(Session *session, Service *service, const Slot 
         Buffer *out = &service->scratch;
         buffer_clear(out);
         result_put_ids(out, work->ids.ids, work->ids.count);
-        session_result(session, slot->call->ticket, (Bytes){out->data, out->length});
+        session_result(session, slot->call->ticket, out);
     }
 }
 

@@ -87,14 +87,15 @@ static void world_write(World *world, size_t most) {
 }
 
 static void world_answer(World *world, Held *held, uint32_t choice, uint64_t tag) {
-    static const uint8_t result[] = {0x80};
+    uint8_t empty_map[] = {0x80};
+    const Buffer result = {.data = empty_map, .length = sizeof empty_map, .failed = choice == 2};
     if (held->call->method == METHOD_GENERATE && choice != 0) {
         held->accepted = true;
         session_accept(world->session, held->call, tag);
     } else if (choice == 1) {
         session_error(world->session, held->call->ticket, E_CONTEXT, "too long \xff", 0);
     } else {
-        session_result(world->session, held->call->ticket, (Bytes){result, sizeof result});
+        session_result(world->session, held->call->ticket, &result);
     }
 }
 

@@ -234,8 +234,7 @@ Test(client, models_and_hello_are_read_back) {
     };
     Buffer result = {0};
     result_put_models(&result, &model, 1);
-    session_result(pair.server.session, pair.server.calls[0]->ticket,
-                   (Bytes){result.data, result.length});
+    session_result(pair.server.session, pair.server.calls[0]->ticket, &result);
     pair_exchange(&pair, 1000);
     ClientEvent event;
     ClientHello hello;
@@ -332,8 +331,7 @@ Test(client, stats_are_read_back_and_more_users_than_there_is_room_for_are_left_
     const ServerStats told = {.uptime_ms = 5, .tokens_per_second = 0.125, .retry_ms = 77};
     Buffer result = {0};
     result_put_stats(&result, &told, rows, 2);
-    session_result(pair.server.session, pair.server.calls[0]->ticket,
-                   (Bytes){result.data, result.length});
+    session_result(pair.server.session, pair.server.calls[0]->ticket, &result);
     pair_exchange(&pair, 1000);
     ClientEvent event;
     do {

@@ -204,13 +204,33 @@ Test(session, results_and_errors_answer_their_call_once) {
     Buffer result = {0};
     result_put_health(&result, HEALTH_DRAINING);
     session_error(c.session, c.calls[1]->ticket, E_BUSY, NULL, 40);
-    session_result(c.session, c.calls[0]->ticket, (Bytes){result.data, result.length});
-    session_result(c.session, c.calls[0]->ticket, (Bytes){result.data, result.length});
+    session_result(c.session, c.calls[0]->ticket, &result);
+    session_result(c.session, c.calls[0]->ticket, &result);
     case_expect_error(&c, 9, E_BUSY, "busy");
     const Msg *msg = case_expect(&c, MSG_RESPONSE, NULL);
     cr_assert_eq(msg->id, 8);
     cr_assert_null(case_next(&c));
     cr_assert_eq(session_in_flight(c.session), 0);
+    buffer_free(&result);
+    case_close(&c);
+}
+
+Test(session, a_result_that_found_no_memory_is_answered_as_that_and_the_stream_stays_whole) {
+    SessionCase c;
+    case_open(&c, NULL);
+    case_hello(&c);
+    Buffer stats = request(8, "stats"), health = request(9, "health");
+    case_receive(&c, &stats);
+    case_receive(&c, &health);
+    Buffer result = {0};
+    msg_put_map(&result, 2); // and nothing in it
+    result.failed = true;
+    session_result(c.session, c.calls[0]->ticket, &result);
+    case_expect_error(&c, 8, E_MEMORY, "no memory for the answer");
+    buffer_clear(&result);
+    result_put_health(&result, HEALTH_OK);
+    session_result(c.session, c.calls[1]->ticket, &result);
+    cr_assert_eq(case_expect(&c, MSG_RESPONSE, NULL)->id, 9);
     buffer_free(&result);
     case_close(&c);
 }
@@ -256,7 +276,7 @@ Test(session, no_more_than_in_flight_max_are_handed_on) {
     cr_assert_eq(c.call_count, 2);
     Buffer result = {0};
     result_put_health(&result, HEALTH_OK);
-    session_result(c.session, c.calls[0]->ticket, (Bytes){result.data, result.length});
+    session_result(c.session, c.calls[0]->ticket, &result);
     buffer_free(&result);
     Buffer out = request(4, "stats");
     case_receive(&c, &out);

@@ -126,7 +126,7 @@ static void play_blob(Play *play, const char *digits) {
     cr_assert_eq(sscanf(digits, "%16lx%16lx", &blob.high, &blob.low), 2);
     Buffer result = {0};
     result_put_blob(&result, blob);
-    session_result(play->c.session, play_ticket(play), (Bytes){result.data, result.length});
+    session_result(play->c.session, play_ticket(play), &result);
     buffer_free(&result);
 }
 
