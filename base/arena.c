@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARENA_BLOCK_BYTES = 64 * 1024, ARENA_ALIGN = 16 };
+// A block is as large as all before it, so that a small arena stays small.
+enum { ARENA_BLOCK_FIRST = 4 * 1024, ARENA_BLOCK_BYTES = 64 * 1024, ARENA_ALIGN = 16 };
 
 struct ArenaBlock {
     ArenaBlock *older;
@@ -15,6 +16,24 @@ struct ArenaBlock {
     _Alignas(ARENA_ALIGN) unsigned char bytes[];
 };
 
+static ArenaBlock *arena_add_block(Arena *arena, size_t need) {
+    size_t usual = num_min(num_max(arena->bytes_held, ARENA_BLOCK_FIRST), ARENA_BLOCK_BYTES);
+    size_t capacity = num_max(need, usual), bytes = sizeof(ArenaBlock) + capacity;
+    if (!purse_take(arena->purse, bytes)) {
+        return NULL;
+    }
+    ArenaBlock *block = calloc(1, bytes);
+    if (block == NULL) {
+        purse_give(arena->purse, bytes);
+        return NULL;
+    }
+    block->capacity = capacity;
+    block->older = arena->newest;
+    arena->newest = block;
+    arena->bytes_held += bytes;
+    return block;
+}
+
 void *arena_take(Arena *arena, size_t bytes) {
     if (bytes > SIZE_MAX / 2) {
         return NULL;
@@ -22,14 +41,10 @@ void *arena_take(Arena *arena, size_t bytes) {
     size_t need = num_round_up(num_max(bytes, 1), ARENA_ALIGN);
     ArenaBlock *block = arena->newest;
     if (block == NULL || block->capacity - block->used < need) {
-        size_t capacity = num_max(need, ARENA_BLOCK_BYTES);
-        block = calloc(1, sizeof *block + capacity);
+        block = arena_add_block(arena, need);
         if (block == NULL) {
             return NULL;
         }
-        block->capacity = capacity;
-        block->older = arena->newest;
-        arena->newest = block;
     }
     void *out = block->bytes + block->used;
     block->used += need;
@@ -61,5 +76,6 @@ void arena_free(Arena *arena) {
         free(block);
         block = older;
     }
-    *arena = (Arena){0};
+    purse_give(arena->purse, arena->bytes_held);
+    *arena = (Arena){.purse = arena->purse};
 }

@@ -7,11 +7,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 
+#include "base/purse.h"
+
 typedef struct ArenaBlock ArenaBlock;
 
 typedef struct Arena {
     ArenaBlock *newest;
     size_t bytes_used; // sum over all blocks, for reports
+    size_t bytes_held; // by the blocks
+    Purse *purse;      // pays for bytes_held; NULL: nobody counts it
 } Arena;
 
 // Zeroed memory aligned to 16 bytes, or NULL when the system has none. A zero Arena is ready to
@@ -19,6 +23,6 @@ typedef struct Arena {
 void *arena_take(Arena *arena, size_t bytes);
 void *arena_take_array(Arena *arena, size_t count, size_t item_bytes); // NULL on overflow too
 char *arena_copy_text(Arena *arena, const char *text, size_t length);  // zero-terminated copy
-void arena_free(Arena *arena);                                         // and ready to use again
+void arena_free(Arena *arena); // and ready to use again; the purse stays
 
 #endif

@@ -16,6 +16,29 @@ bool bytes_equal(Bytes a, Bytes b) {
     return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
 }
 
+// To exactly this capacity, which is more than there is.
+static bool buffer_resize(Buffer *buffer, size_t capacity) {
+    size_t more = capacity - buffer->capacity;
+    if (!purse_take(buffer->purse, more)) {
+        return false;
+    }
+    uint8_t *data = realloc(buffer->data, capacity);
+    if (data == NULL) {
+        purse_give(buffer->purse, more);
+        return false;
+    }
+    buffer->data = data;
+    buffer->capacity = capacity;
+    return true;
+}
+
+bool buffer_grow(Buffer *buffer, size_t capacity) {
+    buffer->failed =
+        buffer->failed || (capacity > buffer->capacity &&
+                           (capacity >= SIZE_MAX / 2 || !buffer_resize(buffer, capacity)));
+    return !buffer->failed;
+}
+
 static bool buffer_reserve(Buffer *buffer, size_t more) {
     if (buffer->failed || more >= SIZE_MAX / 4 || buffer->length >= SIZE_MAX / 4) {
         buffer->failed = true;
@@ -26,14 +49,8 @@ static bool buffer_reserve(Buffer *buffer, size_t more) {
         return true;
     }
     size_t capacity = num_max(num_max(need, 64), buffer->capacity * 2);
-    uint8_t *data = realloc(buffer->data, capacity);
-    if (data == NULL) {
-        buffer->failed = true;
-        return false;
-    }
-    buffer->data = data;
-    buffer->capacity = capacity;
-    return true;
+    buffer->failed = !buffer_resize(buffer, capacity) && !buffer_resize(buffer, need);
+    return !buffer->failed;
 }
 
 void buffer_append(Buffer *buffer, const void *data, size_t length) {
@@ -79,5 +96,6 @@ void buffer_clear(Buffer *buffer) {
 
 void buffer_free(Buffer *buffer) {
     free(buffer->data);
-    *buffer = (Buffer){0};
+    purse_give(buffer->purse, buffer->capacity);
+    *buffer = (Buffer){.purse = buffer->purse};
 }

@@ -4,6 +4,8 @@
 #ifndef BASE_BYTES_H
 #define BASE_BYTES_H
 
+#include "base/purse.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,7 +19,8 @@ typedef struct Buffer {
     uint8_t *data; // always followed by a zero byte when not NULL, so text can be printed
     size_t length;
     size_t capacity;
-    bool failed; // an append found no memory; later appends do nothing
+    bool failed;  // an append found no memory; later appends do nothing
+    Purse *purse; // pays for the capacity; NULL: nobody counts it
 } Buffer;
 
 Bytes bytes_of_text(const char *text); // without the terminating zero
@@ -27,6 +30,8 @@ void buffer_append_text(Buffer *buffer, const char *text);
 void buffer_append_byte(Buffer *buffer, uint8_t byte);
 void buffer_printf(Buffer *buffer, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buffer_clear(Buffer *buffer); // length 0, memory and capacity kept, failed reset
-void buffer_free(Buffer *buffer);
+// Room for `capacity` bytes, the zero among them, and no more than that. False: failed is set.
+bool buffer_grow(Buffer *buffer, size_t capacity);
+void buffer_free(Buffer *buffer); // the purse stays
 
 #endif

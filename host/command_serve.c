@@ -126,6 +126,7 @@ static ServiceOptions serve_service(Serve *serve) {
         .context = serve->runtime.sizes.context,
         .queued_tokens_max = v[OPT_QUEUE_TOKENS].number,
         .blob_bytes_max = v[OPT_BLOBS].number * MIB,
+        .held_bytes_max = (uint64_t)serve->options->values[OPT_HELD_BYTES].number * MIB,
         .log_prompts = v[OPT_LOG_PROMPTS].given,
         .metrics_users = v[OPT_METRICS_USERS].given,
     };
@@ -146,6 +147,13 @@ static Exit serve_run(Serve *serve) {
     Error error = {0};
     if (serve->options->operand_count > 0) {
         error_set(&error, E_ARGUMENT, "%s: serve takes options only", serve->options->operands[0]);
+        return command_fail("serve", &error, EXIT_USAGE);
+    }
+    if (serve_number(serve, OPT_HELD_BYTES) < 8 * (uint64_t)serve_number(serve, OPT_MESSAGE)) {
+        error_set(
+            &error, E_ARGUMENT,
+            "--held-bytes: %u MiB are less than 8 messages of %u; raise it, or lower --message",
+            serve_number(serve, OPT_HELD_BYTES), serve_number(serve, OPT_MESSAGE));
         return command_fail("serve", &error, EXIT_USAGE);
     }
     Status status = serve_all(serve, &error);

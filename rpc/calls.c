@@ -16,7 +16,7 @@ typedef struct CallReader {
 static void *call_take(CallReader *in, size_t count, size_t item_bytes) {
     void *items = arena_take_array(&in->call->arena, count, item_bytes);
     if (items == NULL && in->reader.status == OK) {
-        in->reader.status = error_set(in->reader.error, E_MEMORY, "no memory for the call");
+        in->reader.status = call_no_memory(in->call, in->reader.error);
     }
     return items;
 }
@@ -243,12 +243,17 @@ static Status call_read(Call *call, Msg *msg, Error *error) {
 
 Status call_open(Buffer *message, Call **out, Error *error) {
     *out = NULL;
-    Call *call = calloc(1, sizeof *call);
+    Purse *purse = message->purse;
+    Call *call = purse_take(purse, sizeof *call) ? calloc(1, sizeof *call) : NULL;
     if (call == NULL) {
+        if (purse == NULL || purse->refused == OK) {
+            purse_give(purse, sizeof *call);
+        }
         buffer_free(message);
-        return error_set(error, E_MEMORY, "no memory for a call");
+        return purse_error(purse, "a call", error);
     }
     call->message = *message;
+    call->arena.purse = purse;
     *message = (Buffer){0};
     Msg msg;
     Status status = call_read(call, &msg, error);
@@ -264,12 +269,29 @@ Status call_open(Buffer *message, Call **out, Error *error) {
 
 void call_free(Call *call) {
     if (call != NULL) {
+        Purse *purse = call->arena.purse;
         buffer_free(&call->message);
         arena_free(&call->arena);
+        purse_give(purse, sizeof *call);
         free(call);
     }
 }
 
 size_t call_bytes(const Call *call) {
-    return sizeof *call + call->message.capacity + call->arena.bytes_used;
+    return sizeof *call + call->message.capacity + call->arena.bytes_held;
+}
+
+bool call_pay(Call *call, Purse *purse) {
+    if (call->arena.purse != NULL || purse == NULL) {
+        return true;
+    }
+    bool paid = purse_take(purse, call_bytes(call));
+    if (paid) {
+        call->message.purse = call->arena.purse = purse;
+    }
+    return paid;
+}
+
+Status call_no_memory(const Call *call, Error *error) {
+    return purse_error(call->arena.purse, "a call", error);
 }

@@ -115,10 +115,15 @@ typedef struct Call {
 
 // Reads one framed message that a client sent. Takes over `message` (and empties it) in any case.
 // *out NULL: no message, or none that a client may send, or one that wants no answer and is wrong;
-// the connection cannot go on (E_MESSAGE, E_METHOD, E_ARGUMENT, E_MEMORY). With *out set to a Call
+// the connection cannot go on (E_MESSAGE, E_METHOD, E_ARGUMENT), or there is no room for it
+// (E_MEMORY, E_BUSY, E_USER_BUSY: whose request it was is not told). With *out set to a Call
 // of which only the `id` counts: E_METHOD, E_ARGUMENT, to be answered.
 Status call_open(Buffer *message, Call **out, Error *error);
-void call_free(Call *call); // NULL is fine
-size_t call_bytes(const Call *call);
+void call_free(Call *call);          // NULL is fine
+size_t call_bytes(const Call *call); // that its message's purse pays for
+// A call that nobody paid for yet is the purse's from here. False: refused.
+bool call_pay(Call *call, Purse *purse);
+// The error of an arena_take of a call's arena that gave NULL.
+Status call_no_memory(const Call *call, Error *error);
 
 #endif

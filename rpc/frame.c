@@ -21,6 +21,21 @@ void frame_open(Frame *frame, const FrameLimits *limits) {
     *frame = (Frame){.limits = *limits};
 }
 
+size_t frame_understood(const Frame *frame) {
+    return (size_t)(frame->position - frame->dropped);
+}
+
+bool frame_drop(Frame *frame, size_t count) {
+    REQUIRE(count <= frame_understood(frame));
+    frame->dropped += count;
+    bool over = frame->complete && frame_understood(frame) == 0;
+    if (over) {
+        FrameLimits limits = frame->limits;
+        frame_open(frame, &limits);
+    }
+    return over;
+}
+
 typedef enum HeaderKind {
     HEADER_SCALAR,
     HEADER_TEXT,
@@ -133,24 +148,25 @@ static bool frame_close_value(Frame *frame) {
 static Status frame_header(Frame *frame, Bytes buffered, Header *header, bool *whole,
                            Error *error) {
     *whole = false;
-    if (frame->position >= buffered.length) {
+    size_t at = frame_understood(frame);
+    if (at >= buffered.length) {
         frame->wanted = frame->position + 1;
         return OK;
     }
-    const uint8_t *at = buffered.data + frame->position;
+    const uint8_t *bytes = buffered.data + at;
     uint32_t count_bytes;
-    if (!header_shape(at[0], &header->kind, &count_bytes, &header->payload)) {
+    if (!header_shape(bytes[0], &header->kind, &count_bytes, &header->payload)) {
         return error_set(error, E_MESSAGE,
                          "byte %llu is 0x%02x, which is no MessagePack value this protocol uses",
-                         (unsigned long long)frame->position, at[0]);
+                         (unsigned long long)frame->position, bytes[0]);
     }
     header->bytes = 1 + count_bytes;
-    if (buffered.length - frame->position < header->bytes) {
+    if (buffered.length - at < header->bytes) {
         frame->wanted = frame->position + header->bytes;
         return OK;
     }
     if (count_bytes > 0) {
-        header->payload = big_endian(at + 1, count_bytes);
+        header->payload = big_endian(bytes + 1, count_bytes);
     }
     *whole = true;
     return check_header(&frame->limits, header, error);
@@ -185,8 +201,8 @@ static Status frame_scan(Frame *frame, Bytes buffered, Error *error) {
 Status frame_next(Frame *frame, Bytes buffered, size_t *length, Error *error) {
     *length = 0;
     TRY(frame_scan(frame, buffered, error));
-    if (frame->complete && frame->position <= buffered.length) {
-        *length = (size_t)frame->position;
+    if (frame->complete && frame_understood(frame) <= buffered.length) {
+        *length = frame_understood(frame);
         FrameLimits limits = frame->limits;
         frame_open(frame, &limits);
     }

@@ -30,6 +30,7 @@ FrameLimits frame_limits_default(void);
 typedef struct Frame {
     FrameLimits limits;
     uint64_t position; // bytes of the message that are understood, payloads included
+    uint64_t dropped;  // of these: bytes that are not buffered any more
     uint64_t wanted;   // least length the buffer must have before another scan can get further
     uint32_t objects;
     bool complete; // the last header is read; its payload may still be arriving
@@ -39,12 +40,17 @@ typedef struct Frame {
 
 void frame_open(Frame *frame, const FrameLimits *limits);
 
-// Scans `buffered`, which starts at a message's first byte and holds all that has arrived of it
-// (and may hold more). OK with *length > 0: the first *length bytes are one message, and the frame
-// is ready for the next. OK with *length = 0: more bytes are needed, at least until frame->wanted.
-// E_MESSAGE (not MessagePack, or a type that is not allowed), E_MESSAGE_LIMIT (the text names the
-// limit and both numbers). After an error the connection cannot be resynchronised and must be
-// closed.
+// Scans `buffered`, which starts at a message's first byte (or behind those that were dropped) and
+// holds all that has arrived of it (and may hold more). OK with *length > 0: the first *length
+// bytes are one message, and the frame is ready for the next. OK with *length = 0: more bytes are
+// needed, at least until frame->wanted. E_MESSAGE (not MessagePack, or a type that is not allowed),
+// E_MESSAGE_LIMIT (the text names the limit and both numbers). After an error the connection cannot
+// be resynchronised and must be closed.
 Status frame_next(Frame *frame, Bytes buffered, size_t *length, Error *error);
+
+// For a message that is only to be got over: how many bytes, buffered and still to come, need not
+// be kept; and that the first `count` of these are gone.
+size_t frame_understood(const Frame *frame);
+bool frame_drop(Frame *frame, size_t count); // true: the message is over, the next one comes
 
 #endif

@@ -90,6 +90,27 @@ void msg_close(Msg *msg) {
     *msg = (Msg){0};
 }
 
+bool msg_request_id(Bytes begun, uint32_t *id) {
+    const uint8_t *at = begun.data;
+    if (begun.length < 3 || at[0] != 0x94 || at[1] != 0) {
+        return false; // an array of four that begins with 0
+    }
+    if (at[2] <= 0x7f) {
+        *id = at[2];
+        return true;
+    }
+    size_t count = at[2] >= 0xcc && at[2] <= 0xcf ? (size_t)1 << (at[2] - 0xcc) : 0;
+    if (count == 0 || begun.length < 3 + count) {
+        return false;
+    }
+    uint64_t value = 0;
+    for (size_t i = 0; i < count; i++) {
+        value = value << 8 | at[3 + i];
+    }
+    *id = (uint32_t)value;
+    return value <= UINT32_MAX;
+}
+
 // ---- Reading ------------------------------------------------------------------------------------
 
 static bool key_is(const msgpack_object *key, const char *text) {

@@ -33,6 +33,10 @@ typedef struct Msg {
 Status msg_open(Bytes bytes, Msg *out, Error *error);
 void msg_close(Msg *msg);
 
+// The id of the request that begins with these bytes, when they are enough to tell.
+enum { MSG_HEAD_BYTES = 11 };
+bool msg_request_id(Bytes begun, uint32_t *id);
+
 // ---- Reading ------------------------------------------------------------------------------------
 
 typedef struct MsgReader {

@@ -12,8 +12,8 @@
 #include <string.h>
 
 enum {
-    INPUT_MOVE_BYTES = 64 * 1024,  // from here on a message takes the input buffer along
     BUFFER_KEEP_BYTES = 64 * 1024, // capacity that an empty buffer keeps
+    BUFFER_FIRST_BYTES = 2 * 1024, // that it has from the start, so that small things always go
     FULL_RETRY_MS = 100,
 };
 
@@ -43,7 +43,12 @@ Status session_open(const SessionLimits *limits, const SessionHandler *handler, 
     if (session == NULL) {
         return error_set(error, E_MEMORY, "no memory for a connection");
     }
+    SessionPurses purses = handler->strangers;
     *session = (Session){
+        .purses = purses,
+        .input = {.purse = purses.input},
+        .queued = {.purse = purses.output},
+        .writing = {.purse = purses.output},
         .limits = limits,
         .handler = handler,
         .context = context,
@@ -56,8 +61,49 @@ Status session_open(const SessionLimits *limits, const SessionHandler *handler, 
     FrameLimits first = limits->frame;
     first.message_bytes_max = num_min(first.message_bytes_max, limits->hello_bytes_max);
     frame_open(&session->frame, &first);
+    if (!purse_take(purses.input, sizeof *session)) {
+        free(session);
+        return purse_error(purses.input, "a connection", error);
+    }
+    if (!buffer_grow(&session->input, BUFFER_FIRST_BYTES) ||
+        !buffer_grow(&session->queued, BUFFER_FIRST_BYTES) ||
+        !buffer_grow(&session->writing, BUFFER_FIRST_BYTES) || !flights_grow(session)) {
+        bool output = session->queued.failed || session->writing.failed;
+        Purse *purse = output ? purses.output : purses.input;
+        session_close(session);
+        return purse_error(purse, "a connection", error);
+    }
     *out = session;
     return OK;
+}
+
+void session_buffer_empty(Buffer *buffer, bool small) {
+    if (buffer->capacity > (small ? BUFFER_FIRST_BYTES : BUFFER_KEEP_BYTES)) {
+        buffer_free(buffer);
+        buffer_grow(buffer, BUFFER_FIRST_BYTES);
+    }
+    buffer_clear(buffer);
+}
+
+// Who it is is known: what the session holds is the user's from here. False: that has no room.
+static bool session_pay(Session *session, SessionPurses purses) {
+    SessionPurses before = session->purses;
+    size_t input = sizeof *session + session->input.capacity +
+                   session->flight_capacity * sizeof *session->flights;
+    size_t output = session->queued.capacity + session->writing.capacity;
+    if (!purse_take(purses.input, input)) {
+        return false;
+    }
+    if (!purse_take(purses.output, output)) {
+        purse_give(purses.input, input);
+        return false;
+    }
+    purse_give(before.input, input);
+    purse_give(before.output, output);
+    session->purses = purses;
+    session->input.purse = purses.input;
+    session->queued.purse = session->writing.purse = purses.output;
+    return true;
 }
 
 void session_close(Session *session) {
@@ -65,16 +111,18 @@ void session_close(Session *session) {
         session->state = SESSION_DEAD;
         flight_drop_all(session);
         free(session->flights);
+        purse_give(session->purses.input, session->flight_capacity * sizeof *session->flights);
         buffer_free(&session->input);
         buffer_free(&session->queued);
         buffer_free(&session->writing);
+        purse_give(session->purses.input, sizeof *session);
         free(session);
     }
 }
 
 // ---- Ending -------------------------------------------------------------------------------------
 
-static bool session_is_over(const Session *session) {
+bool session_is_over(const Session *session) {
     return session->state == SESSION_ENDING || session->state == SESSION_DEAD;
 }
 
@@ -100,9 +148,13 @@ void session_check(Session *session) {
         session->wait_unseen = true;
         session->write_ms = session->now_ms;
     }
+    bool stranger = session->state == SESSION_HELLO;
+    size_t hard = stranger ? session->limits->hello_bytes_max : session->limits->outbox_hard;
     if (session->queued.failed) {
-        session_die(session, E_MEMORY, "no memory for what is to be sent");
-    } else if (session_unwritten(session) + session->held > session->limits->outbox_hard) {
+        Error error = {0};
+        purse_error(session->purses.output, "what is to be sent", &error);
+        session_die(session, error.status, error.text);
+    } else if (session_unwritten(session) + session->held > hard) {
         session_die(session, E_UNREAD, "too much waits to be read by the client");
     }
 }
@@ -120,8 +172,8 @@ void session_end(Session *session, Status status, const char *detail) {
 
 // ---- Answers ------------------------------------------------------------------------------------
 
-static void answer_error(Session *session, uint32_t id, Status status, const char *detail,
-                         uint32_t retry_after_ms) {
+void session_answer_error(Session *session, uint32_t id, Status status, const char *detail,
+                          uint32_t retry_after_ms) {
     msg_put_error(&session->queued, id, status, detail, retry_after_ms);
     session_check(session);
 }
@@ -130,7 +182,7 @@ static void answer_error(Session *session, uint32_t id, Status status, const cha
 // message its values.
 static void answer_result(Session *session, uint32_t id, const Buffer *result) {
     if (result->failed) {
-        answer_error(session, id, E_MEMORY, "no memory for the answer", 0);
+        session_answer_error(session, id, E_MEMORY, "no memory for the answer", 0);
         return;
     }
     msg_put_result(&session->queued, id);
@@ -155,7 +207,7 @@ void session_error(Session *session, uint64_t ticket, Status status, const char 
         REQUIRE(flight->state == FLIGHT_CALL && status != OK);
         uint32_t id = flight->id;
         flight_drop(session, flight);
-        answer_error(session, id, status, detail, retry_after_ms);
+        session_answer_error(session, id, status, detail, retry_after_ms);
     }
 }
 
@@ -183,7 +235,8 @@ static void hello_put(Buffer *out, const Session *session) {
 
 // A wrong hello is answered and ends the session: nobody guesses tokens on one connection.
 static void hello_refuse(Session *session, uint32_t id, const Error *error) {
-    answer_error(session, id, error->status, error->text, 0);
+    uint32_t retry_ms = error->status == E_AUTH || error->status == E_HELLO ? 0 : FULL_RETRY_MS;
+    session_answer_error(session, id, error->status, error->text, retry_ms);
     if (!session_is_over(session)) {
         session->fault = *error;
         session_leave(session, SESSION_ENDING);
@@ -203,7 +256,7 @@ static void session_hello(Session *session, const Call *call) {
     Error error = {0};
     const HelloCall *hello = &call->hello;
     if (session->state == SESSION_READY) {
-        answer_error(session, call->id, E_HELLO, "hello was said already", 0);
+        session_answer_error(session, call->id, E_HELLO, "hello was said already", 0);
         return;
     }
     if (hello->version != PROTOCOL_VERSION) {
@@ -217,6 +270,11 @@ static void session_hello(Session *session, const Call *call) {
         hello_refuse(session, call->id, &error);
         return;
     }
+    if (!session_pay(session, session->user.purses)) {
+        purse_error(session->user.purses.input, "a connection", &error);
+        hello_refuse(session, call->id, &error);
+        return;
+    }
     Buffer result = {0};
     hello_put(&result, session);
     if (!result.failed) {
@@ -227,6 +285,12 @@ static void session_hello(Session *session, const Call *call) {
 }
 
 static void session_api_info(Session *session, const Call *call) {
+    if (session->state == SESSION_HELLO && session->told_api) {
+        session_answer_error(session, call->id, E_HELLO, "api_info was answered; hello comes next",
+                             0);
+        return;
+    }
+    session->told_api = true;
     Buffer result = {0};
     methods_put_api_info(&result);
     answer_result(session, call->id, &result);
@@ -249,19 +313,37 @@ static void session_stream_call(Session *session, const Call *call) {
     }
 }
 
+// A call that stays longer than this input.
+static bool session_pays_for(Session *session, Call *call) {
+    bool stays = call->method == METHOD_GENERATE || call->method == METHOD_TOKENIZE ||
+                 call->method == METHOD_PUT_BLOB;
+    if (!stays || call_pay(call, session->purses.input)) {
+        return true;
+    }
+    Error error = {0};
+    purse_error(session->purses.input, "a call", &error);
+    session_answer_error(session, call->id, error.status, error.text, FULL_RETRY_MS);
+    return false;
+}
+
 // Hands the call to the service. True: it is the service's now.
 static bool session_hand_on(Session *session, Call *call) {
+    if (!session_pays_for(session, call)) {
+        return false;
+    }
     if (flight_take(session, call->id, &call->ticket) == NULL) {
         char text[120];
         if (session->flight_count < session->limits->in_flight_max) {
-            answer_error(session, call->id, E_MEMORY, "no memory for another call", 0);
+            Error error = {0};
+            purse_error(session->purses.input, "another call", &error);
+            session_answer_error(session, call->id, error.status, error.text, FULL_RETRY_MS);
             return false;
         }
         snprintf(text, sizeof text,
                  "this connection has %u calls and streams in flight, the most "
                  "it may have",
                  session->flight_count);
-        answer_error(session, call->id, E_BUSY, text, FULL_RETRY_MS);
+        session_answer_error(session, call->id, E_BUSY, text, FULL_RETRY_MS);
         return false;
     }
     call->began_ms = session->partial_ms;
@@ -270,13 +352,13 @@ static bool session_hand_on(Session *session, Call *call) {
     return true;
 }
 
-static void session_dispatch(Session *session, Call *call) {
+void session_dispatch(Session *session, Call *call) {
     bool ready = session->state == SESSION_READY;
     if (!ready && method_rows[call->method].auth == METHOD_AUTH_USER) {
         if (call->notification) {
             session_end(session, E_HELLO, "hello comes first");
         } else {
-            answer_error(session, call->id, E_HELLO, "hello comes first", 0);
+            session_answer_error(session, call->id, E_HELLO, "hello comes first", 0);
         }
         call_free(call);
         return;
@@ -303,111 +385,6 @@ static void session_dispatch(Session *session, Call *call) {
 }
 
 // ---- The socket's side --------------------------------------------------------------------------
-
-// Takes the message input[at, at + length) out. A large one takes the buffer along; the rest of the
-// input is then the small part, and is copied. *at moves to the next message.
-static Buffer session_take_message(Session *session, size_t *at, size_t length) {
-    Buffer *input = &session->input;
-    Buffer message = {0};
-    if (*at > 0 || length < INPUT_MOVE_BYTES) {
-        buffer_append(&message, input->data + *at, length);
-        *at += length;
-        return message;
-    }
-    Buffer rest = {0};
-    buffer_append(&rest, input->data + length, input->length - length);
-    message = *input;
-    message.length = length;
-    message.data[length] = 0;
-    *input = rest;
-    return message;
-}
-
-static void session_message(Session *session, Buffer *message) {
-    Call *call = NULL;
-    Error error = {0};
-    if (message->failed) {
-        buffer_free(message);
-        session_die(session, E_MEMORY, "no memory for a message");
-        return;
-    }
-    Status status = call_open(message, &call, &error);
-    if (status == OK) {
-        session_dispatch(session, call);
-    } else if (call != NULL) {
-        answer_error(session, call->id, status, error.text, 0);
-        call_free(call);
-    } else {
-        session_end(session, status, error.text);
-    }
-}
-
-static void session_shift(Buffer *input, size_t at) {
-    if (at == input->length && input->capacity > BUFFER_KEEP_BYTES) {
-        buffer_free(input);
-    } else if (at > 0) {
-        memmove(input->data, input->data + at, input->length - at);
-        input->length -= at;
-        input->data[input->length] = 0;
-    }
-}
-
-// Takes whole messages out of the input, as many as this turn allows.
-static void session_take_calls(Session *session) {
-    size_t at = 0;
-    session->more = false;
-    while (!session_is_over(session)) {
-        if (session->calls_left == 0) {
-            session->more = at < session->input.length;
-            break;
-        }
-        Error error = {0};
-        size_t length = 0;
-        const Buffer *input = &session->input;
-        Bytes unread = {input->data + at, input->length - at};
-        Status status = input->failed ? error_set(&error, E_MEMORY, "no memory for a message")
-                                      : frame_next(&session->frame, unread, &length, &error);
-        if (status != OK) {
-            session_end(session, status, error.text);
-            return;
-        }
-        if (length == 0) {
-            break;
-        }
-        Buffer message = session_take_message(session, &at, length);
-        session_message(session, &message);
-        session->partial_ms = session->now_ms; // what follows is another message
-        session->calls_left--;
-    }
-    if (!session_is_over(session)) {
-        session_shift(&session->input, at);
-    }
-}
-
-void session_receive(Session *session, Bytes bytes, uint64_t now_ms) {
-    session->now_ms = now_ms;
-    session->active_ms = now_ms;
-    if (session_is_over(session)) {
-        return;
-    }
-    if (session->input.length == 0) {
-        session->partial_ms = now_ms;
-    }
-    buffer_append(&session->input, bytes.data, bytes.length);
-    session_take_calls(session);
-}
-
-bool session_has_more(const Session *session) {
-    return session->more;
-}
-
-void session_turn(Session *session, uint64_t now_ms) {
-    session->now_ms = now_ms;
-    session->calls_left = session->limits->calls_at_once;
-    if (session->more) {
-        session_take_calls(session);
-    }
-}
 
 size_t session_unwritten(const Session *session) {
     return session->queued.length + session->writing.length - session->written;
@@ -439,10 +416,7 @@ void session_written(Session *session, size_t count, uint64_t now_ms) {
     session->written += count;
     if (session->written == session->writing.length) {
         session->written = 0;
-        if (session->writing.capacity > BUFFER_KEEP_BYTES) {
-            buffer_free(&session->writing);
-        }
-        buffer_clear(&session->writing);
+        session_buffer_empty(&session->writing, false);
     }
     session->waiting = session_unwritten(session) > 0;
     if (above && session_unwritten(session) < session->limits->outbox_high) {
@@ -478,7 +452,7 @@ static Overdue session_overdue(const Session *session) {
     if (session->state == SESSION_HELLO) {
         overdue_consider(&first, session->opened_ms, limits->hello_ms, "no hello came in time");
     }
-    if (session->input.length > 0) {
+    if (session->input.length > 0 || session->skipping) {
         overdue_consider(&first, session->partial_ms, limits->partial_ms,
                          "a message was begun and did not become whole in time");
     } else if (session->state == SESSION_READY && session->flight_count == 0 && !unwritten) {

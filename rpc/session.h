@@ -24,8 +24,10 @@
 // E_UNREAD. A `done` waits for the text before it, and counts as in flight until it is written.
 //
 // Memory: a message being received (message_bytes_max, before hello hello_bytes_max), and
-// outbox_hard for what waits to be written and what is held. Buffers grow by doubling, so each may
-// have twice that reserved. session_bytes says how much it is now.
+// outbox_hard for what waits to be written and what is held (before hello hello_bytes_max, and one
+// api_info). Buffers grow by doubling, so each may have twice that reserved. session_bytes says how
+// much it is now. All of it is asked of a purse before it is taken: a message for which there is no
+// room is answered with E_BUSY or E_USER_BUSY and skipped, the other calls of the connection go on.
 #ifndef RPC_SESSION_H
 #define RPC_SESSION_H
 
@@ -57,9 +59,16 @@ typedef struct SessionLimits {
 // for a message; 1 h idle; 30 s without a byte taken.
 SessionLimits session_limits_default(void);
 
+// Who pays for what a session holds; NULL: nobody counts.
+typedef struct SessionPurses {
+    Purse *input;  // messages, and the calls made of them until call_free
+    Purse *output; // what is to be written, and what is held for it
+} SessionPurses;
+
 typedef struct SessionUser {
     uint32_t number;
     char name[64];
+    SessionPurses purses;
 } SessionUser;
 
 // What the session asks of the service. Calls back from inside session_receive, session_tick and
@@ -72,6 +81,7 @@ typedef struct SessionHandler {
     void (*call)(void *context, Session *session, Call *call);
     // The stream accepted with `tag` is not wanted any more.
     void (*cancel)(void *context, Session *session, uint64_t tag);
+    SessionPurses strangers; // pay before hello
 } SessionHandler;
 
 typedef enum SessionState {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inside of a session, shared by session.c (connection) and stream.c (what is in flight).
+// The inside of a session, shared by session.c (connection), session_input.c (bytes in) and
+// stream.c (what is in flight).
 #ifndef RPC_SESSION_STATE_H
 #define RPC_SESSION_STATE_H
 
@@ -47,7 +48,9 @@ struct Session {
     SessionState state;
     Error fault;
     SessionUser user;
-    bool known; // the user
+    SessionPurses purses; // who pays now
+    bool told_api;        // api_info was answered
+    bool known;           // the user
     char client[CALL_CLIENT_BYTES_MAX + 1];
     uint32_t client_bytes;
 
@@ -55,6 +58,7 @@ struct Session {
     Buffer input;        // the message being received
     uint32_t calls_left; // of this turn
     bool more;           // input was left to the next turn
+    bool skipping;       // what comes of this message is dropped
     uint64_t opened_ms, now_ms;
     uint64_t active_ms;  // bytes last came or went
     uint64_t partial_ms; // the message being received began
@@ -73,6 +77,12 @@ struct Session {
 
 // ---- session.c ----------------------------------------------------------------------------------
 
+bool session_is_over(const Session *session);
+void session_dispatch(Session *session, Call *call); // owns it
+void session_answer_error(Session *session, uint32_t id, Status status, const char *detail,
+                          uint32_t retry_after_ms);
+// Small: it keeps no more than it had at first.
+void session_buffer_empty(Buffer *buffer, bool small);
 size_t session_unwritten(const Session *session); // bytes in the outbox
 // After every append to `queued`: memory and the hard mark.
 void session_check(Session *session);
@@ -81,6 +91,7 @@ void session_check(Session *session);
 
 // A place for an unanswered call, or NULL when in_flight_max are taken or memory ran out.
 Flight *flight_take(Session *session, uint32_t id, uint64_t *ticket);
+bool flights_grow(Session *session); // false: in_flight_max are there, or there is no room
 Flight *flight_find(Session *session, uint64_t ticket); // NULL when it is over or never was
 void flight_drop(Session *session, Flight *flight);
 void flight_drop_all(Session *session); // with handler.cancel

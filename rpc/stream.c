@@ -19,14 +19,19 @@ static uint64_t flight_ticket(const Session *session, const Flight *flight) {
     return (uint64_t)flight->generation * session->limits->in_flight_max + index + 1;
 }
 
-static bool flights_grow(Session *session) {
+bool flights_grow(Session *session) {
     uint32_t capacity = (uint32_t)num_min(num_max(FLIGHTS_FIRST, session->flight_capacity * 2),
                                           session->limits->in_flight_max);
     if (capacity == session->flight_capacity) {
         return false;
     }
+    size_t more = (capacity - session->flight_capacity) * sizeof(Flight);
+    if (!purse_take(session->purses.input, more)) {
+        return false;
+    }
     Flight *flights = realloc(session->flights, capacity * sizeof *flights);
     if (flights == NULL) {
+        purse_give(session->purses.input, more);
         return false;
     }
     session->flights = flights;
@@ -77,6 +82,8 @@ void flight_drop(Session *session, Flight *flight) {
     }
     free(flight->holds);
     free(flight->done);
+    purse_give(session->purses.output, flight->sample_count * sizeof *flight->holds +
+                                           (flight->done != NULL ? sizeof *flight->done : 0));
     session->held -= flight->held;
     session->flight_count--;
     *flight = (Flight){.generation = flight->generation + 1, .next_free = session->free_first};
@@ -277,6 +284,19 @@ void stream_cancel(Session *session, Flight *flight) {
 
 // ---- From the service ---------------------------------------------------------------------------
 
+// Zeroed memory of a stream; flight_drop gives it back. NULL: the session ends at its next check.
+static void *stream_take(Session *session, size_t count, size_t bytes) {
+    void *memory = NULL;
+    if (purse_take(session->purses.output, count * bytes)) {
+        memory = calloc(count, bytes);
+        if (memory == NULL) {
+            purse_give(session->purses.output, count * bytes);
+        }
+    }
+    session->queued.failed = session->queued.failed || memory == NULL;
+    return memory;
+}
+
 void session_accept(Session *session, const Call *call, uint64_t tag) {
     Flight *flight = flight_find(session, call->ticket);
     if (flight == NULL) {
@@ -285,9 +305,15 @@ void session_accept(Session *session, const Call *call, uint64_t tag) {
     }
     REQUIRE(flight->state == FLIGHT_CALL && call->method == METHOD_GENERATE);
     const GenerateCall *generate = &call->generate;
-    flight->holds = calloc(generate->samples, sizeof *flight->holds);
-    session->queued.failed = session->queued.failed || flight->holds == NULL;
+    flight->holds = stream_take(session, generate->samples, sizeof *flight->holds);
     flight->sample_count = flight->holds != NULL ? generate->samples : 0;
+    for (uint32_t i = 0; i < flight->sample_count; i++) {
+        Purse *purse = session->purses.output;
+        flight->holds[i] = (Hold){.text = {.purse = purse},
+                                  .thoughts = {.purse = purse},
+                                  .ids = {.purse = purse},
+                                  .logprobs = {.purse = purse}};
+    }
     flight->state = FLIGHT_STREAM;
     flight->tag = tag;
     flight->streams = generate->stream;
@@ -340,10 +366,8 @@ void session_done(Session *session, uint64_t ticket, const DoneEvent *event) {
     if (flight == NULL || flight->state != FLIGHT_STREAM || flight->done != NULL) {
         return;
     }
-    flight->done = calloc(1, sizeof *flight->done);
-    if (flight->done == NULL) {
-        session->queued.failed = true;
-    } else {
+    flight->done = stream_take(session, 1, sizeof *flight->done);
+    if (flight->done != NULL) {
         flight->done->event = *event;
         flight->done->event.detail = NULL;
         snprintf(flight->done->detail, sizeof flight->done->detail, "%s",

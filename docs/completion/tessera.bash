@@ -44,6 +44,7 @@ _tessera() {
     --images) return ;;
     --connections) return ;;
     --blobs) return ;;
+    --held-bytes) return ;;
     --message) return ;;
     --idle) return ;;
     --drain) return ;;
@@ -60,7 +61,7 @@ _tessera() {
         info) mapfile -t COMPREPLY < <(compgen -W '--budget --json --verify --weights --group --activations --kv --batch --context --step-tokens --memory --device --gpu --kernels --bf16-products --isa --threads --quiet --log-level --help' -- "$current") ;;
         quantize) mapfile -t COMPREPLY < <(compgen -W '--output --weights --group --threads --quiet --log-level --help' -- "$current") ;;
         top) mapfile -t COMPREPLY < <(compgen -W '--server --token-file --once --every --help' -- "$current") ;;
-        serve) mapfile -t COMPREPLY < <(compgen -W '--model --budget --weights --group --activations --kv --batch --context --step-tokens --memory --device --kernels --bf16-products --isa --threads --prep-threads --config --socket --socket-mode --listen --users --requests --queue-tokens --images --cache-per-user --connections --blobs --message --idle --drain --metrics-port --metrics-file --metrics-users --log-prompts --record --log-level --help' -- "$current") ;;
+        serve) mapfile -t COMPREPLY < <(compgen -W '--model --budget --weights --group --activations --kv --batch --context --step-tokens --memory --device --kernels --bf16-products --isa --threads --prep-threads --config --socket --socket-mode --listen --users --requests --queue-tokens --images --cache-per-user --connections --blobs --held-bytes --message --idle --drain --metrics-port --metrics-file --metrics-users --log-prompts --record --log-level --help' -- "$current") ;;
         token) mapfile -t COMPREPLY < <(compgen -W '--help' -- "$current") ;;
         esac
         return

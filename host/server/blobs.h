@@ -31,6 +31,7 @@ enum { BLOB_BUCKETS = 1024 };
 
 typedef struct Blobs {
     uint64_t bytes_max, bytes; // stored
+    uint64_t held_bytes;       // stored, or forgotten and still held
     uint32_t count;            // stored
     uint64_t looked_bytes;     // by media_probe, of all that were put
     const MediaLimits *limits;
@@ -48,6 +49,10 @@ Status blobs_put(Blobs *blobs, uint32_t user, Call *call, Hash128 *name, Error *
 
 // One holder more, and the newest. NULL when the user has no such blob.
 Blob *blobs_hold(Blobs *blobs, uint32_t user, Hash128 name);
-void blobs_drop(Blob *blob); // one holder less
+void blobs_drop(Blobs *blobs, Blob *blob); // one holder less
+
+// Forgets the user's blob that was unused for the longest and that nobody holds, for its memory.
+// False: there is none.
+bool blobs_forget_oldest(Blobs *blobs, uint32_t user);
 
 #endif

@@ -32,10 +32,6 @@ typedef struct Intake {
     uint64_t image_tokens;
 } Intake;
 
-static Status intake_no_memory(Error *error) {
-    return error_set(error, E_MEMORY, "no memory for the messages of a call");
-}
-
 static Status intake_blob(Intake *in, const CallPart *part, ImageInfo *info, Bytes *file,
                           Error *error) {
     Blob *blob = blobs_hold(&in->service->blobs, in->ask.user, part->blob);
@@ -101,13 +97,13 @@ static Status intake_messages(Intake *in, Error *error) {
     in->files = arena_take_array(arena, g->image_count + 1, sizeof *in->files);
     in->blobs = arena_take_array(arena, g->image_count + 1, sizeof *in->blobs);
     if (messages == NULL || in->files == NULL || in->blobs == NULL) {
-        return intake_no_memory(error);
+        return call_no_memory(in->call, error);
     }
     for (uint32_t m = 0; m < g->message_count; m++) {
         const CallMessage *from = &g->messages[m];
         ChatPart *parts = arena_take_array(arena, from->part_count + 1, sizeof *parts);
         if (parts == NULL) {
-            return intake_no_memory(error);
+            return call_no_memory(in->call, error);
         }
         for (uint32_t p = 0; p < from->part_count; p++) {
             if (from->parts[p].kind == CALL_TEXT) {
@@ -195,7 +191,10 @@ static void intake_refuse(Intake *in, Status status, const Error *error, uint32_
     Service *service = in->service;
     const Call *call = in->call;
     for (uint32_t i = 0; i < in->blob_count; i++) {
-        blobs_drop(in->blobs[i]);
+        blobs_drop(&service->blobs, in->blobs[i]);
+    }
+    if (status == E_BUSY || status == E_USER_BUSY) {
+        retry_ms = retry_ms > 0 ? retry_ms : admission_retry_ms(&service->admission);
     }
     service->stats.requests_refused++;
     service->totals[in->ask.user].refused++;

@@ -10,7 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RATE_WINDOW_MS = 4000 };
+enum {
+    RATE_WINDOW_MS = 4000,
+    OUTGOING_PART = 4, // of the bytes held: what is kept for answers
+};
 
 // ---- Opening and closing ------------------------------------------------------------------------
 
@@ -48,6 +51,24 @@ static Status service_take_memory(Service *service, Error *error) {
     return OK;
 }
 
+// A user whose share is full gives up a blob of his own, which he can put again.
+static bool service_reclaim(void *context, uint32_t user) {
+    return blobs_forget_oldest(&((Service *)context)->blobs, user);
+}
+
+static void service_open_budgets(Service *service) {
+    uint64_t held = service->options.held_bytes_max;
+    budget_open(&service->outgoing, held / OUTGOING_PART);
+    budget_open(&service->incoming, held - held / OUTGOING_PART);
+    service->incoming.reclaim = service_reclaim;
+    service->incoming.context = service;
+}
+
+static SessionPurses service_purses(Service *service, uint32_t user) {
+    return (SessionPurses){.input = budget_purse(&service->incoming, user),
+                           .output = budget_purse(&service->outgoing, user)};
+}
+
 Status service_open(const ServiceOptions *options, const Users *users, Metrics *metrics,
                     uint64_t now_ms, Service **out, Error *error) {
     *out = NULL;
@@ -57,7 +78,13 @@ Status service_open(const ServiceOptions *options, const Users *users, Metrics *
     }
     service->options = *options;
     service->metrics = metrics;
-    service->handler = (SessionHandler){service_authenticate, service_call, service_cancel};
+    service_open_budgets(service);
+    service->handler = (SessionHandler){
+        .authenticate = service_authenticate,
+        .call = service_call,
+        .cancel = service_cancel,
+        .strangers = service_purses(service, BUDGET_STRANGERS),
+    };
     service->now_ms = service->opened_ms = now_ms;
     service->settled = NO_SLOT;
     service->mark.ms = service->mark_next.ms = now_ms;
@@ -110,6 +137,7 @@ static void service_set_weight(Service *service, uint32_t user, double weight) {
 
 void service_set_users(Service *service, const Users *users) {
     service->users = users;
+    service->incoming.alone = service->outgoing.alone = users_count(users) == 1;
     for (uint32_t i = 0; i < users_count(users); i++) {
         const ServerUser *user = users_at(users, i);
         admission_set_user(&service->admission, i, user, service->now_ms);
@@ -323,7 +351,7 @@ void service_flush(Service *service) {
 // ---- What sessions ask --------------------------------------------------------------------------
 
 static Status service_authenticate(void *context, Bytes token, SessionUser *out, Error *error) {
-    const Connection *connection = context;
+    Connection *connection = context;
     const Users *users = connection->service->users;
     bool found = token.length > 0 ? users_find(users, token, &out->number)
                                   : users_anonymous(users, &out->number);
@@ -335,6 +363,7 @@ static Status service_authenticate(void *context, Bytes token, SessionUser *out,
     }
     const char *name = users_at(users, out->number)->name;
     snprintf(out->name, sizeof out->name, "%s", name);
+    out->purses = service_purses(connection->service, out->number);
     log_event(LOG_INFO, "hello", "connection=%u user=%s", connection->index, out->name);
     return OK;
 }
@@ -571,6 +600,8 @@ void service_tick(Service *service, uint64_t now_ms) {
     service_tick_drain(service);
     service_settle(service);
     metrics_set(m, METRIC_CONNECTIONS, 0, service->connection_count);
+    metrics_set(m, METRIC_HELD_BYTES, 0, service->incoming.held + service->outgoing.held);
+    metrics_set(m, METRIC_HELD_BYTES_MAX, 0, service->options.held_bytes_max);
     metrics_set(m, METRIC_REQUESTS_PREPARING, 0, service->stats.preparing);
     metrics_set(m, METRIC_QUEUED_TOKENS, 0, service->admission.queued_tokens);
     metrics_set(m, METRIC_UPTIME, 0, (now_ms - service->opened_ms) * 1000000u);
@@ -627,6 +658,8 @@ void service_stats(const Service *service, uint64_t now_ms, ServerStats *out) {
     out->steps = service->report.steps;
     out->blobs = service->blobs.count;
     out->blob_bytes = service->blobs.bytes;
+    out->held_bytes = service->incoming.held + service->outgoing.held;
+    out->held_bytes_max = service->options.held_bytes_max;
     out->tokens_per_second = (double)(out->output_tokens - mark->output_tokens) / seconds;
     out->prompt_tokens_per_second = (double)(out->prompt_tokens - mark->prompt_tokens) / seconds;
     out->pictures_per_second = (double)(out->pictures_finished - mark->pictures) / seconds;
@@ -635,6 +668,7 @@ void service_stats(const Service *service, uint64_t now_ms, ServerStats *out) {
 
 void service_check(const Service *service) {
     uint32_t used = 0, samples = 0, working = 0, waiting = 0;
+    uint64_t held = service->blobs.held_bytes;
     for (uint32_t i = 0; i < service->options.requests_max; i++) {
         const Slot *slot = &service->slots[i];
         used += slot->state != SLOT_FREE;
@@ -645,6 +679,7 @@ void service_check(const Service *service) {
             continue;
         }
         REQUIRE(slot->leader == i && slot->call != NULL);
+        held += call_bytes(slot->call);
         uint32_t stepping = 0;
         for (uint32_t n = 0; n < slot->ask.samples; n++) {
             const Slot *sample = &service->slots[slot->slots[n]];
@@ -660,4 +695,13 @@ void service_check(const Service *service) {
     REQUIRE(working == service->work_count && waiting == service->waiting_count);
     REQUIRE(waiting == 0 || working == service->options.work_max);
     admission_check(&service->admission);
+    for (uint32_t i = 0; i < service->options.connections_max; i++) {
+        const Session *session = service->connections[i].session;
+        held += session != NULL ? session_bytes(session) : 0;
+    }
+    budget_check(&service->incoming);
+    budget_check(&service->outgoing);
+    REQUIRE_MESSAGE(held == service->incoming.held + service->outgoing.held,
+                    "%" PRIu64 " bytes are held, %" PRIu64 " and %" PRIu64 " are paid for", held,
+                    service->incoming.held, service->outgoing.held);
 }

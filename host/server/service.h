@@ -51,8 +51,9 @@ typedef struct ServiceOptions {
     uint32_t work_max;          // requests with prep threads at a time
     uint64_t queued_tokens_max; // prompt tokens (as counted at acceptance) without a first token
     uint64_t blob_bytes_max;
-    bool log_prompts;   // the text of messages goes to the log
-    bool metrics_users; // users have rows with their names in the metrics
+    uint64_t held_bytes_max; // of sessions, accepted calls and blobs together
+    bool log_prompts;        // the text of messages goes to the log
+    bool metrics_users;      // users have rows with their names in the metrics
     ServicePorts ports;
 } ServiceOptions;
 

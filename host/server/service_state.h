@@ -14,6 +14,7 @@
 
 #include "host/server/admission.h"
 #include "host/server/blobs.h"
+#include "host/server/budget.h"
 #include "host/server/service.h"
 
 #define NO_SLOT       UINT32_MAX
@@ -119,7 +120,8 @@ struct Service {
     uint64_t prepared; // what the user of the last work had before it
     Admission admission;
     Blobs blobs;
-    UserTotals *totals; // [USERS_MAX]
+    Budget incoming, outgoing; // bytes held for clients
+    UserTotals *totals;        // [USERS_MAX]
     Buffer scratch;
 
     StepReport report; // the last one

@@ -226,10 +226,13 @@ static void slot_finish(Service *service, uint32_t leader) {
     }
     admission_ended(&service->admission, &slot->ask, slot->queued);
     for (uint32_t i = 0; i < slot->blob_count; i++) {
-        blobs_drop(slot->blobs[i]);
+        blobs_drop(&service->blobs, slot->blobs[i]);
     }
     for (uint32_t i = 0; i < service->options.images_max; i++) {
         patches_free(&slot->request.patches[i]); // megabytes: not kept from use to use
+    }
+    if (slot->work.kind == WORK_TOKENIZE) {
+        token_list_free(&slot->work.ids); // a text may have millions: not kept either
     }
     call_free(slot->call);
     slot->call = NULL;

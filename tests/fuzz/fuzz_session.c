@@ -170,7 +170,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     limits.stream_bytes_max = 2000;
     limits.outbox_high = 4000;
     limits.outbox_hard = OUTBOX_HARD;
-    const SessionHandler handler = {world_authenticate, world_call, world_cancel};
+    const SessionHandler handler = {
+        .authenticate = world_authenticate, .call = world_call, .cancel = world_cancel};
     World world = {0};
     const FrameLimits written = frame_limits_default();
     frame_open(&world.frame, &written);

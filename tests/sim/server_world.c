@@ -24,6 +24,8 @@ enum {
     TURNS = 250    // with new calls; then everybody waits for what is left
 };
 
+enum { HOARD_BYTES = 90000 }; // of a message that only holds memory
+
 // How a client misbehaves, if it does.
 typedef enum Habit {
     HABIT_GOOD,
@@ -32,6 +34,7 @@ typedef enum Habit {
     HABIT_LEAVE,  // disconnects at any time
     HABIT_NOISE,  // sends rubbish now and then
     HABIT_SILENT, // begins a message and never ends it
+    HABIT_HOARD,  // makes the server hold as much as it can
     HABIT_COUNT
 } Habit;
 
@@ -240,7 +243,8 @@ static void open_service(ServerWorld *w) {
         .running_max = 10,
         .work_max = dice_between(&w->dice, 1, WORKS),
         .queued_tokens_max = dice_below(&w->dice, 2) ? dice_between(&w->dice, 500, 3000) : 100000,
-        .blob_bytes_max = 10000,
+        .blob_bytes_max = dice_between(&w->dice, 10, 300) * 1000,
+        .held_bytes_max = dice_between(&w->dice, 400, 4000) * 1000,
         .ports = {w, world_work, world_command, world_output},
     };
     REQUIRE_MESSAGE(service_open(&options, w->users, w->metrics, 0, &w->service, &error) == OK,
@@ -419,6 +423,37 @@ static void client_noise(ServerWorld *w, Client *c) {
     }
 }
 
+static void put_rubbish(Buffer *out, uint32_t bytes) {
+    while (bytes-- > 0) {
+        buffer_append_byte(out, (uint8_t)bytes);
+    }
+}
+
+// Blobs, calls whose picture goes on behind its end, a large message that never ends, and answers
+// that nobody reads: what holds the most for the least.
+static void client_hoard(ServerWorld *w, Client *c) {
+    Dice *d = &w->dice;
+    Buffer *out = &c->peer.out;
+    uint32_t bytes = dice_between(d, 1000, HOARD_BYTES);
+    switch (dice_below(d, 4)) {
+    case 0:
+        peer_plain(&c->peer, "api_info");
+        return;
+    case 1:
+        msg_put_request(out, c->peer.next_call++, "put_blob");
+        msg_put_map(out, 1);
+        msg_put_key(out, "data");
+        buffer_append(
+            out,
+            (uint8_t[]){0xc6, 0, (uint8_t)(bytes >> 16), (uint8_t)(bytes >> 8), (uint8_t)bytes}, 5);
+        put_rubbish(out, dice_once_in(d, 3) ? bytes / 2 : bytes);
+        c->peer.plain_open++;
+        return;
+    default:
+        client_ask(w, c);
+    }
+}
+
 static void client_credits(Client *c) {
     for (uint32_t i = 0; i < PEER_STREAMS && c->peer.credit_owed > 0; i++) {
         if (c->peer.streams[i].state == PEER_OPEN && c->peer.streams[i].streams) {
@@ -436,6 +471,9 @@ static void client_act(ServerWorld *w, Client *c) {
     }
     if (c->habit == HABIT_NOISE && dice_once_in(d, 30)) {
         client_noise(w, c);
+    }
+    if (c->habit == HABIT_HOARD && c->peer.greeted && c->peer.out.length == 0) {
+        client_hoard(w, c);
     }
     if (c->habit == HABIT_SILENT && dice_once_in(d, 30)) {
         buffer_append(&c->peer.out, "\x94", 1); // the beginning of a message
@@ -470,9 +508,13 @@ static void client_sends(ServerWorld *w, Client *c) {
     }
 }
 
+static bool client_is_slow(const ServerWorld *w, const Client *c) {
+    return !w->calm && (c->habit == HABIT_SLOW || c->habit == HABIT_HOARD);
+}
+
 // A socket takes what fits its buffer; a slow client's is small and not always read.
 static void server_writes(ServerWorld *w, Client *c) {
-    size_t room = c->habit == HABIT_SLOW && !w->calm ? 600 : 65536;
+    size_t room = client_is_slow(w, c) ? 600 : 65536;
     for (;;) {
         Bytes bytes = service_output(w->service, c->connection);
         size_t count = num_min(bytes.length, c->wire.length < room ? room - c->wire.length : 0);
@@ -492,7 +534,7 @@ static void server_writes(ServerWorld *w, Client *c) {
 }
 
 static void client_reads(ServerWorld *w, Client *c) {
-    if (!w->calm && c->habit == HABIT_SLOW) {
+    if (client_is_slow(w, c)) {
         if (w->now_ms < c->reads_again_ms) {
             return;
         }
@@ -559,7 +601,8 @@ static void flush(ServerWorld *w) {
     service_flush(w->service);
     for (uint32_t i = 0; i < CLIENTS; i++) {
         Client *c = &w->clients[i];
-        if (c->connected && (w->outputs[c->connection] || c->habit == HABIT_SLOW)) {
+        if (c->connected &&
+            (w->outputs[c->connection] || c->habit == HABIT_SLOW || c->habit == HABIT_HOARD)) {
             w->outputs[c->connection] = false;
             server_writes(w, c);
         }
@@ -590,7 +633,11 @@ static void turn(ServerWorld *w) {
         service_tick(w->service, clock_of(w));
     }
     flush(w);
-    service_check(w->service);
+    service_check(w->service); // what is held adds up, and is never more than held_bytes_max
+    ServerStats stats;
+    service_stats(w->service, clock_of(w), &stats);
+    w->report->held_most =
+        num_max(w->report->held_most, stats.held_bytes * 100 / stats.held_bytes_max);
     sched_check_all(w->scheduler);
     w->now_ms += dice_once_in(&w->dice, 50) ? dice_below(&w->dice, 2000) : 1;
 }

@@ -14,6 +14,7 @@ typedef struct ServerReport {
     uint64_t connections, cut;                                               // cut by the server
     uint64_t asked, answered, refused, cancelled, expired, failed, orphaned; // of generate calls
     uint64_t tokens, steps, pictures;
+    uint64_t held_most; // percent of the memory that the server may hold for clients
     double virtual_ms;
 } ServerReport;
 

@@ -208,13 +208,14 @@ static void close_model(void) {
 static void print_server_report(const ServerReport *r) {
     printf("server: %llu connections, %llu cut; %llu calls: %llu answered, %llu refused, "
            "%llu cancelled, %llu expired, %llu failed, %llu left behind; %llu tokens, %llu steps, "
-           "%llu pictures, %.0f s of virtual time\n",
+           "%llu pictures, at most %llu %% of the memory for clients, %.0f s of virtual time\n",
            (unsigned long long)r->connections, (unsigned long long)r->cut,
            (unsigned long long)r->asked, (unsigned long long)r->answered,
            (unsigned long long)r->refused, (unsigned long long)r->cancelled,
            (unsigned long long)r->expired, (unsigned long long)r->failed,
            (unsigned long long)r->orphaned, (unsigned long long)r->tokens,
-           (unsigned long long)r->steps, (unsigned long long)r->pictures, r->virtual_ms / 1e3);
+           (unsigned long long)r->steps, (unsigned long long)r->pictures,
+           (unsigned long long)r->held_most, r->virtual_ms / 1e3);
 }
 
 int main(int argc, char **argv) {

@@ -231,3 +231,39 @@ Test(hash, known_values) {
     hash128_text(hash128((Bytes){NULL, 0}), text);
     cr_assert_str_eq(text, "99aa06d3014798d86001c324468d497f");
 }
+
+// Pays for 10,000 bytes.
+static size_t purse_held;
+static bool purse_small_take(Purse *purse, size_t bytes) {
+    purse->refused = bytes > 10000 - purse_held ? E_BUSY : OK;
+    purse_held += purse->refused == OK ? bytes : 0;
+    return purse->refused == OK;
+}
+static void purse_small_give(Purse *purse, size_t bytes) {
+    (void)purse;
+    cr_assert_leq(bytes, purse_held);
+    purse_held -= bytes;
+}
+
+Test(purse, a_buffer_and_an_arena_hold_what_is_paid_for_and_no_more) {
+    Purse purse = {.take = purse_small_take, .give = purse_small_give};
+    Buffer buffer = {.purse = &purse};
+    for (int i = 0; i < 20000 && !buffer.failed; i++) {
+        buffer_append_byte(&buffer, 7);
+        cr_assert_eq(purse_held, buffer.capacity);
+    }
+    cr_expect(buffer.failed);
+    cr_expect_gt(buffer.length, 8000,
+                 "where twice as much is refused, what is needed is asked for");
+    Error error;
+    cr_expect_eq(purse_error(&purse, "a message", &error), E_BUSY);
+    buffer_free(&buffer);
+    cr_assert_eq(purse_held, 0);
+    Arena arena = {.purse = &purse};
+    cr_assert_not_null(arena_take(&arena, 100));
+    cr_expect_eq(purse_held, arena.bytes_held);
+    cr_expect_null(arena_take(&arena, 9000));
+    arena_free(&arena);
+    cr_expect_eq(purse_held, 0);
+    cr_expect_eq(purse_error(NULL, "a message", &error), E_MEMORY);
+}

@@ -32,9 +32,10 @@ static void case_cancel(void *context, Session *session, uint64_t tag) {
 }
 
 void case_open(SessionCase *c, void (*change)(SessionLimits *limits)) {
-    *c = (SessionCase){.limits = session_limits_default(),
-                       .handler = {case_authenticate, case_call, case_cancel},
-                       .now_ms = 1000};
+    *c = (SessionCase){
+        .limits = session_limits_default(),
+        .handler = {.authenticate = case_authenticate, .call = case_call, .cancel = case_cancel},
+        .now_ms = 1000};
     if (change != NULL) {
         change(&c->limits);
     }

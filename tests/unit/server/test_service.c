@@ -449,8 +449,8 @@ Test(service, a_blob_is_its_users_own_and_outlives_the_store_while_it_is_used) {
     Blob *last = blobs_hold(&blobs, 0, names[3]);
     cr_assert_not_null(last);
     cr_expect_eq(last->data.data[0], 3);
-    blobs_drop(last);
+    blobs_drop(&blobs, last);
     cr_expect_eq(held->data.data[0], 0, "still whole for the request that uses it");
-    blobs_drop(held);
+    blobs_drop(&blobs, held);
     blobs_close(&blobs);
 }
