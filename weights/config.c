@@ -24,6 +24,43 @@ enum {
     ID_MAX = INT32_MAX,
 };
 
+// Keys that may be absent but not null, by the object they are in.
+static const char *const TEXT_NOT_NULL[] = {"attention_bias",
+                                            "attention_k_eq_v",
+                                            "global_head_dim",
+                                            "head_dim",
+                                            "hidden_activation",
+                                            "hidden_size",
+                                            "initializer_range",
+                                            "intermediate_size",
+                                            "num_attention_heads",
+                                            "num_hidden_layers",
+                                            "max_position_embeddings",
+                                            "num_key_value_heads",
+                                            "pad_token_id",
+                                            "num_kv_shared_layers",
+                                            "rms_norm_eps",
+                                            "sliding_window",
+                                            "tie_word_embeddings",
+                                            "use_cache",
+                                            "use_double_wide_mlp",
+                                            "vocab_size",
+                                            NULL};
+static const char *const VISION_NOT_NULL[] = {
+    "initializer_range",   "mm_embed_dim", "mm_posemb_size",
+    "model_patch_size",    "patch_size",   "output_proj_dims",
+    "pooling_kernel_size", "rms_norm_eps", NULL};
+static const char *const AUDIO_NOT_NULL[] = {"audio_embed_dim",
+                                             "audio_samples_per_token",
+                                             "hidden_size",
+                                             "initializer_range",
+                                             "output_proj_dims",
+                                             "rms_norm_eps",
+                                             NULL};
+static const char *const ROPE_NOT_NULL[] = {"rope_theta", "rope_type", NULL};
+static const char *const PROPORTIONAL_NOT_NULL[] = {"rope_theta", "rope_type", "factor",
+                                                    "partial_rotary_factor", NULL};
+
 static const char TEXT_PLACE[] = "config.json: text_config.";
 
 // What the architecture could do and we do not. A key that is absent or null is fine.
@@ -182,6 +219,32 @@ static void config_read_layers(const ConfigReader *text, Gemma4Config *config) {
     }
 }
 
+static bool config_has_layers(const Gemma4Config *config, int kind) {
+    for (uint32_t i = 0; i < config->layer_count; i++) {
+        if ((int)config->layers[i].kind == kind) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void config_read_one_rope(const ConfigReader *reader, RopeShape *rope) {
+    const char *type = config_text(reader, "rope_type", "default");
+    bool proportional = strcmp(type, "proportional") == 0;
+    if (!proportional && strcmp(type, "default") != 0) {
+        config_refuse(reader, "rope_type", "it must be \"default\" or \"proportional\"");
+    }
+    config_refuse_null(reader, proportional ? PROPORTIONAL_NOT_NULL : ROPE_NOT_NULL);
+    if (config_get(reader, "rope_theta") == NULL) {
+        config_refuse(reader, "rope_theta", "it must be a number from 1 to 1e+12");
+    }
+    *rope = (RopeShape){config_number(reader, "rope_theta", 1.0, 1e12, 1e4), 1.0, 1.0};
+    if (proportional) {
+        rope->factor = config_number(reader, "factor", 1e-3, 1e6, 1.0);
+        rope->rotary_fraction = config_number(reader, "partial_rotary_factor", 0.0, 1.0, 1.0);
+    }
+}
+
 static void config_read_rope(const ConfigReader *text, Gemma4Config *config) {
     static const char *const names[LAYER_KIND_COUNT] = {"sliding_attention", "full_attention"};
     static const char *const places[LAYER_KIND_COUNT] = {
@@ -191,13 +254,8 @@ static void config_read_rope(const ConfigReader *text, Gemma4Config *config) {
     ConfigReader all =
         config_child(text, "rope_parameters", "config.json: text_config.rope_parameters.");
     for (int kind = 0; kind < LAYER_KIND_COUNT; kind++) {
-        RopeShape *rope = &config->rope[kind];
-        *rope = defaults[kind];
-        bool used = false;
-        for (uint32_t i = 0; i < config->layer_count; i++) {
-            used = used || (int)config->layers[i].kind == kind;
-        }
-        if (all.object == NULL || !used) {
+        config->rope[kind] = defaults[kind];
+        if (all.object == NULL || !config_has_layers(config, kind)) {
             continue;
         }
         ConfigReader one = config_child(&all, names[kind], places[kind]);
@@ -205,16 +263,7 @@ static void config_read_rope(const ConfigReader *text, Gemma4Config *config) {
             config_refuse(&all, names[kind], "it must be an object: the model has such layers");
             continue;
         }
-        const char *type = config_text(&one, "rope_type", "default");
-        rope->theta = config_number(&one, "rope_theta", 1.0, 1e12, 1e4);
-        rope->factor = 1.0;
-        rope->rotary_fraction = 1.0;
-        if (strcmp(type, "proportional") == 0) {
-            rope->factor = config_number(&one, "factor", 1e-3, 1e6, 1.0);
-            rope->rotary_fraction = config_number(&one, "partial_rotary_factor", 0.0, 1.0, 1.0);
-        } else if (strcmp(type, "default") != 0) {
-            config_refuse(&one, "rope_type", "it must be \"default\" or \"proportional\"");
-        }
+        config_read_one_rope(&one, &config->rope[kind]);
     }
     for (uint32_t i = 0; i < config->layer_count; i++) {
         LayerShape *layer = &config->layers[i];
@@ -223,6 +272,7 @@ static void config_read_rope(const ConfigReader *text, Gemma4Config *config) {
 }
 
 static void config_read_text(const ConfigReader *text, Gemma4Config *config) {
+    config_refuse_null(text, TEXT_NOT_NULL);
     config->hidden = (uint32_t)config_integer(text, "hidden_size", 1, WIDTH_MAX, 2304);
     config->intermediate = (uint32_t)config_integer(text, "intermediate_size", 1, WIDTH_MAX, 9216);
     config->layer_count =
@@ -232,8 +282,8 @@ static void config_read_text(const ConfigReader *text, Gemma4Config *config) {
     config->window = (uint32_t)config_integer(text, "sliding_window", 1, POSITIONS_MAX, 1024);
     config->position_max =
         (uint32_t)config_integer(text, "max_position_embeddings", 1, POSITIONS_MAX, 262144);
-    config->rms_eps = (float)config_number(text, "rms_norm_eps", 0.0, 1.0, 1e-6);
-    config->logit_softcap = (float)config_number(text, "final_logit_softcapping", 0.0, 1e6, 0.0);
+    config->rms_eps = (float)config_real(text, "rms_norm_eps", 0.0, 1.0, 1e-6);
+    config->logit_softcap = (float)config_real(text, "final_logit_softcapping", 0.0, 1e6, 0.0);
     config->embed_scale = sqrtf((float)config->hidden);
     config->pad_id = (int32_t)config_integer(text, "pad_token_id", 0, ID_MAX, 0);
     config->bos_id = (int32_t)config_integer(text, "bos_token_id", 0, ID_MAX, 2);
@@ -248,6 +298,7 @@ static void config_read_vision(const ConfigReader *root, Gemma4Config *config) {
     if (!config->has_vision) {
         return;
     }
+    config_refuse_null(&vision, VISION_NOT_NULL);
     uint32_t patch = (uint32_t)config_integer(&vision, "patch_size", 1, PATCH_SIDE_MAX, 16);
     uint32_t pooling = (uint32_t)config_integer(&vision, "pooling_kernel_size", 1, 64, 3);
     if (patch * pooling > PATCH_SIDE_MAX) {
@@ -264,7 +315,7 @@ static void config_read_vision(const ConfigReader *root, Gemma4Config *config) {
     config->vision_hidden = (uint32_t)config_integer(&vision, "mm_embed_dim", 1, WIDTH_MAX, 3840);
     config->position_count =
         (uint32_t)config_integer(&vision, "mm_posemb_size", 1, WIDTH_MAX, 1120);
-    config->vision_rms_eps = (float)config_number(&vision, "rms_norm_eps", 0.0, 1.0, 1e-6);
+    config->vision_rms_eps = (float)config_real(&vision, "rms_norm_eps", 0.0, 1.0, 1e-6);
     if (config_integer(&vision, "output_proj_dims", 1, WIDTH_MAX, config->vision_hidden) !=
         config->vision_hidden) {
         config_refuse(&vision, "output_proj_dims", "it must be equal to mm_embed_dim");
@@ -278,6 +329,7 @@ static void config_read_audio(const ConfigReader *root, Gemma4Config *config) {
     if (!config->has_audio) {
         return;
     }
+    config_refuse_null(&audio, AUDIO_NOT_NULL);
     // One number under four names; the later ones are properties of the first in transformers.
     static const char *const names[] = {"audio_embed_dim", "audio_samples_per_token", "hidden_size",
                                         "output_proj_dims"};
@@ -289,7 +341,7 @@ static void config_read_audio(const ConfigReader *root, Gemma4Config *config) {
         }
         config->audio_frame = (uint32_t)value;
     }
-    config->audio_rms_eps = (float)config_number(&audio, "rms_norm_eps", 0.0, 1.0, 1e-6);
+    config->audio_rms_eps = (float)config_real(&audio, "rms_norm_eps", 0.0, 1.0, 1e-6);
 }
 
 static void config_read_special_ids(const ConfigReader *root, Gemma4Config *config) {
@@ -302,8 +354,8 @@ static void config_read_special_ids(const ConfigReader *root, Gemma4Config *conf
     config->video_id = (int32_t)config_integer(root, "video_token_id", 0, ID_MAX, 258884);
 }
 
-// The ids that are put into prompts have a row of the embedding. (Rows of pictures and sound have
-// none, and the other ids are only compared.)
+// The ids that are put into prompts have a row of the embedding, and so has, as transformers asks,
+// that of padding. (Rows of pictures and sound have none, and the other ids are only compared.)
 static void config_check_special_ids(const ConfigReader *root, const ConfigReader *text,
                                      const Gemma4Config *config) {
     const struct {
@@ -312,6 +364,7 @@ static void config_check_special_ids(const ConfigReader *root, const ConfigReade
         bool used;
         int32_t id;
     } ids[] = {
+        {text, "pad_token_id", true, config->pad_id},
         {text, "bos_token_id", true, config->bos_id},
         {root, "boi_token_id", config->has_vision, config->image_begin_id},
         {root, "eoi_token_id", config->has_vision, config->image_end_id},
@@ -399,6 +452,7 @@ static void config_read_root(const ConfigReader *root, const ConfigReader *gener
         config_refuse(root, "quantization_config",
                       "quantized checkpoints are not read; give the bf16 original");
     }
+    config_refuse_null(root, (const char *const[]){"tie_word_embeddings", NULL});
     if (!config_bool(root, "tie_word_embeddings", true)) {
         config_refuse(root, "tie_word_embeddings",
                       "it must be true: a separate output head is not supported");

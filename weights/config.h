@@ -2,7 +2,7 @@
 // config.json, generation_config.json and processor_config.json to Gemma4Config. Accepts the flat
 // form (global_head_dim, num_global_key_value_heads) and the newer per_layer_config form, with the
 // defaults that transformers uses for absent keys (its configuration_gemma4_unified.py). What we
-// could not compute is refused by name rather than ignored.
+// could not compute is refused by name rather than ignored, and so is what transformers refuses.
 #ifndef WEIGHTS_CONFIG_H
 #define WEIGHTS_CONFIG_H
 

@@ -36,6 +36,14 @@ ConfigReader config_child(const ConfigReader *reader, const char *key, const cha
     return child;
 }
 
+void config_refuse_null(const ConfigReader *reader, const char *const *keys) {
+    for (; *keys != NULL; keys++) {
+        if (json_is_null(json_object_get(reader->object, *keys))) {
+            config_refuse(reader, *keys, "it may be absent, but not null");
+        }
+    }
+}
+
 int64_t config_integer(const ConfigReader *reader, const char *key, int64_t low, int64_t high,
                        int64_t fallback) {
     const json_t *value = config_get(reader, key);
@@ -67,6 +75,15 @@ double config_number(const ConfigReader *reader, const char *key, double low, do
         return fallback;
     }
     return number;
+}
+
+double config_real(const ConfigReader *reader, const char *key, double low, double high,
+                   double fallback) {
+    if (json_is_integer(config_get(reader, key))) {
+        config_refuse(reader, key, "it must be written with a point, as 1.0, or an exponent");
+        return fallback;
+    }
+    return config_number(reader, key, low, high, fallback);
 }
 
 bool config_bool(const ConfigReader *reader, const char *key, bool fallback) {

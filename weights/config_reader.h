@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading one JSON object key by key with a sticky first error whose text names the place, the
-// value and the rule. A key that is absent or null takes its default.
+// value and the rule. A key that is absent or null takes its default, unless
+// config_refuse_null comes first.
 #ifndef WEIGHTS_CONFIG_READER_H
 #define WEIGHTS_CONFIG_READER_H
 
@@ -24,10 +25,17 @@ const json_t *config_get(const ConfigReader *reader, const char *key);
 // Records "PLACEkey is VALUE; RULE" once.
 void config_refuse(const ConfigReader *reader, const char *key, const char *rule);
 
+// Refuses each of `keys` (the last is NULL) that is there and null. transformers does so where a
+// field of its config has a type without None.
+void config_refuse_null(const ConfigReader *reader, const char *const *keys);
+
 int64_t config_integer(const ConfigReader *reader, const char *key, int64_t low, int64_t high,
                        int64_t fallback);
 double config_number(const ConfigReader *reader, const char *key, double low, double high,
                      double fallback);
+// The same, written with a point or an exponent: transformers takes no integer for it.
+double config_real(const ConfigReader *reader, const char *key, double low, double high,
+                   double fallback);
 bool config_bool(const ConfigReader *reader, const char *key, bool fallback);
 const char *config_text(const ConfigReader *reader, const char *key, const char *fallback);
 

@@ -8,6 +8,7 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define GOLDEN TEST_ROOT "/tests/golden/weights/"
@@ -161,7 +162,13 @@ static const char *const WRONG_TEXT[][2] = {
     {"\"attention_k_eq_v\":1", "attention_k_eq_v is 1; it must be true or false"},
     {"\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"yarn\"},\"full_attention\":{}}",
      "rope_parameters.sliding_attention.rope_type is \"yarn\""},
-    {"\"rope_parameters\":{\"sliding_attention\":{}}", "rope_parameters.full_attention is absent"},
+    {"\"rope_parameters\":{\"sliding_attention\":{\"rope_theta\":1e4}}",
+     "rope_parameters.full_attention is absent"},
+    {"\"rope_parameters\":{\"sliding_attention\":{}}", "sliding_attention.rope_theta is absent"},
+    {"\"sliding_window\":null",
+     "text_config.sliding_window is null; it may be absent, but not null"},
+    {"\"num_kv_shared_layers\":null", "num_kv_shared_layers is null"},
+    {"\"rms_norm_eps\":1", "rms_norm_eps is 1; it must be written with a point"},
     {"\"rope_parameters\":[]", "text_config.rope_parameters is []; it must be an object"},
     {"\"per_layer_config\":{\"x\":{}}", "per_layer_config is {\"x\":{}}; each key"},
     {"\"per_layer_config\":{\"30\":{}}", "per_layer_config is {\"30\":{}}; each key"},
@@ -240,4 +247,106 @@ Test(config, refuses_other_architectures_and_what_is_no_json) {
     cr_expect_eq(parse("{}", "", "", &config, &error), E_CONFIG);
     cr_expect_eq(parse("", "", "", &config, &error), E_CONFIG);
     cr_expect_eq(parse("{\"model_type\":", "", "", &config, &error), E_JSON);
+}
+
+// Everything transformers refuses is refused, by the name of the key; what it takes and we refuse
+// is one of these keys, for it asks for what is not computed, or for what has no meaning.
+static const char *const NARROWER[] = {
+    "attention_bias", // not computed
+    "enable_moe_block",
+    "hidden_activation",
+    "hidden_size_per_layer_input",
+    "num_experts",
+    "quantization_config",
+    "tie_word_embeddings",
+    "use_bidirectional_attention",
+    "use_double_wide_mlp",
+    "boa_token_id", // ids of no embedding row, which a text alone does not need
+    "boi_token_id",
+    "bos_token_id",
+    "eoa_token_index",
+    "eoi_token_id",
+    "audio_token_id", // negative ids, and texts in their place
+    "eos_token_id",
+    "image_token_id",
+    "pad_token_id",
+    "video_token_id",
+    "audio_embed_dim", // sizes of zero, below zero, or that do not fit each other
+    "audio_samples_per_token",
+    "global_head_dim",
+    "head_dim",
+    "hidden_size",
+    "intermediate_size",
+    "max_position_embeddings",
+    "mm_embed_dim",
+    "mm_posemb_size",
+    "num_soft_tokens",
+    "output_proj_dims",
+    "patch_size",
+    "pooling_kernel_size",
+    "sliding_window",
+    "factor", // numbers that leave nothing finite, or true in their place
+    "final_logit_softcapping",
+    "partial_rotary_factor",
+    "rms_norm_eps",
+    "rope_theta",
+    "model_type", // of text_config, which transformers does not look at
+};
+
+enum { NARROWER_COUNT = sizeof NARROWER / sizeof *NARROWER };
+
+// The place of a key in NARROWER, NARROWER_COUNT when it is not there.
+static size_t narrower(const char *key) {
+    size_t at = 0;
+    while (at < NARROWER_COUNT && strcmp(NARROWER[at], key) != 0) {
+        at++;
+    }
+    return at;
+}
+
+// Sets or takes away what "text_config/rope_parameters" names; returns the last key of it.
+static const char *change(json_t *root, const char *path, json_t *value, bool absent) {
+    const char *slash;
+    while ((slash = strchr(path, '/')) != NULL) {
+        root = json_object_getn(root, path, (size_t)(slash - path));
+        path = slash + 1;
+    }
+    absent ? json_object_del(root, path) : json_object_set(root, path, value);
+    return path;
+}
+
+Test(config, takes_no_change_that_transformers_refuses) {
+    json_t *rows, *row;
+    size_t index, taken = 0, refused = 0;
+    bool needed[NARROWER_COUNT + 1] = {false};
+    cr_assert_eq(json_parse_file(GOLDEN "configs.json", 1 << 20, &rows, NULL), OK);
+    json_array_foreach(rows, index, row) {
+        json_t *root;
+        cr_assert_eq(json_parse_file(GOLDEN "flat/config.json", 1 << 20, &root, NULL), OK);
+        const char *path = json_string_value(json_object_get(row, "key"));
+        json_t *value = json_object_get(row, "value");
+        const char *key = change(root, path, value, json_object_get(row, "absent") != NULL);
+        char *text = json_dumps(root, 0), *shown = json_dumps(row, 0);
+        Gemma4Config config;
+        Error error = {0};
+        bool good = parse(text, "", "", &config, &error) == OK;
+        if (strcmp(json_string_value(json_object_get(row, "verdict")), "taken") == 0) {
+            taken++;
+            size_t at = good ? NARROWER_COUNT : narrower(key);
+            cr_expect(good || at < NARROWER_COUNT, "%s: %s", shown, error.text);
+            needed[at] = true;
+        } else {
+            refused++;
+            cr_expect_not(good, "%s", shown);
+        }
+        cr_expect(good || strstr(error.text, ".json") != NULL, "%s: %s", shown, error.text);
+        free(text);
+        free(shown);
+        json_decref(root);
+    }
+    cr_expect(taken > 150 && refused > 150, "%zu and %zu", taken, refused);
+    for (size_t i = 0; i < NARROWER_COUNT; i++) {
+        cr_expect(needed[i], "%s is taken whenever transformers takes it", NARROWER[i]);
+    }
+    json_decref(rows);
 }
