@@ -176,7 +176,7 @@ static BatchSequence sequence_of(const Bench *bench, uint32_t index, uint32_t ro
                            .position_first = position,
                            .page_first = {index * pages, index * pages},
                            .page_count = {pages, pages},
-                           .sample = true,
+                           .sample_rows = 1,
                            .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f}};
 }
 

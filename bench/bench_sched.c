@@ -72,7 +72,7 @@ int bench_sched(int argc, char **argv) {
         uint64_t planned = clock_ns();
         StepResult result = {.samples = samples};
         for (uint32_t i = 0; i < batch->sequence_count; i++) {
-            if (batch->sequences[i].sample) {
+            if (batch->sequences[i].sample_rows > 0) {
                 samples[result.sample_count++] =
                     (StepSample){.tag = batch->sequences[i].tag, .chosen = {.token = 5}};
             }

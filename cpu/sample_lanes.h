@@ -231,6 +231,19 @@ static void apply_penalty(float *logits, const OpSample *op, const BatchSequence
     }
 }
 
+// Whole words of the set are the rule: nearly all tokens are allowed, or nearly none.
+static void apply_allowed(float *logits, uint32_t vocab_count, const uint32_t *allowed) {
+    for (uint32_t first = 0; first < vocab_count; first += 32) {
+        uint32_t word = allowed[first / 32];
+        uint32_t count = (uint32_t)num_min(32, vocab_count - first);
+        for (uint32_t i = 0; word != UINT32_MAX && i < count; i++) {
+            if ((word >> i & 1) == 0) {
+                logits[first + i] = -INFINITY;
+            }
+        }
+    }
+}
+
 static void sample_task(void *argument, uint32_t index, uint32_t worker) {
     SampleTask *task = argument;
     const OpSample *op = task->op;
@@ -251,6 +264,9 @@ static void sample_task(void *argument, uint32_t index, uint32_t worker) {
         if (op->suppress_ids[i] >= 0 && (uint32_t)op->suppress_ids[i] < op->vocab_count) {
             ranking.logits[op->suppress_ids[i]] = -INFINITY;
         }
+    }
+    if (sequence->allowed != NULL) {
+        apply_allowed(ranking.logits, op->vocab_count, sequence->allowed);
     }
     StepSample *out = &op->out[index];
     *out = (StepSample){.chosen = {.token = -1}};

@@ -4,6 +4,7 @@
 //
 //   penalty      once per distinct id of the history: x < 0 ? x * penalty : x / penalty
 //   suppression  x = -inf
+//   allowed      x = -inf for tokens that are not in the set of the sequence, where it has one
 //   logprobs     log softmax of what stands now
 //   temperature  weights w = exp((x - highest) / temperature); 0 means the highest x, lowest id
 //   top_k        keeps x >= the k-th highest x, so ties with it stay
@@ -91,7 +92,8 @@ static void sample_row(float *logits, const OpSample *op, const BatchSequence *s
     }
     uint32_t count = 0;
     for (uint32_t i = 0; i < op->vocab_count; i++) {
-        if (logits[i] > -INFINITY) { // false for NaN
+        bool allowed = sequence->allowed == NULL || batch_token_in(sequence->allowed, i);
+        if (allowed && logits[i] > -INFINITY) { // false for NaN
             ranked[count++] = (Candidate){fminf(logits[i], FLT_MAX), (int32_t)i};
         }
     }

@@ -28,19 +28,19 @@
 // What the host keeps of a step until it ends. The memory that copies come from and go to.
 typedef struct UnderWay {
     unsigned char *staging; // the step's arrays, pixels and samples on their way to the device
-    StepSample *results;    // [sequences_max] on their way back
-    uint64_t *tags;         // [sequences_max]
+    StepSample *results;    // [samples] on their way back
+    uint64_t *tags;         // [samples]
     uint32_t sample_count;
 } UnderWay;
 
 struct Engine {
     Model model;
-    uint32_t sequences_max;
     void *workspace_memory; // device
     void *host_memory;      // the device's, staging and results of all steps under way
     UnderWay steps[ENGINE_STEPS_MAX];
     uint32_t next, under_way;             // the one that begins next; how many before it run
-    const BatchSequence **sampled;        // host [sequences_max]
+    BatchSequence *draws;                 // host [samples] of the step that begins
+    const BatchSequence **sampled;        // host [samples] each of them
     float *frequencies[LAYER_KIND_COUNT]; // host, what inverse_frequency was placed from
     bool records;                         // decode steps are recorded and replayed
     Status failed;                        // OK, or the first failure
@@ -131,13 +131,18 @@ static Status take_host_memory(Engine *engine, size_t bytes) {
     size_t results = step_results_bytes(&model->shape);
     unsigned char *memory = backend->device->take_host(backend->context, bytes);
     engine->host_memory = memory;
-    engine->sampled = malloc(engine->sequences_max * sizeof *engine->sampled);
-    bool enough = memory != NULL && engine->sampled != NULL;
+    uint32_t samples = model->shape.samples;
+    engine->draws = malloc(samples * sizeof *engine->draws);
+    engine->sampled = malloc(samples * sizeof *engine->sampled);
+    bool enough = memory != NULL && engine->draws != NULL && engine->sampled != NULL;
+    for (uint32_t i = 0; enough && i < samples; i++) {
+        engine->sampled[i] = &engine->draws[i];
+    }
     for (int i = 0; i < ENGINE_STEPS_MAX && enough; i++, memory += bytes / ENGINE_STEPS_MAX) {
         UnderWay *step = &engine->steps[i];
         step->results = (StepSample *)memory;
         step->staging = memory + results;
-        step->tags = malloc(engine->sequences_max * sizeof *step->tags);
+        step->tags = malloc(samples * sizeof *step->tags);
         enough = step->tags != NULL;
     }
     return enough ? OK : E_MEMORY;
@@ -181,7 +186,6 @@ Status engine_open(const Weights *weights, const Backend *backend, const EngineO
         return mem_plan_check(&plan, options, backend, true, error);
     }
     Model *model = &engine->model;
-    engine->sequences_max = options->sequences_max;
     engine->records = backend->device->graphs != NULL && !options->eager;
     model->backend = backend;
     model->activation = options->activation;
@@ -227,6 +231,7 @@ void engine_close(Engine *engine) {
     for (int i = 0; i < ENGINE_STEPS_MAX; i++) {
         free(engine->steps[i].tags);
     }
+    free(engine->draws);
     free(engine->sampled);
     free(engine);
 }
@@ -245,19 +250,20 @@ static Status all_logits(const Model *model, uint32_t row_count, float *out) {
 }
 
 static void find_sampled(Engine *engine, const Batch *batch, UnderWay *under_way) {
-    under_way->sample_count = 0;
+    uint32_t count = 0;
     for (uint32_t s = 0; s < batch->sequence_count; s++) {
-        if (batch->sequences[s].sample) {
-            under_way->tags[under_way->sample_count] = batch->sequences[s].tag;
-            engine->sampled[under_way->sample_count++] = &batch->sequences[s];
+        for (uint32_t i = 0; i < batch->sequences[s].sample_rows; i++) {
+            under_way->tags[count] = batch->sequences[s].tag;
+            engine->draws[count++] = step_draw(&batch->sequences[s], i);
         }
     }
+    under_way->sample_count = count;
 }
 
 // Where the tokens of a step lie in workspace.drawn: the two steps that may be under way, and a
 // step and the one before it, have different halves.
 static uint32_t drawn_first(const Engine *engine, uint32_t step) {
-    return step % 2 * engine->sequences_max;
+    return step % 2 * engine->model.shape.samples;
 }
 
 // Of the logits of the sampled sequences from `first` on; none where the device makes none.
@@ -362,9 +368,15 @@ static void check_batch(const Engine *engine, const Batch *batch) {
     const Model *model = &engine->model;
     REQUIRE_MESSAGE(batch->row_count > 0 && batch->row_count <= model->shape.rows,
                     "%u rows in a step of at most %u", batch->row_count, model->shape.rows);
-    REQUIRE_MESSAGE(batch->sequence_count <= engine->sequences_max,
+    REQUIRE_MESSAGE(batch->sequence_count <= model->shape.sequences,
                     "%u sequences in a step of at most %u", batch->sequence_count,
-                    engine->sequences_max);
+                    model->shape.sequences);
+    uint64_t samples = 0;
+    for (uint32_t s = 0; s < batch->sequence_count; s++) {
+        samples += batch->sequences[s].sample_rows;
+    }
+    REQUIRE_MESSAGE(samples <= model->shape.samples, "%llu sampled rows in a step of at most %u",
+                    (unsigned long long)samples, model->shape.samples);
     REQUIRE(batch->image_count == 0 || model->weights.config.has_vision);
     REQUIRE(batch->audio_count == 0 || model->weights.config.has_audio);
 }

@@ -52,7 +52,8 @@ typedef struct EngineOptions {
     bool eager;               // never replay recorded steps, where the backend has them
     uint32_t rows_max;        // rows of one step; at least the largest image, 1,122 for budget 1120
     uint32_t sequences_max;   // sequences of one step
-    uint32_t logits_rows_max; // rows whose logits one step may ask for; 0 = sequences_max
+    uint32_t samples_max;     // rows sampled in one step; at least sequences_max
+    uint32_t logits_rows_max; // rows whose logits are made at once; 0 = samples_max
     uint32_t pages[PAGE_KIND_COUNT]; // pages of each kind in the KV store
 } EngineOptions;
 

@@ -18,9 +18,9 @@ size_t step_bytes_max(const WorkspaceShape *shape) {
                    + 2 * row_words // positions and rows of patches
                    + row_words     // rows of audio frames
                    + padded(shape->sequences * sizeof(BatchSequence)) +
-                   padded(shape->sequences * sizeof(uint32_t)) + // rows to sample
-                   padded(shape->sequences * sizeof(float)) +    // their warmth
-                   padded(shape->sequences * sizeof(SampleSettings));
+                   padded(shape->samples * sizeof(uint32_t)) + // rows to sample
+                   padded(shape->samples * sizeof(float)) +    // their warmth
+                   padded(shape->samples * sizeof(SampleSettings));
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         bytes += padded((size_t)shape->page_entries[kind] * sizeof(uint32_t));
     }
@@ -34,7 +34,21 @@ size_t step_staging_bytes(const WorkspaceShape *shape, const Gemma4Config *confi
 }
 
 size_t step_results_bytes(const WorkspaceShape *shape) {
-    return padded(shape->sequences * sizeof(StepSample));
+    return padded(shape->samples * sizeof(StepSample));
+}
+
+BatchSequence step_draw(const BatchSequence *sequence, uint32_t index) {
+    REQUIRE(index < sequence->sample_rows && sequence->sample_rows <= sequence->row_count);
+    uint32_t behind = sequence->sample_rows - 1 - index;
+    // What a drafted row is drawn with must be known: no token under way, no allowed set.
+    REQUIRE(sequence->sample_rows == 1 ||
+            (sequence->history_drawn == 0 && sequence->allowed == NULL));
+    BatchSequence draw = *sequence;
+    draw.sample_rows = 1;
+    draw.row_count -= behind;
+    draw.draw -= behind;
+    draw.history_count -= (uint32_t)num_min(behind, draw.history_count);
+    return draw;
 }
 
 // The next array in staging and its address on the device.
@@ -135,20 +149,25 @@ static void pack_audio(Packer *packer, const Batch *batch, Step *step) {
     step->frame_rows = rows;
 }
 
+// Room does not depend on how many sequences are sampled, so that a recorded step finds its arrays.
 static void pack_samples(Packer *packer, const Batch *batch, Step *step) {
     const void *rows, *warmth, *settings;
-    uint32_t *to_rows = pack_room(packer, batch->sequence_count * sizeof(uint32_t), &rows);
-    float *to_warmth = pack_room(packer, batch->sequence_count * sizeof(float), &warmth);
-    SampleSettings *to_settings =
-        pack_room(packer, batch->sequence_count * sizeof *to_settings, &settings);
+    size_t most = batch->sequence_count;
+    for (uint32_t s = 0; s < batch->sequence_count; s++) {
+        step->sample_count += batch->sequences[s].sample_rows;
+    }
+    most = num_max(most, step->sample_count);
+    uint32_t *to_rows = pack_room(packer, most * sizeof(uint32_t), &rows);
+    float *to_warmth = pack_room(packer, most * sizeof(float), &warmth);
+    SampleSettings *to_settings = pack_room(packer, most * sizeof *to_settings, &settings);
     for (uint32_t s = 0; s < batch->sequence_count; s++) {
         const BatchSequence *sequence = &batch->sequences[s];
-        if (sequence->sample) {
-            float temperature = sequence->sampling.temperature;
-            *to_rows++ = sequence->row_first + sequence->row_count - 1;
+        float temperature = sequence->sampling.temperature;
+        for (uint32_t i = 0; i < sequence->sample_rows; i++) {
+            const BatchSequence draw = step_draw(sequence, i);
+            *to_rows++ = draw.row_first + draw.row_count - 1;
             *to_warmth++ = temperature > 0.0f ? 1.0f / temperature : 1.0f;
-            *to_settings++ = sample_settings(sequence);
-            step->sample_count++;
+            *to_settings++ = sample_settings(&draw);
         }
     }
     step->sample_rows = rows;

@@ -21,8 +21,8 @@ typedef struct Step {
     uint32_t frame_count;            // of all audio of the step
     const uint32_t *frame_rows;      // [frames] as patch_rows
     uint32_t sample_count;
-    const uint32_t *sample_rows; // [sample_count] last rows of the sequences to sample, in order
-    const float *sample_warmth;  // [sample_count] their LogitScan.warmth
+    const uint32_t *sample_rows;           // [sample_count] in the order of the batch
+    const float *sample_warmth;            // [sample_count] their LogitScan.warmth
     const SampleSettings *sample_settings; // [sample_count]
 } Step;
 
@@ -32,6 +32,9 @@ size_t step_bytes_max(const WorkspaceShape *shape);
 // Room on the host for what is packed of it, pixels and samples too, and for its results.
 size_t step_staging_bytes(const WorkspaceShape *shape, const Gemma4Config *config);
 size_t step_results_bytes(const WorkspaceShape *shape);
+
+// The sequence as if its sampled row `index` were its last row and the only one it samples.
+BatchSequence step_draw(const BatchSequence *sequence, uint32_t index);
 
 // Packs the batch into `staging` (host memory of the device) and queues its upload: `staging` stays
 // as it is until that is done, the batch is not needed any more. `drawn_first`: where the half of

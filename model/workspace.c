@@ -39,11 +39,12 @@ static uint32_t page_entries_max(const EngineOptions *options, PageKind kind,
 WorkspaceShape workspace_shape(const Weights *weights, const Backend *backend,
                                const EngineOptions *options) {
     const Gemma4Config *config = &weights->config;
+    uint32_t samples = (uint32_t)num_max(options->samples_max, options->sequences_max);
     WorkspaceShape shape = {
         .rows = options->rows_max,
         .sequences = options->sequences_max,
-        .logits_rows =
-            options->logits_rows_max == 0 ? options->sequences_max : options->logits_rows_max,
+        .samples = samples,
+        .logits_rows = options->logits_rows_max == 0 ? samples : options->logits_rows_max,
         .scans = backend->device->scans,
         .activation = widest_activation(weights, options->activation),
         .vision = precision_kind(options->activation, PROJECTION_MEDIA,
@@ -98,8 +99,8 @@ Workspace workspace_lay_out(const WorkspaceShape *shape, const Gemma4Config *con
     size_t rows = shape->rows;
     uint32_t widest =
         (uint32_t)num_max(num_max(config->hidden, config->intermediate), shape->attention_columns);
-    w.drawn = carve(&carver, 2 * (size_t)shape->sequences * sizeof *w.drawn);
-    w.results = carve(&carver, shape->sequences * sizeof *w.results);
+    w.drawn = carve(&carver, 2 * (size_t)shape->samples * sizeof *w.drawn);
+    w.results = carve(&carver, shape->samples * sizeof *w.results);
     size_t chunks = shape->scans ? logit_chunks(config->vocab_count) : 0;
     w.suppressed = carve(&carver, chunks * sizeof *w.suppressed);
     w.step_bytes = step_bytes_max(shape);

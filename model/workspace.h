@@ -18,6 +18,7 @@
 typedef struct WorkspaceShape {
     uint32_t rows;
     uint32_t sequences;
+    uint32_t samples; // rows that are sampled
     uint32_t logits_rows;
     bool scans;                             // the device's
     uint32_t page_entries[PAGE_KIND_COUNT]; // of all block tables of a step
@@ -33,8 +34,8 @@ WorkspaceShape workspace_shape(const Weights *weights, const Backend *backend,
 
 typedef struct Workspace {
     size_t bytes;
-    int32_t *drawn;      // [2][sequences] tokens drawn: by a step, by the one before it
-    StepSample *results; // [sequences] of the sampled ones, in order
+    int32_t *drawn;      // [2][samples] tokens drawn: by a step, by the one before it
+    StepSample *results; // [samples] in order
     unsigned char *step; // the step's arrays (step.h), step_bytes at most
     size_t step_bytes;
     float *h; // [rows][hidden], the residual stream

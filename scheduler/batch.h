@@ -37,7 +37,17 @@ static inline uint32_t batch_drawn_index(int32_t token) {
 
 typedef enum PageKind { PAGE_SLIDING, PAGE_FULL, PAGE_KIND_COUNT } PageKind; // as LayerKind
 
-// How to draw the next token. Order: penalty, suppression, temperature, top_k, top_p, min_p, draw.
+// A set of tokens is a bit string: token t is bit t % 32 of word t / 32. Bits behind the vocabulary
+// mean nothing.
+static inline uint32_t batch_token_words(uint32_t vocab_count) {
+    return vocab_count / 32 + (vocab_count % 32 != 0);
+}
+static inline bool batch_token_in(const uint32_t *set, uint32_t token) {
+    return (set[token / 32] >> token % 32 & 1) != 0;
+}
+
+// How to draw the next token. Order: penalty, suppression, the allowed set, temperature, top_k,
+// top_p, min_p, draw.
 typedef struct Sampling {
     float temperature;        // 0 = greedy
     uint32_t top_k;           // 0 = off
@@ -57,8 +67,13 @@ typedef struct BatchSequence {
     uint32_t page_first[PAGE_KIND_COUNT];
     uint32_t page_count[PAGE_KIND_COUNT];
     uint32_t page_skip[PAGE_KIND_COUNT];
-    bool sample; // draw a token after the last row
+    // A token is drawn after each of the last `sample_rows` rows: 1, or one more for every drafted
+    // token among the rows; 0: none. `draw` and `history` are those of the last one (adr 8).
+    uint32_t sample_rows;
     Sampling sampling;
+    // The tokens that may be drawn, a set in host memory that stays until the step has ended; NULL:
+    // all. Only where one row is sampled.
+    const uint32_t *allowed;
     uint64_t draw;          // index of the token drawn in its sequence: the PRNG counter
     const int32_t *history; // prompt and output so far, for the penalty; soft tokens included
     uint32_t history_count;
@@ -107,7 +122,7 @@ typedef struct Batch {
 typedef struct TokenChoice {
     int32_t token;
     float logprob; // natural log, of the softmax over the model's own logits (after soft cap,
-                   // suppression and penalty, before temperature and cuts)
+                   // suppression, penalty and the allowed set, before temperature and cuts)
 } TokenChoice;
 
 typedef struct StepSample {
@@ -118,8 +133,8 @@ typedef struct StepSample {
 } StepSample;
 
 typedef struct StepResult {
-    uint32_t sample_count; // one per sequence with `sample`, in batch order
-    StepSample *samples;   // memory of the caller, room for sequences_max
+    uint32_t sample_count; // one per sampled row, in batch order
+    StepSample *samples;   // memory of the caller, room for samples_max of the engine
 } StepResult;
 
 #endif

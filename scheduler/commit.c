@@ -67,11 +67,12 @@ static bool commit_sequence(Scheduler *s, uint32_t index, const StepSample *samp
     }
     sequence_slide(q, &s->pages, s->options.window, q->cached_count);
     *(row->row_count == 1 ? &s->stats.decode_rows : &s->stats.prefill_rows) += row->row_count;
-    if (q->ending != FINISH_NONE || !row->sample) {
+    if (q->ending != FINISH_NONE || row->sample_rows == 0) {
         return false;
     }
     REQUIRE(sample != NULL && sample->tag == row->tag);
     q->tokens[q->token_count++] = sample->chosen.token;
+    q->allowed = NULL;
     policy_charge_output(&s->policy, q->user, q->class, 1);
     event->tag = q->tag;
     event->handle = row->tag;
@@ -125,7 +126,7 @@ static size_t commit_plan(Scheduler *s, const StepResult *result, SchedulerEvent
     uint32_t sample = 0;
     for (uint32_t i = 0; i < b->sequence_count; i++) {
         const StepSample *drawn = NULL;
-        if (result != NULL && plan->sequences[i].sample) {
+        if (result != NULL && plan->sequences[i].sample_rows > 0) {
             REQUIRE(sample < result->sample_count);
             drawn = &result->samples[sample++];
         }

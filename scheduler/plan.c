@@ -144,8 +144,9 @@ static void put_rows(Scheduler *s, uint32_t slot, uint32_t row_count) {
         .row_first = b->row_count,
         .row_count = row_count,
         .position_first = first,
-        .sample = end >= q->token_count,
+        .sample_rows = end >= q->token_count,
         .sampling = q->sampling,
+        .allowed = end >= q->token_count ? q->allowed : NULL,
         .draw = q->token_count + ahead - q->prompt_count,
         .history = q->tokens,
         .history_count = q->token_count,
@@ -176,12 +177,14 @@ static void put_rows(Scheduler *s, uint32_t slot, uint32_t row_count) {
     plan->slots[b->sequence_count++] = slot;
     b->row_count += row_count;
     q->planned_rows[s->making] = row_count;
-    q->drawing = out->sample ? ++plan->sample_count : 0;
+    q->drawing = out->sample_rows > 0 ? ++plan->sample_count : 0;
 }
 
-// Can the row of a token that the step under way draws be planned? Not behind the last token.
+// Can the row of a token that the step under way draws be planned? Not behind the last token, and
+// not where the set of the token after it follows from that token.
 static bool has_row_ahead(const Sequence *q) {
-    return q->drawing > 0 && q->token_count + 1 < q->prompt_count + q->new_tokens_max;
+    return q->drawing > 0 && !q->constrained &&
+           q->token_count + 1 < q->prompt_count + q->new_tokens_max;
 }
 
 // Plans the decodes, in rank order, and lists who has more to compute.
@@ -190,7 +193,8 @@ static void plan_decodes(Scheduler *s) {
     for (uint32_t i = 0; i < s->running.count; i++) {
         uint32_t slot = s->running.slots[i];
         Sequence *q = &s->slots[slot];
-        if (q->ending != FINISH_NONE || (unplanned(q) == 0 && !has_row_ahead(q))) {
+        if (q->ending != FINISH_NONE || sequence_waits_for_set(q) ||
+            (unplanned(q) == 0 && !has_row_ahead(q))) {
             continue;
         }
         if (unplanned(q) > 1) {
@@ -427,6 +431,9 @@ static bool overtakes(const Scheduler *s, uint32_t waiting, uint32_t running) {
 // computed in this step. False: it stays where it is.
 static bool admit(Scheduler *s, uint32_t slot, bool whole) {
     const Sequence *q = &s->slots[slot];
+    if (sequence_waits_for_set(q)) {
+        return false; // what a step computes of it may be its last row alone
+    }
     PrefixHit hit = find_prefix(s, q);
     if (!has_pages(s, q, &hit)) {
         hit = (PrefixHit){0}; // sharing pins cached pages; without it all of them can be taken
@@ -532,7 +539,8 @@ static uint32_t make_places(Scheduler *s) {
     if (slot == NO_SLOT) {
         slot = policy_next_of(&s->policy, s->slots, CLASS_BATCH);
     }
-    if (slot == NO_SLOT || has_room(s, &s->slots[slot]) || !yielding_helps(s, &s->slots[slot])) {
+    if (slot == NO_SLOT || sequence_waits_for_set(&s->slots[slot]) ||
+        has_room(s, &s->slots[slot]) || !yielding_helps(s, &s->slots[slot])) {
         return NO_SLOT;
     }
     uint32_t made_room_for = NO_SLOT;

@@ -112,6 +112,7 @@ void record_add(Scheduler *s, const SequenceRequest *r) {
     put_raw(s, &r->sampling.temperature, sizeof r->sampling.temperature);
     put(s, r->sampling.seed);
     put(s, r->sampling.logprobs);
+    put(s, r->allowed != NULL);
     put(s, r->tag);
     put(s, r->user);
     put(s, r->class);
@@ -122,6 +123,13 @@ void record_add(Scheduler *s, const SequenceRequest *r) {
 
 void record_cancel(Scheduler *s, uint64_t handle) {
     if (begin(s, RECORD_CANCEL)) {
+        put(s, handle);
+        end(s);
+    }
+}
+
+void record_allow(Scheduler *s, uint64_t handle) {
+    if (begin(s, RECORD_ALLOW)) {
         put(s, handle);
         end(s);
     }
@@ -139,8 +147,10 @@ uint64_t record_fingerprint(const Batch *b) {
     hash = hash_array(hash, b->row_sequence, b->row_count * sizeof *b->row_sequence);
     for (uint32_t i = 0; i < b->sequence_count; i++) {
         const BatchSequence *q = &b->sequences[i];
-        const uint64_t words[] = {q->position_first, q->sample, q->draw,
-                                  q->history_count,  q->tag,    q->page_skip[PAGE_SLIDING]};
+        const uint64_t words[] = {
+            q->position_first,          q->sample_rows,     q->draw, q->history_count, q->tag,
+            q->page_skip[PAGE_SLIDING], q->allowed != NULL,
+        };
         hash = hash_array(hash, words, sizeof words);
     }
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {

@@ -6,7 +6,7 @@
 
 #include "scheduler/state.h"
 
-#define RECORD_MAGIC "TSRC2"
+#define RECORD_MAGIC "TSRC3"
 
 typedef enum RecordKind {
     RECORD_OPTIONS,
@@ -16,6 +16,7 @@ typedef enum RecordKind {
     RECORD_CANCEL,
     RECORD_PLAN,
     RECORD_COMMIT,
+    RECORD_ALLOW,
     RECORD_KIND_COUNT
 } RecordKind;
 
@@ -24,6 +25,7 @@ void record_tick(Scheduler *s, uint64_t now_ms);
 void record_user(Scheduler *s, uint32_t user, const UserLimits *limits);
 void record_add(Scheduler *s, const SequenceRequest *request);
 void record_cancel(Scheduler *s, uint64_t handle);
+void record_allow(Scheduler *s, uint64_t handle);
 void record_plan(Scheduler *s, const Batch *batch); // NULL: nothing could run
 void record_commit(Scheduler *s, const StepResult *result, size_t events_max);
 

@@ -61,6 +61,9 @@ static void get_raw(Replay *r, void *out, size_t length) {
     r->at += length;
 }
 
+// Stands for every set of tokens: what is in one changes no plan.
+static const uint32_t any_set;
+
 static Status replay_options(Replay *r, Error *error) {
     SchedulerOptions *o = &r->options;
     uint32_t *const first[] = {&o->rows_max,   &o->sequences_max, &o->waiting_max,
@@ -126,6 +129,7 @@ static void replay_add(Replay *r) {
     get_raw(r, &q.sampling.temperature, sizeof q.sampling.temperature);
     q.sampling.seed = get(r, UINT64_MAX);
     q.sampling.logprobs = get_u32(r);
+    q.allowed = get(r, 1) == 1 ? &any_set : NULL;
     q.tag = get(r, UINT64_MAX);
     q.user = get_u32(r);
     q.class = (SequenceClass)get(r, UINT32_MAX / 2);
@@ -168,7 +172,7 @@ static void replay_commit(Replay *r) {
     const Batch *batch = r->batch_count > 0 ? r->batches[0] : NULL;
     uint32_t wanted = 0;
     for (uint32_t i = 0; batch != NULL && i < batch->sequence_count; i++) {
-        if (batch->sequences[i].sample) {
+        if (batch->sequences[i].sample_rows > 0) {
             r->samples[wanted++] = (StepSample){.tag = batch->sequences[i].tag};
         }
     }
@@ -224,6 +228,11 @@ static Status replay_entry(Replay *r, Error *error) {
     case RECORD_CANCEL: {
         uint64_t handle = get(r, UINT64_MAX);
         sched_cancel(r->scheduler, handle);
+        return OK;
+    }
+    case RECORD_ALLOW: {
+        uint64_t handle = get(r, UINT64_MAX);
+        sched_allow(r->scheduler, handle, &any_set);
         return OK;
     }
     case RECORD_PLAN:

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Recordings of everything a scheduler was told (SchedulerOptions.record): options, time, users,
-// requests, cancels and what each step drew, and of each plan its fingerprint. A scheduler depends
-// on nothing else, so a replay makes the same plans: what happened on a server can be looked at on
-// a desk with every invariant checked. Prompts are in it as token ids; of pictures only the hashes.
+// requests, cancels, for whom a set of tokens came, and what each step drew, and of each plan its
+// fingerprint. A scheduler depends on nothing else, so a replay makes the same plans: what happened
+// on a server can be looked at on a desk with every invariant checked. Prompts are in it as token
+// ids; of pictures only the hashes.
 //
-// Bytes: "TSRC2", then entries: a kind byte, then numbers as LEB128 varints; real numbers and
+// Bytes: "TSRC3", then entries: a kind byte, then numbers as LEB128 varints; real numbers and
 // hashes as they lie in memory (little endian).
 #ifndef SCHEDULER_REPLAY_H
 #define SCHEDULER_REPLAY_H

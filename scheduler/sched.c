@@ -365,6 +365,8 @@ Status sched_add(Scheduler *s, const SequenceRequest *r, uint64_t *handle, Error
         .shareable_end = shareable_end(&s->options, r),
         .images = images,
         .sampling = r->sampling,
+        .constrained = r->allowed != NULL,
+        .allowed = r->allowed,
         .tokens = tokens,
         .token_count = r->token_count,
     };
@@ -422,6 +424,17 @@ void sched_cancel(Scheduler *s, uint64_t handle) {
     record_cancel(s, handle);
     if (handle_is_live(s, handle)) {
         sched_end(s, (uint32_t)handle, FINISH_CANCEL);
+    }
+}
+
+void sched_allow(Scheduler *s, uint64_t handle, const uint32_t *allowed) {
+    record_allow(s, handle);
+    if (handle_is_live(s, handle)) {
+        Sequence *q = &s->slots[(uint32_t)handle];
+        // The set of a token that is being drawn cannot be told any more.
+        if (q->constrained && q->drawing == 0) {
+            q->allowed = allowed;
+        }
     }
 }
 

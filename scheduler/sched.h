@@ -94,6 +94,9 @@ typedef struct SequenceRequest {
     const int32_t *stop_ids; // copied, at most SCHED_STOP_MAX
     uint32_t stop_count;
     Sampling sampling;
+    // The tokens that its first one is drawn from (batch.h); NULL: all, for this and every other
+    // token. With a set here each further token waits for its own (sched_allow).
+    const uint32_t *allowed;
     uint64_t tag;  // the caller's name for it, handed back in events
     uint32_t user; // below users_max
     SequenceClass class;
@@ -176,6 +179,12 @@ uint32_t sched_retry_ms(const Scheduler *scheduler);
 // Ends a sequence: one FINISH_CANCEL event at the next commit, or when a step under way computes
 // rows of it, at that one's. A stale handle does nothing.
 void sched_cancel(Scheduler *scheduler, uint64_t handle);
+
+// The tokens that the next one of a sequence is drawn from, if its request had a set: borrowed
+// until the event of that token. To be told after each event that the sequence goes on; until then
+// no row of it is planned, and while it waits in the queue it keeps its turn. A stale handle does
+// nothing.
+void sched_allow(Scheduler *scheduler, uint64_t handle, const uint32_t *allowed);
 
 // The next step, or NULL when nothing can run. It may be called while one plan is uncommitted; NULL
 // then means: nothing can be planned before that one's commit. A Batch and its arrays stay until

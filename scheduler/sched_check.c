@@ -80,7 +80,7 @@ static void check_plan(const Scheduler *s, const Plan *plan) {
         REQUIRE(live || plan == open_plan(s, 0)); // it ended when the one before was committed
         REQUIRE(row->row_first == rows);
         rows += row->row_count;
-        samples += row->sample;
+        samples += row->sample_rows;
     }
     REQUIRE(rows == b->row_count && samples == plan->sample_count);
 }

@@ -53,8 +53,10 @@ typedef struct Sequence {
     SequenceImage *images; // [images_max]
     int32_t stop_ids[SCHED_STOP_MAX];
     Sampling sampling;
-    int32_t *tokens; // prompt, then output; room for prompt_count + new_tokens_max
+    bool constrained; // every token is drawn from a set
+    int32_t *tokens;  // prompt, then output; room for prompt_count + new_tokens_max
     // Changed by plan and commit.
+    const uint32_t *allowed; // the set of the next token; NULL and `constrained`: still to be told
     uint64_t waits_from;     // steps there had been when it began to wait
     uint32_t next, previous; // in its user's queue, or in `followers` of another, while WAITING
     bool held;               // WAITING for `after`, in the followers of that sequence
@@ -82,6 +84,11 @@ static inline uint32_t sequence_planned(const Sequence *sequence) {
         rows += sequence->planned_rows[i];
     }
     return rows;
+}
+
+// Its next token must be drawn from a set that is not known yet.
+static inline bool sequence_waits_for_set(const Sequence *sequence) {
+    return sequence->constrained && sequence->allowed == NULL;
 }
 
 // The first position that is neither cached nor in an open plan.

@@ -5,20 +5,24 @@
 //
 //   (linear)        suppression; maximum and sums of every chunk of 32 logits (logit_scan.cuh)
 //   sample_penalty  only where a row has one: over its history, in place (sample_penalty.cuh)
+//   sample_allow    only where a row has a set of allowed tokens (sample_allow.cuh)
 //   sample_rank     a row a block: a prefix of its ranking and the draw (sample_rank.cuh)
 //   sample_sort     only for a row whose prefix did not fit or did not decide: ranks everything
 //
 // All of it is only queued: the results stay on the device, where the next step finds its tokens.
-// Only the histories of rows with a penalty are uploaded here. Rows that do not fit the memory of
-// one launch come in several; then the host may have to wait for a half of the staging memory.
+// Only the histories of rows with a penalty and sets of allowed tokens are uploaded here. Rows that
+// do not fit the memory of one launch come in several; then the host may have to wait for a half of
+// the staging memory.
 //
 // Tiles: a row a block of 512, with 33 KB of shared memory for the prefix. Bytes: 12 a chunk, its
-// maximum up to five times; of logits only the chunks that reach into the prefix, twice.
+// maximum up to five times; of logits only the chunks that reach into the prefix, twice. A set of
+// allowed tokens is an eighth of a byte a token; of logits the chunks that lose one, once.
 // Operations: 2 exponentials a chunk; doubles for the sums of chunks and along the prefix.
 // promise: spills 0, calls 0
 #include "base/check.h"
 #include "base/num.h"
 #include "cuda/context.h"
+#include "cuda/kernels/sample_allow.cuh"
 #include "cuda/kernels/sample_penalty.cuh"
 #include "cuda/kernels/sample_rank.cuh"
 
@@ -31,7 +35,7 @@ enum {
 // Where things lie in one launch's memory: what is uploaded comes first and lies the same way in
 // the staging memory.
 typedef struct SampleArea {
-    size_t history_first, history, uploaded; // offsets
+    size_t history_first, history, allowed_at, allowed, uploaded; // offsets
     size_t penalized, undecided, keys, bytes;
 } SampleArea;
 
@@ -49,13 +53,22 @@ static uint32_t sorted_of(const OpSample *op) {
     return size;
 }
 
-static SampleArea area_of(const OpSample *op, size_t count, size_t history) {
+// What the rows of one launch bring with them.
+typedef struct SampleLoad {
+    size_t history; // tokens of all that have a penalty
+    size_t sets;    // of allowed tokens
+} SampleLoad;
+
+static SampleArea area_of(const OpSample *op, size_t count, const SampleLoad *load) {
     SampleArea a = {};
+    size_t words = load->sets * batch_token_words(op->vocab_count);
     size_t used = 0;
     a.history_first = area_take(&used, (count + 1) * sizeof(uint32_t));
-    a.history = area_take(&used, history * sizeof(int32_t));
+    a.history = area_take(&used, load->history * sizeof(int32_t));
+    a.allowed_at = area_take(&used, count * sizeof(uint32_t));
+    a.allowed = area_take(&used, words * sizeof(uint32_t));
     a.uploaded = used;
-    a.penalized = area_take(&used, history * sizeof(float));
+    a.penalized = area_take(&used, load->history * sizeof(float));
     a.undecided = area_take(&used, count * sizeof(uint32_t));
     a.keys = area_take(&used, sorted_of(op) * sizeof(uint64_t));
     a.bytes = used;
@@ -77,16 +90,18 @@ static void pack_history(const BatchSequence *sequence, uint32_t length, int32_t
 }
 
 // As many rows from `first` on as the memory takes.
-static uint32_t rows_that_fit(const OpSample *op, uint32_t first, size_t *history) {
+static uint32_t rows_that_fit(const OpSample *op, uint32_t first, SampleLoad *load) {
     uint32_t count = 0;
-    *history = 0;
+    *load = {};
     while (first + count < op->count) {
-        size_t more = *history + history_of(op->sequences[first + count]);
-        SampleArea a = area_of(op, count + 1, more);
+        const BatchSequence *sequence = op->sequences[first + count];
+        SampleLoad more = {load->history + history_of(sequence),
+                           load->sets + (sequence->allowed != NULL)};
+        SampleArea a = area_of(op, count + 1, &more);
         if (a.bytes > CUDA_SCRATCH_BYTES - CUDA_TICKET_BYTES || a.uploaded > CUDA_STAGING_HALF) {
             break;
         }
-        *history = more;
+        *load = more;
         count++;
     }
     REQUIRE_MESSAGE(count > 0, "no room to sample one row of %u logits", op->vocab_count);
@@ -108,6 +123,21 @@ static void pack_histories(const OpSample *op, uint32_t first, uint32_t count,
     history_first[count] = used;
 }
 
+static void pack_sets(const OpSample *op, uint32_t first, uint32_t count, const SampleArea *area,
+                      unsigned char *staging) {
+    uint32_t *at = (uint32_t *)(staging + area->allowed_at);
+    uint32_t *to = (uint32_t *)(staging + area->allowed);
+    uint32_t words = batch_token_words(op->vocab_count), sets = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t *allowed = op->sequences[first + i]->allowed;
+        at[i] = allowed == NULL ? NO_SET : sets++;
+        if (allowed != NULL) {
+            memcpy(to, allowed, words * sizeof *to);
+            to += words;
+        }
+    }
+}
+
 static SampleArgs sample_args(const CudaContext *cuda, const OpSample *op, uint32_t first,
                               uint32_t count, const SampleArea *area) {
     unsigned char *base = cuda->scratch;
@@ -120,6 +150,8 @@ static SampleArgs sample_args(const CudaContext *cuda, const OpSample *op, uint3
     args.history = (const int32_t *)(base + area->history);
     args.drawn_before = op->drawn_before;
     args.penalized = (float *)(base + area->penalized);
+    args.allowed_at = (const uint32_t *)(base + area->allowed_at);
+    args.allowed = (const uint32_t *)(base + area->allowed);
     args.scan = op->scan;
     args.scan.warmth += first;
     args.scan.chunks += (size_t)first * LOGIT_SUM_COUNT * args.chunks;
@@ -132,10 +164,15 @@ static SampleArgs sample_args(const CudaContext *cuda, const OpSample *op, uint3
     return args;
 }
 
-static cudaError_t run_kernels(const CudaContext *cuda, const SampleArgs &args, bool penalties) {
+static cudaError_t run_kernels(const CudaContext *cuda, const SampleArgs &args,
+                               const SampleLoad *load) {
     cudaError_t status = cudaSuccess;
-    if (penalties) {
+    if (load->history > 0) {
         status = LAUNCH(sample_penalty, dim3(args.count), SAMPLE_THREADS, 0, cuda->stream, args);
+    }
+    if (status == cudaSuccess && load->sets > 0) {
+        status = LAUNCH(sample_allow, dim3(args.count, ALLOW_SLICES), SAMPLE_THREADS, 0,
+                        cuda->stream, args);
     }
     if (status == cudaSuccess) {
         status = LAUNCH(sample_rank, dim3(args.count), SAMPLE_THREADS, RANK_SHARED_BYTES,
@@ -148,13 +185,14 @@ static cudaError_t run_kernels(const CudaContext *cuda, const SampleArgs &args, 
     return status;
 }
 
-// The histories of a launch to its memory, by way of a half of the staging memory.
-static cudaError_t upload_histories(CudaContext *cuda, const OpSample *op, uint32_t first,
-                                    uint32_t count, const SampleArea *area) {
+// Histories and sets of a launch to its memory, by way of a half of the staging memory.
+static cudaError_t upload_load(CudaContext *cuda, const OpSample *op, uint32_t first,
+                               uint32_t count, const SampleArea *area) {
     unsigned char *half;
     cudaError_t status = cuda_staging_take(cuda, &half);
     if (status == cudaSuccess) {
         pack_histories(op, first, count, area, half);
+        pack_sets(op, first, count, area, half);
         status = cudaMemcpyAsync(cuda->scratch, half, area->uploaded, cudaMemcpyHostToDevice,
                                  cuda->stream);
     }
@@ -166,16 +204,16 @@ Status cuda_sample(void *context, const OpSample *op) {
     uint32_t first = 0;
     REQUIRE_MESSAGE(op->scan.chunks != NULL, "logits of %u rows that were not scanned", op->count);
     while (first < op->count && cuda->failed == OK) {
-        size_t history = 0;
-        uint32_t count = rows_that_fit(op, first, &history);
-        SampleArea area = area_of(op, count, history);
+        SampleLoad load;
+        uint32_t count = rows_that_fit(op, first, &load);
+        SampleArea area = area_of(op, count, &load);
         cudaError_t status = cudaSuccess;
-        if (history > 0) {
-            status = upload_histories(cuda, op, first, count, &area);
+        if (load.history > 0 || load.sets > 0) {
+            status = upload_load(cuda, op, first, count, &area);
         }
         if (status == cudaSuccess) {
             SampleArgs args = sample_args(cuda, op, first, count, &area);
-            status = run_kernels(cuda, args, history > 0);
+            status = run_kernels(cuda, args, &load);
         }
         TRY(cuda_launched(cuda, "sample", status));
         first += count;

@@ -12,6 +12,8 @@ enum {
     RANK_PREFIX = 1024,
 };
 
+#define NO_SET UINT32_MAX
+
 // Device memory of one launch.
 typedef struct SampleArgs {
     float *logits; // [rows][vocab]
@@ -21,6 +23,8 @@ typedef struct SampleArgs {
     const int32_t *history;         // of all rows that have a penalty
     const int32_t *drawn_before;    // what tokens of the history may stand for
     float *penalized;               // [history]
+    const uint32_t *allowed_at;     // [rows] number of its set, or NO_SET where all are allowed
+    const uint32_t *allowed;        // [sets][chunks] a bit a token
     LogitScan scan;
     StepSample *out;     // [rows] what a row becomes; no token: nothing is left
     int32_t *drawn;      // [rows] the token once more

@@ -210,6 +210,52 @@ Test(sample, every_setting_alone_and_in_a_crowd_as_the_reference) {
     device_close(&d);
 }
 
+// Rows with a set beside rows without, more of them than one launch takes at the true size of a
+// vocabulary. Truth is the row whose other logits are -inf from the start, to the bit.
+Test(sample, a_set_of_allowed_tokens_is_as_if_all_others_had_no_chance) {
+    enum { ROWS = 5 };
+    const int32_t history[] = {5, 900, 71, 5}, suppress[] = {8, 64};
+    const uint32_t words = batch_token_words(VOCAB);
+    std::vector<uint32_t> sets(ROWS * words, UINT32_MAX);
+    std::vector<float> logits(ROWS * VOCAB), left;
+    BatchSequence sequences[ROWS] = {};
+    const BatchSequence *rows[ROWS];
+    for (uint32_t i = 0; i < ROWS * VOCAB; i++) {
+        logits[i] = prng_normal(98, 1, i) * 3.0f;
+    }
+    left = logits;
+    for (uint32_t r = 0; r < ROWS; r++) {
+        uint32_t *set = sets.data() + r * words;
+        for (uint32_t w = 0; w < words && r < 4; w++) { // the last row allows all, by a set
+            set[w] = r == 1 ? 0 : w % 4 == 3 ? UINT32_MAX : (uint32_t)prng_u64(14, r, w);
+        }
+        set[71 / 32] |= 1u << 71 % 32;
+        sequences[r].sampling = {r == 1 ? 0.0f : 0.8f, r, 0.95f, 0.0f, r == 2 ? 1.3f : 1.0f, r, 5};
+        sequences[r].draw = 40 + r;
+        sequences[r].history = history;
+        sequences[r].history_count = 4;
+        rows[r] = &sequences[r];
+        for (uint32_t i = 0; i < VOCAB && r != 3; i++) {
+            left[r * VOCAB + i] = batch_token_in(set, i) ? logits[r * VOCAB + i] : -INFINITY;
+        }
+    }
+    Device d = device_open(simt_seeded(9));
+    StepSample wanted[ROWS], got[ROWS];
+    cr_assert_eq(sample(&d, rows, ROWS, left.data(), VOCAB, suppress, 2, wanted), OK, "%s",
+                 simt_fault());
+    for (uint32_t r = 0; r < ROWS; r++) {
+        sequences[r].allowed = r == 3 ? NULL : sets.data() + r * words; // one row without
+    }
+    cr_assert_eq(sample(&d, rows, ROWS, logits.data(), VOCAB, suppress, 2, got), OK, "%s",
+                 simt_fault());
+    for (uint32_t r = 0; r < ROWS; r++) {
+        cr_assert_eq(memcmp(&got[r], &wanted[r], sizeof got[r]), 0, "row %u: %d, not %d", r,
+                     got[r].chosen.token, wanted[r].chosen.token);
+    }
+    cr_assert_eq(got[1].chosen.token, 71, "the one that is allowed");
+    device_close(&d);
+}
+
 Test(sample, ties_go_to_the_lowest_id_and_damaged_logits_are_passed_over) {
     float logits[100] = {0};
     BatchSequence greedy = {};

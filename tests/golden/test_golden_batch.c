@@ -151,3 +151,46 @@ Test(golden_batch, a_step_begun_ahead_has_the_same_bits) {
     cr_assert_arr_eq(samples[0], samples[1], sizeof samples[0]);
     model_case_close(&c);
 }
+
+// Four rows of one step, three of them behind tokens that were only guessed, draw what one row a
+// step draws: the guesses are right, so that each row has the beginning it would have had. With a
+// penalty and a temperature, beside a sequence that draws one token.
+Test(golden_batch, rows_behind_drafts_draw_what_one_step_each_would) {
+    enum { DRAWN = 1 + MODEL_RUN_DRAFTS };
+    Error error = {0};
+    ModelCase c;
+    ModelRun run;
+    StepResult result;
+    StepSample alone[DRAWN];
+    cr_assert_eq(model_case_open("text", LEVEL_BF16, 0, &c, &error), OK, "%s", error.text);
+    BuilderPrompt prompt = c.prompt;
+    prompt.sampling = (Sampling){0.8f, 0, 0.95f, 0.0f, 1.2f, 7, 3};
+    for (int drafts = 0; drafts < 2; drafts++) {
+        cr_assert_eq(model_run_open(c.weights, &(RunOptions){0}, 2, prompt.token_count + DRAWN,
+                                    &run, &error),
+                     OK, "%s", error.text);
+        uint32_t s = batch_builder_add(run.builder, &prompt);
+        uint32_t other = batch_builder_add(run.builder, &prompt);
+        for (uint32_t i = 0; i < DRAWN; i++) {
+            uint32_t guessed = drafts && i > 0 ? MODEL_RUN_DRAFTS : 1;
+            for (uint32_t g = 0; i > 0 && g < guessed; g++) {
+                batch_builder_push(run.builder, s, alone[i - 1 + g].chosen.token);
+            }
+            batch_builder_rows(run.builder, s, batch_builder_left(run.builder, s));
+            batch_builder_draft(run.builder, guessed);
+            if (i == 1) {
+                batch_builder_rows(run.builder, other, prompt.token_count);
+            }
+            cr_assert_eq(model_run_step(&run, NULL, &result, &error), OK, "%s", error.text);
+            cr_assert_eq(result.sample_count, guessed + (i == 1));
+            for (uint32_t g = 0; g < guessed && drafts; g++) {
+                cr_assert_arr_eq(&result.samples[g], &alone[i + g], sizeof alone[0],
+                                 "draw %u differs", i + g);
+            }
+            alone[i] = drafts ? alone[i] : result.samples[0];
+            i += guessed - 1;
+        }
+        model_run_close(&run);
+    }
+    model_case_close(&c);
+}

@@ -182,6 +182,57 @@ Test(sample, ties_go_to_the_lowest_id_and_damaged_logits_are_passed_over) {
     }
 }
 
+// Sets of words that are full, empty and mixed; the last one ends inside a word.
+static void fill_set(uint32_t *set, uint32_t vocab, uint32_t kind) {
+    for (uint32_t w = 0; w < batch_token_words(vocab); w++) {
+        uint32_t mixed = (uint32_t)prng_u64(13, kind, w);
+        set[w] = kind == 0 ? UINT32_MAX : kind == 1 ? mixed : kind == 2 && w % 3 > 0 ? 0 : mixed;
+    }
+    if (kind == 3) {
+        memset(set, 0, batch_token_words(vocab) * sizeof *set);
+        set[71 / 32] = 1u << 71 % 32;
+    }
+}
+
+// Truth is the same row whose other logits are -inf from the start, drawn without a set.
+Test(sample, a_set_of_allowed_tokens_is_as_if_all_others_had_no_chance) {
+    enum { SMALL = 1003, KINDS = 4 };
+    uint32_t set[SMALL / 32 + 1];
+    float logits[SMALL], left[SMALL];
+    const int32_t history[] = {5, 900, 71, 5};
+    const int32_t suppress[] = {8, 64};
+    for (uint32_t i = 0; i < SMALL; i++) {
+        logits[i] = prng_normal(98, 0, i) * 3.0f;
+    }
+    for (size_t b = 0; b < sizeof isas / sizeof isas[0]; b++) {
+        if (!cpu_isa_available(isas[b])) {
+            continue;
+        }
+        Backend backend = isa_open(isas[b], 1);
+        for (uint32_t n = 0; n < KINDS * SETTING_COUNT; n++) {
+            BatchSequence sequence = {
+                .sampling = settings[n / KINDS], .draw = n, .history = history, .history_count = 4};
+            StepSample wanted, got;
+            fill_set(set, SMALL, n % KINDS);
+            for (uint32_t i = 0; i < SMALL; i++) {
+                left[i] = batch_token_in(set, i) ? logits[i] : -INFINITY;
+            }
+            cr_assert_eq(sample(&backend, &sequence, left, SMALL, suppress, 2, &wanted), OK);
+            sequence.allowed = set;
+            cr_assert_eq(sample(&backend, &sequence, logits, SMALL, suppress, 2, &got), OK);
+            cr_assert_eq(memcmp(&got, &wanted, sizeof got), 0, "%s case %u: %d, not %d",
+                         cpu_isa_name(isas[b]), n, got.chosen.token, wanted.chosen.token);
+            cr_assert(batch_token_in(set, (uint32_t)got.chosen.token));
+        }
+        BatchSequence none = {.sampling = settings[0], .allowed = set};
+        StepSample out;
+        memset(set, 0, sizeof set);
+        cr_assert_eq(sample(&backend, &none, logits, SMALL, NULL, 0, &out), OK);
+        cr_assert_eq(out.chosen.token, -1, "nothing is left");
+        backend.close(backend.context);
+    }
+}
+
 // A penalty that decides: the last token of the history would win, and is penalised once whether
 // the host knows it or only the step before does, and also where it had been there already.
 Test(sample, the_penalty_counts_a_token_that_the_step_before_drew) {

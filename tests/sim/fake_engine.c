@@ -164,7 +164,7 @@ static void run_batch(FakeEngine *engine, const Batch *b, StepResult *result) {
             uint64_t word = row_word(engine, b, row, &next_image, &image);
             value = run_row(engine, b, q, b->positions[row], word);
         }
-        if (q->sample) {
+        if (q->sample_rows) {
             result->samples[result->sample_count++] =
                 (StepSample){.tag = q->tag, .chosen = {.token = draw_for(engine, q, value)}};
         }

@@ -250,7 +250,7 @@ void batch_builder_rows(BatchBuilder *b, uint32_t index, uint32_t count) {
     *out = (BatchSequence){.row_first = b->batch.row_count,
                            .row_count = count,
                            .position_first = first,
-                           .sample = first + count == sequence->token_count,
+                           .sample_rows = first + count == sequence->token_count,
                            .sampling = sequence->sampling,
                            .draw = sequence->token_count - sequence->prompt_count,
                            .history = sequence->tokens,
@@ -283,6 +283,12 @@ void batch_builder_rows(BatchBuilder *b, uint32_t index, uint32_t count) {
     b->batch.row_count += count;
     b->batch.sequence_count++;
     sequence->computed += count;
+}
+
+void batch_builder_draft(BatchBuilder *b, uint32_t count) {
+    BatchSequence *last = &b->batch_sequences[b->batch.sequence_count - 1];
+    REQUIRE(last->sample_rows == 1 && count <= last->row_count);
+    last->sample_rows = count;
 }
 
 Batch *batch_builder_batch(BatchBuilder *b) {

@@ -74,6 +74,9 @@ uint32_t batch_builder_chunk(const BatchBuilder *builder, uint32_t sequence, uin
 // Adds the next `count` rows of a sequence to the step being built.
 void batch_builder_rows(BatchBuilder *builder, uint32_t sequence, uint32_t count);
 
+// The last `count` of the rows just added are sampled, since the tokens behind them are drafts.
+void batch_builder_draft(BatchBuilder *builder, uint32_t count);
+
 // The step; valid until the next batch_builder_rows, which starts a new one. Samples come in the
 // order of the batch_builder_rows calls, for the sequences whose last token was in the step; their
 // tag is the sequence's index.

@@ -110,6 +110,7 @@ Status model_run_open(const Weights *weights, const RunOptions *options, uint32_
                             .eager = options->eager,
                             .rows_max = sequences * tokens,
                             .sequences_max = sequences,
+                            .samples_max = sequences * MODEL_RUN_DRAFTS,
                             .logits_rows_max = 5, // so that raw logits come in several pieces
                             .pages = {pages, pages}};
     Status status = engine_open(weights, &out->backend, &engine, &out->engine, error);
@@ -117,7 +118,7 @@ Status model_run_open(const Weights *weights, const RunOptions *options, uint32_
         close_backend(out);
         return status;
     }
-    out->samples = calloc(sequences, sizeof *out->samples);
+    out->samples = calloc(sequences * MODEL_RUN_DRAFTS, sizeof *out->samples);
     REQUIRE(out->samples != NULL);
     out->builder = batch_builder_open(&(BuilderOptions){.sequences_max = sequences,
                                                         .tokens_max = tokens,

@@ -41,6 +41,8 @@ typedef struct RunOptions {
 } RunOptions;
 
 // An engine and a builder of the same shape, with room for `sequences` times `tokens`.
+enum { MODEL_RUN_DRAFTS = 4 }; // rows of one sequence that a step may sample
+
 typedef struct ModelRun {
     Backend backend;
     bool backend_ours; // to close

@@ -53,7 +53,7 @@ static Status end(void *context, StepResult *result, Error *error) {
     }
     result->sample_count = 0;
     for (uint32_t i = 0; i < batch->sequence_count; i++) {
-        if (batch->sequences[i].sample) {
+        if (batch->sequences[i].sample_rows) {
             result->samples[result->sample_count++] =
                 (StepSample){.tag = batch->sequences[i].tag, .chosen = {7, -0.5f}};
         }

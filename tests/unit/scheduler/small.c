@@ -34,7 +34,7 @@ size_t small_answer(Scheduler *s, const Batch *batch, int32_t token, SchedulerEv
     static StepSample samples[64];
     StepResult result = {.samples = samples};
     for (uint32_t i = 0; i < batch->sequence_count; i++) {
-        if (batch->sequences[i].sample) {
+        if (batch->sequences[i].sample_rows) {
             samples[result.sample_count++] =
                 (StepSample){.tag = batch->sequences[i].tag, .chosen = {.token = token}};
         }

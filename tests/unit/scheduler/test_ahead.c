@@ -53,7 +53,7 @@ Test(ahead, the_row_of_a_token_that_is_still_to_be_drawn_is_planned) {
         cr_assert_eq(next->row_count, 1);
         cr_assert_eq(next->tokens[0], batch_token_drawn(0));
         cr_assert_eq(next->positions[0], 9 + drawn);
-        cr_assert(q->sample);
+        cr_assert(q->sample_rows);
         cr_assert_eq(q->draw, drawn);
         cr_assert_eq(q->history_count, 9 + drawn); // and behind it the one to be drawn
         cr_assert_eq(q->history_drawn, 1);
@@ -130,11 +130,11 @@ Test(ahead, a_long_prompt_goes_on) {
     cr_assert_eq(first->row_count, 64);
     cr_assert_eq(second->positions[0], 64);
     cr_assert_eq(second->row_count, 64);
-    cr_assert_not(second->sequences[0].sample);
+    cr_assert_not(second->sequences[0].sample_rows);
     cr_assert_eq(answer(s, first, 3), 0);
     const Batch *third = plan(s);
     cr_assert_eq(third->positions[0], 128);
-    cr_assert(third->sequences[0].sample);
+    cr_assert(third->sequences[0].sample_rows);
     cr_assert_eq(answer(s, second, 3), 0);
     cr_assert_eq(answer(s, third, 3), 1);
     sched_close(s);
@@ -164,6 +164,40 @@ Test(ahead, a_third_plan_is_a_mistake_of_the_caller, .signal = SIGABRT) {
     plan(s);
     plan(s);
     sched_plan(s);
+}
+
+Test(ahead, a_token_drawn_from_a_set_waits_for_it_and_its_row_is_not_planned_ahead) {
+    static const uint32_t first[8], second[8];
+    SchedulerOptions options = small_options();
+    Scheduler *s = small_open(&options);
+    SequenceRequest request = small_request(10, 3, 7), free_one = small_request(10, 3, 8);
+    request.allowed = first;
+    uint64_t handle = add(s, &request);
+    const Batch *batch = plan(s);
+    cr_assert_eq(batch->sequences[0].sample_rows, 1);
+    cr_assert_eq(batch->sequences[0].allowed, first);
+    cr_assert_null(sched_plan(s), "the set of the second token is not known yet");
+    cr_assert_eq(answer(s, batch, 40), 1);
+    cr_assert_null(sched_plan(s), "nor after the first");
+    add(s, &free_one);
+    batch = plan(s);
+    cr_assert_eq(batch->sequence_count, 1, "nobody else waits for it");
+    cr_assert_null(batch->sequences[0].allowed);
+    sched_allow(s, handle, second);
+    const Batch *next = plan(s);
+    cr_assert_eq(next->sequence_count, 2);
+    cr_assert_eq(next->sequences[0].allowed, second);
+    cr_assert_eq(next->sequences[0].position_first, 10);
+    sched_allow(s, handle, first); // too late: that token is being drawn
+    cr_assert_eq(answer(s, batch, 41), 1);
+    cr_assert_eq(answer(s, next, 42), 2);
+    batch = plan(s);
+    cr_assert_eq(batch->sequence_count, 1, "the third waits again");
+    sched_cancel(s, handle);
+    sched_allow(s, handle + ((uint64_t)1 << 32), first); // nobody
+    cr_assert_eq(answer(s, batch, 43), 2);
+    cr_assert_eq(pages_used(s), 0);
+    sched_close(s);
 }
 
 // ---- Endings ------------------------------------------------------------------------------------
@@ -386,7 +420,7 @@ static void run(const Batch *b, const StepResult *before, StepResult *result) {
     StepSample samples[8];
     for (uint32_t i = 0; i < b->sequence_count; i++) {
         const BatchSequence *q = &b->sequences[i];
-        if (!q->sample) {
+        if (!q->sample_rows) {
             continue;
         }
         uint64_t hash = q->draw;

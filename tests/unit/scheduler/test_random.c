@@ -4,7 +4,8 @@
 // every row checks that all positions it may see hold exactly the hashes of its own sequence. A
 // page lost, shared wrongly, evicted early, copied late or slid away too soon shows as a wrong
 // hash, with the seed. Half of the runs plan one step ahead; a step's rows are written when it
-// ends, and rows of sequences that have ended meanwhile write rubbish.
+// ends, and rows of sequences that have ended meanwhile write rubbish. A third of the sequences
+// draw every token from a set, which comes some steps after the token before it.
 #include "scheduler/sched.h"
 
 #include "base/prng.h"
@@ -30,7 +31,9 @@ typedef struct Expectation {
     uint32_t prompt_count, token_count, new_tokens_max;
     SequenceImage images[2];
     uint32_t image_count;
-    bool stops; // at stop_token
+    bool stops;             // at stop_token
+    bool constrained, owed; // every token is drawn from a set; the next one's is still to be told
+    uint32_t sets[TOKENS_MAX]; // the set of token i is told by the address of sets[i]
 } Expectation;
 
 typedef struct World {
@@ -132,8 +135,11 @@ static void check_sequence(const World *w, const Batch *b, const BatchSequence *
                            const Expectation *e) {
     cr_assert_eq(q->history_count + (q->history_drawn > 0), e->token_count);
     cr_assert_eq(memcmp(q->history, e->tokens, q->history_count * sizeof *e->tokens), 0);
-    cr_assert_eq(q->sample, q->position_first + q->row_count == e->token_count);
+    cr_assert_eq(q->sample_rows, q->position_first + q->row_count == e->token_count);
     cr_assert_eq(q->draw, e->token_count - e->prompt_count);
+    cr_assert(!q->sample_rows || !e->owed, "seed %llu: drawn without a set",
+              (unsigned long long)w->seed);
+    cr_assert_eq(q->allowed, q->sample_rows && e->constrained ? &e->sets[e->token_count] : NULL);
     if (q->history_drawn > 0) {
         cr_assert_eq(w->drawn[q->history_drawn - 1].tag, e->handle);
     }
@@ -223,6 +229,7 @@ static void make_request(World *w, Dice *dice, Expectation *e, SequenceRequest *
     }
     e->token_count = e->prompt_count;
     e->stops = below(dice, 2);
+    e->constrained = below(dice, 3) == 0;
     *r = (SequenceRequest){
         .tokens = e->tokens,
         .token_count = e->prompt_count,
@@ -232,6 +239,7 @@ static void make_request(World *w, Dice *dice, Expectation *e, SequenceRequest *
         .stop_ids = &stop_token,
         .stop_count = e->stops,
         .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f},
+        .allowed = e->constrained ? &e->sets[e->token_count] : NULL,
         .tag = w->added,
         .user = below(dice, w->options.users_max),
         .class = below(dice, 2) ? CLASS_BATCH : CLASS_INTERACTIVE,
@@ -276,9 +284,20 @@ static void take_events(World *w, const SchedulerEvent *events, size_t count) {
         cr_assert_eq(events[i].finish == FINISH_STOP, stop);
         cr_assert_eq(events[i].finish == FINISH_LENGTH,
                      drawn == e->new_tokens_max && events[i].has_token && !stop);
+        e->owed = e->constrained;
         if (events[i].finish != FINISH_NONE) {
             e->live = false;
             w->ended++;
+        }
+    }
+}
+
+static void tell_sets(World *w, Dice *dice) {
+    for (uint32_t i = 0; i < w->added; i++) {
+        Expectation *e = &w->expected[i];
+        if (e->live && e->owed && below(dice, 2) == 0) {
+            sched_allow(w->scheduler, e->handle, &e->sets[e->token_count]);
+            e->owed = false;
         }
     }
 }
@@ -297,7 +316,7 @@ static void take_step(World *w, Dice *dice, const Batch *b, bool failed) {
     if (b != NULL) {
         run_rows(w, b);
         for (uint32_t i = 0; i < b->sequence_count; i++) {
-            if (b->sequences[i].sample) {
+            if (b->sequences[i].sample_rows) {
                 samples[result.sample_count++] = (StepSample){
                     .tag = b->sequences[i].tag, .chosen = {.token = (int32_t)below(dice, 50)}};
             }
@@ -340,6 +359,7 @@ static SchedulerStats random_run(uint64_t seed) {
         w->now_ms += below(&dice, 20);
         sched_tick(w->scheduler, w->now_ms);
         add_requests(w, &dice);
+        tell_sets(w, &dice);
         while (open_count < plans_max && !failed &&
                (open[open_count] = sched_plan(w->scheduler)) != NULL) {
             open_count++;

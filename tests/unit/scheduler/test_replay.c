@@ -61,7 +61,7 @@ static Buffer record_some(void) {
         const Batch *batch = open_count > 0 ? open[0] : NULL;
         StepResult result = {.samples = samples};
         for (uint32_t i = 0; batch != NULL && i < batch->sequence_count; i++) {
-            if (batch->sequences[i].sample) {
+            if (batch->sequences[i].sample_rows) {
                 samples[result.sample_count++] = (StepSample){
                     .tag = batch->sequences[i].tag, .chosen = {.token = (int32_t)(step + i) % 40}};
             }

@@ -17,7 +17,7 @@ Test(sched, a_prompt_is_prefilled_then_decoded_one_row_a_step) {
     cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
     const Batch *batch = sched_plan(s);
     cr_assert_eq(batch->row_count, 10);
-    cr_assert(batch->sequences[0].sample);
+    cr_assert(batch->sequences[0].sample_rows);
     cr_assert_eq(small_answer(s, batch, 5, events, 16), 1);
     cr_assert_eq(events[0].tag, 7);
     cr_assert_eq(events[0].finish, FINISH_NONE);
