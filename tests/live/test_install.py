@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -140,9 +141,15 @@ class Installed(LiveTest):
         # And with a server that does only what the unit lets it do.
         calls = allowed(UNIT.read_text())
         picture = sorted(live.PICTURES.glob("[0-9]*"))[0]
+        self.assertIn("\nType=notify\n", UNIT.read_text())
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(manager.close)
+        manager.bind(str(self.folder / "notify"))
         with Server(self.folder, "--config", SAMPLES / "tessera.conf", "--users", SAMPLES / "users.conf",
                     "--metrics-port", "0", "--listen", "127.0.0.1:0",
-                    program=confined(calls, live.PROGRAM)) as server:
+                    program=confined(calls, live.PROGRAM),
+                    environment=dict(os.environ, NOTIFY_SOCKET=str(self.folder / "notify"))) as server:
+            self.assertEqual(manager.recv(64), b"READY=1")
             done = subprocess.run([sys.executable, "-c", QUESTIONS, f"unix:{server.path}", picture], env=environment,
                                   cwd=self.folder, capture_output=True, text=True, check=False)
             self.assertEqual(done.returncode, 0, done.stderr)
