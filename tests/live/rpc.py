@@ -39,7 +39,7 @@ class Client:
                 params["token"] = token
             try:
                 self.hello = self.call("hello", **params)
-            except (Refused, EOFError):
+            except (Refused, EOFError, OSError):
                 self.socket.close()
                 raise
 
