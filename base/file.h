@@ -25,6 +25,7 @@ Status file_read(const char *path, size_t bytes_max, Buffer *out, Error *error);
 bool file_exists(const char *path); // also as a link to nothing, which then cannot be opened
 bool file_is_folder(const char *path);
 bool file_is_regular(const char *path);
+bool file_is_same(const char *a, const char *b); // both are there and are one, by whatever names
 
 // Whether bytes are what Git LFS leaves in the place of a large file until that is fetched; and the
 // error that says so of `path`.

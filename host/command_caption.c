@@ -3,6 +3,7 @@
 #include "host/command.h"
 
 #include "base/check.h"
+#include "base/file.h"
 #include "base/file_write.h"
 #include "base/num.h"
 #include "base/standard.h"
@@ -298,12 +299,17 @@ static uint32_t caption_prep_threads(const Caption *job) {
 
 static Status caption_open_journal(Caption *job, Error *error) {
     const char *output = job->options->values[OPT_OUTPUT].text;
-    if (output != NULL) {
-        TRY(journal_open(output, &job->journal, error));
-        if (journal_cut_bytes(job->journal) > 0) {
-            log_event(LOG_WARN, "journal_cut", "file=\"%s\" bytes=%" PRIu64, output,
-                      journal_cut_bytes(job->journal));
-        }
+    const char *html = job->options->values[OPT_HTML].text;
+    if (output == NULL) {
+        return OK;
+    }
+    TRY(journal_open(output, &job->journal, error));
+    if (journal_cut_bytes(job->journal) > 0) {
+        log_event(LOG_WARN, "journal_cut", "file=\"%s\" bytes=%" PRIu64, output,
+                  journal_cut_bytes(job->journal));
+    }
+    if (html != NULL && file_is_same(html, output)) {
+        return error_set(error, E_ARGUMENT, "--html %s: is the journal; name another file", html);
     }
     return OK;
 }
@@ -509,6 +515,7 @@ static Sidecars caption_sidecars(const Options *options) {
     const char *existing = options->values[OPT_EXISTING].text;
     return (Sidecars){
         .wanted = options->values[OPT_SIDECAR].given,
+        .journal = options->values[OPT_OUTPUT].text,
         .existing = existing == NULL                ? SIDECAR_UNSAID
                     : strcmp(existing, "skip") == 0 ? SIDECAR_SKIP
                                                     : SIDECAR_OVERWRITE,

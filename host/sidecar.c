@@ -8,7 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 // The name with its extension replaced by .txt.
 static void sidecar_path(const char *picture, Buffer *out) {
@@ -68,22 +67,17 @@ Status sidecar_check(const Inputs *inputs, Error *error) {
     return status;
 }
 
-static bool sidecar_is_same_file(const char *a, const char *b) {
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 static bool sidecar_is_picture(Bytes bytes) {
     const MediaLimits limits = media_limits_default();
     ImageInfo info;
     return media_probe(bytes, &limits, &info, NULL) != E_IMAGE_FORMAT;
 }
 
-typedef enum Found { FOUND_NOTHING, FOUND_EQUAL, FOUND_OTHER, FOUND_PICTURE } Found;
+typedef enum Found { FOUND_NOTHING, FOUND_EQUAL, FOUND_OTHER, FOUND_TAKEN } Found;
 
 // What is there already. A link that leads nowhere is nothing.
-static Status sidecar_look(const char *path, const char *picture, Bytes text, Found *found,
-                           Error *error) {
+static Status sidecar_look(const Sidecars *sidecars, const char *path, const char *picture,
+                           Bytes text, Found *found, Error *error) {
     FileMap map;
     Status status = file_map_open(path, &map, error);
     if (status == E_NOT_FOUND) {
@@ -91,8 +85,10 @@ static Status sidecar_look(const char *path, const char *picture, Bytes text, Fo
         return OK;
     }
     TRY(status);
-    if (sidecar_is_same_file(path, picture) || sidecar_is_picture(map.bytes)) {
-        *found = FOUND_PICTURE;
+    const char *journal = sidecars->journal;
+    if (file_is_same(path, picture) || sidecar_is_picture(map.bytes) ||
+        (journal != NULL && file_is_same(path, journal))) {
+        *found = FOUND_TAKEN;
     } else {
         *found = bytes_equal(map.bytes, text) ? FOUND_EQUAL : FOUND_OTHER;
     }
@@ -103,10 +99,12 @@ static Status sidecar_look(const char *path, const char *picture, Bytes text, Fo
 static Status sidecar_place(Sidecars *sidecars, const char *path, const char *picture, Bytes text,
                             Error *error) {
     Found found;
-    TRY(sidecar_look(path, picture, text, &found, error));
-    if (found == FOUND_PICTURE) {
+    TRY(sidecar_look(sidecars, path, picture, text, &found, error));
+    if (found == FOUND_TAKEN) {
         return error_set(error, E_ARGUMENT,
-                         "%s: a picture is where its sidecar would be; rename one of them", path);
+                         "%s: a picture or the journal is where the sidecar would be; rename one "
+                         "of them",
+                         path);
     }
     if (found == FOUND_EQUAL) {
         return OK;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sidecars: NAME.txt with the caption beside every picture. Nobody's text is overwritten unasked,
-// and no picture ever. A sidecar is made from the caption whenever it is missing, so a caption that
-// an earlier run had gets one too.
+// a picture or the journal never. A sidecar is made from the caption whenever it is missing, so a
+// caption that an earlier run had gets one too.
 #ifndef HOST_SIDECAR_H
 #define HOST_SIDECAR_H
 
@@ -18,14 +18,15 @@ typedef enum SidecarExisting {
 typedef struct Sidecars {
     bool wanted;
     SidecarExisting existing;
-    uint64_t left; // with other text, and left as they were
+    const char *journal; // of the run, which no sidecar replaces; may be NULL
+    uint64_t left;       // with other text, and left as they were
 } Sidecars;
 
 // E_ARGUMENT: two pictures would write the same sidecar; E_MEMORY.
 Status sidecar_check(const Inputs *inputs, Error *error);
 
 // The sidecar of `picture` has `caption` and a newline afterwards, or was left and counted. Errors
-// are of this picture alone. E_ARGUMENT: a picture is in its place; E_IO, E_MEMORY.
+// are of this picture alone. E_ARGUMENT: a picture or the journal is in its place; E_IO, E_MEMORY.
 Status sidecar_write(Sidecars *sidecars, const char *picture, Bytes caption, Error *error);
 
 #endif

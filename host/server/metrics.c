@@ -2,6 +2,7 @@
 #include "host/server/metrics.h"
 
 #include "base/check.h"
+#include "base/file.h"
 #include "base/file_write.h"
 #include "host/server/users.h"
 #include "scheduler/sched.h"
@@ -288,6 +289,10 @@ void metrics_text(const Metrics *metrics, Buffer *out) {
 }
 
 Status metrics_write_file(const Metrics *metrics, const char *path, Error *error) {
+    // A pipe would stop the loop until somebody reads it.
+    if (strcmp(path, "-") == 0 || (file_exists(path) && !file_is_regular(path))) {
+        return error_set(error, E_ARGUMENT, "%s: the metrics go to a regular file only", path);
+    }
     Buffer text = {0};
     metrics_text(metrics, &text);
     Status status = text.failed ? error_set(error, E_MEMORY, "%s: no memory for the metrics", path)

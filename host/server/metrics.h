@@ -51,7 +51,8 @@ void metrics_name_user(Metrics *metrics, uint32_t user, const char *name);
 // Appends the whole page.
 void metrics_text(const Metrics *metrics, Buffer *out);
 
-// The page in a file that is never seen half written, for a collector that reads files. E_IO.
+// The page in a file that is never seen half written, for a collector that reads files.
+// E_ARGUMENT: no regular file; E_IO.
 Status metrics_write_file(const Metrics *metrics, const char *path, Error *error);
 
 #endif

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/server/signals.h"
 
+#include "base/file_write.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -20,6 +22,7 @@ static void signals_end_now(void) {
     static const char text[] = "tessera serve: ended by a signal before it was ready\n";
     ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
     (void)written;
+    file_write_remove_temporaries();
     _exit(0);
 }
 

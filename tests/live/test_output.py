@@ -132,6 +132,14 @@ class Settings(LiveTest):
                 self.assertNotIn("no-model", done.stderr)
                 self.assertFalse(journal.exists(), "nothing was begun")
 
+    def test_the_contact_sheet_does_not_take_the_journals_place(self):
+        journal = self.folder / "j"
+        command = ["caption", PICTURES / "01-fish.jpg", "-m", MODEL, "-o", journal]
+        self.assertEqual(run(*command).returncode, 0)
+        done = run(*command, "--html", journal)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertEqual(len(live.records(journal)), 1)
+
     def test_a_group_that_nothing_has_is_refused(self):
         for command in (["caption", PICTURES / "01-fish.jpg", "-m", MODEL], ["info", MODEL],
                         ["quantize", MODEL, "-o", self.folder / "x"]):
@@ -330,6 +338,25 @@ class Standard(LiveTest):
         text = server.communicate(timeout=LIMIT)[1]
         self.assertEqual(server.returncode, 3, text)
         self.assertIn("standard output", text)
+
+    def test_a_recording_is_its_owners_and_says_when_it_is_cut(self):
+        record = self.folder / "record"
+        record.write_text("of before")
+        record.chmod(0o666)
+        # The record of one scheduler's life has more than a block of 512 bytes only once it is closed.
+        for limit, cut in (("unlimited", False), ("0", True)):
+            path = self.folder / "socket"
+            server = subprocess.Popen(["sh", "-c", f'trap "" XFSZ; ulimit -f {limit}; exec "$@"', "sh", live.PROGRAM,
+                                       "serve", "-m", str(MODEL), "--socket", str(path), "--record", str(record)],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.addCleanup(server.communicate)
+            self.addCleanup(server.kill)
+            eventually(lambda: run("top", "--server", f"unix:{path}", "--once").returncode == 0, of=server)
+            server.terminate()
+            text = server.communicate(timeout=LIMIT)[1]
+            self.assertEqual("cannot be written whole" in text, cut, text)
+            self.assertEqual(stat.S_IMODE(record.stat().st_mode), 0o600)
+            self.assertNotEqual(record.read_bytes()[:9], b"of before")
 
     def test_a_reader_that_has_gone_stops_the_work(self):
         folder, journal = self.pictures(6), self.folder / "j"

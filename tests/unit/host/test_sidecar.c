@@ -81,7 +81,8 @@ Test(sidecar, a_picture_is_never_overwritten) {
             Error error;
             cr_expect_eq(write_beside(&sidecars, pictures[i], &error), E_ARGUMENT, "%s",
                          pictures[i]);
-            cr_expect_not_null(strstr(error.text, ".txt: a picture is"), "%s", error.text);
+            cr_expect_not_null(strstr(error.text, ".txt: a picture or the journal is"), "%s",
+                               error.text);
         }
         cr_expect_eq(sidecars.left, 0);
     }
@@ -89,6 +90,16 @@ Test(sidecar, a_picture_is_never_overwritten) {
     cr_expect_eq(stat(scratch_path(&scratch, "self.txt"), &info), 0);
     cr_expect_eq(info.st_size, sizeof png - 1);
     expect("broken.png", "named twice");
+}
+
+Test(sidecar, the_journal_is_never_overwritten) {
+    scratch_write(&scratch, "captions.txt", "records");
+    char journal[4096];
+    snprintf(journal, sizeof journal, "%s", scratch_path(&scratch, "captions.txt"));
+    Sidecars sidecars = {.wanted = true, .existing = SIDECAR_OVERWRITE, .journal = journal};
+    Error error;
+    cr_expect_eq(write_beside(&sidecars, "captions.jpg", &error), E_ARGUMENT);
+    expect("captions.txt", "records");
 }
 
 Test(sidecar, what_is_no_file_is_an_error_and_a_link_to_nowhere_is_followed) {

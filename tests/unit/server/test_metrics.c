@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static Metrics *metrics;
@@ -209,4 +210,9 @@ Test(metrics, the_file_is_the_page, .init = open_metrics, .fini = close_metrics)
     unlink(path);
     Error error = {0};
     cr_expect_eq(metrics_write_file(metrics, "/nowhere/at/all", &error), E_IO);
+    cr_assert_eq(mkfifo(path, 0600), 0);
+    cr_expect_eq(metrics_write_file(metrics, path, &error), E_ARGUMENT,
+                 "it would wait for a reader");
+    cr_expect_eq(metrics_write_file(metrics, "-", &error), E_ARGUMENT);
+    unlink(path);
 }
