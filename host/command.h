@@ -4,16 +4,17 @@
 #ifndef HOST_COMMAND_H
 #define HOST_COMMAND_H
 
+#include "host/interrupt.h"
 #include "host/options.h"
 
 #include <stdio.h>
 
 typedef enum Exit {
     EXIT_GOOD = 0,
-    EXIT_ITEMS = 1,         // finished, but some items failed
-    EXIT_USAGE = 2,         // the command line is wrong
-    EXIT_START = 3,         // could not start, or could not go on
-    EXIT_INTERRUPTED = 130, // as shells expect after SIGINT
+    EXIT_ITEMS = 1, // finished, but some items failed
+    EXIT_USAGE = 2, // the command line is wrong
+    EXIT_START = 3, // could not start, or could not go on
+    EXIT_INTERRUPTED = INTERRUPT_EXIT,
 } Exit;
 
 typedef struct Command {

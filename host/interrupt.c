@@ -2,7 +2,6 @@
 #include "host/interrupt.h"
 
 #include "base/file_write.h"
-#include "host/command.h"
 
 #include <signal.h>
 #include <stdatomic.h>
@@ -18,7 +17,7 @@ static atomic_int guarded;
 static void interrupt_end(int signal_number) {
     (void)signal_number;
     file_write_remove_temporaries();
-    _exit(EXIT_INTERRUPTED);
+    _exit(INTERRUPT_EXIT);
 }
 
 static void interrupt_handle(int signal_number) {

@@ -8,6 +8,8 @@
 
 #include <stdbool.h>
 
+enum { INTERRUPT_EXIT = 130 }; // the exit status, as shells expect after SIGINT
+
 void interrupt_install(void);
 
 // For a command without such places: the first signal ends it at once.
