@@ -31,13 +31,11 @@ Bytes text_trim(Bytes text) {
     return text;
 }
 
-Bytes text_trim_line(Bytes text) {
+Bytes text_skip_mark(Bytes text) {
     static const char mark[] = "\xef\xbb\xbf";
-    text = text_trim(text);
-    if (text.length >= 3 && memcmp(text.data, mark, 3) == 0) {
-        text = text_trim((Bytes){text.data + 3, text.length - 3});
-    }
-    return text;
+    size_t length = sizeof mark - 1;
+    bool marked = text.length >= length && memcmp(text.data, mark, length) == 0;
+    return marked ? (Bytes){text.data + length, text.length - length} : text;
 }
 
 bool text_is_control(uint32_t code) {

@@ -14,8 +14,8 @@ bool text_is_utf8(Bytes text, size_t *at);
 // Without spaces, tabs and line ends (ASCII) at both ends.
 Bytes text_trim(Bytes text);
 
-// The same without a byte order mark before it: one line of a file that people write by hand.
-Bytes text_trim_line(Bytes text);
+// Without the byte order mark that some editors put before the first line.
+Bytes text_skip_mark(Bytes text);
 
 // What is never written as it is for people: control codes (C0, DEL, C1), line and paragraph
 // separators, and what changes the direction of the text that follows.

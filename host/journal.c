@@ -142,10 +142,8 @@ static Status journal_index_line(Journal *journal, Bytes line, uint64_t offset, 
 
 // Reads the past: every whole line into the index, a cut line at the end away.
 static Status journal_index(Journal *journal, Bytes bytes, Error *error) {
-    static const char mark[] = "\xef\xbb\xbf"; // of the byte order, put before by an editor
-    bool marked = bytes.length >= 3 && memcmp(bytes.data, mark, 3) == 0;
     uint64_t number = 0;
-    size_t begin = marked ? 3 : 0, at = begin;
+    size_t begin = bytes.length - text_skip_mark(bytes).length, at = begin;
     while (at < bytes.length) {
         const uint8_t *end = memchr(bytes.data + at, '\n', bytes.length - at);
         if (end == NULL) {

@@ -185,7 +185,7 @@ Status model_options_server(const Options *options, RemoteTarget *out, Error *er
     TRY(socket_check(out->address, error));
     const char *path = options->values[OPT_TOKEN_FILE].text;
     Status status = model_options_token(path, &token, error);
-    Bytes line = text_trim_line((Bytes){token.data, token.length});
+    Bytes line = text_trim(text_skip_mark((Bytes){token.data, token.length}));
     if (status == OK && !model_options_is_token(line, path != NULL)) {
         status = error_set(error, E_ARGUMENT, "%s: does not hold one line with a token",
                            path != NULL ? path : "TESSERA_TOKEN");

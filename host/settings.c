@@ -26,6 +26,18 @@ static void settings_variable(const char *name, char out[SETTINGS_NAME_MAX]) {
     out[length] = '\0';
 }
 
+// A value from elsewhere than the arguments, where no shell takes quotes away.
+static Status settings_set(CommandSet command, const char *name, const char *value,
+                           Options *options, Error *error) {
+    if (value[0] == '"' || value[0] == '\'') {
+        return error_set(error, E_ARGUMENT,
+                         "--%s: the value begins with a quote, which would be part of it; leave "
+                         "the quotes out",
+                         name);
+    }
+    return options_set(command, name, value, options, error);
+}
+
 static Status settings_environment(CommandSet command, Options *options, Error *error) {
     for (int i = 0; i < OPTION_COUNT; i++) {
         char variable[SETTINGS_NAME_MAX];
@@ -38,7 +50,7 @@ static Status settings_environment(CommandSet command, Options *options, Error *
         if (text == NULL) {
             continue;
         }
-        Status status = options_set(command, row->name, text, options, error);
+        Status status = settings_set(command, row->name, text, options, error);
         if (status != OK) {
             return error_prefix(error, status, "%s", variable);
         }
@@ -61,6 +73,9 @@ static Status settings_line(CommandSet command, Bytes line, SettingsSeen *seen, 
     line = text_trim(line);
     if (line.length == 0) {
         return OK;
+    }
+    if (memchr(line.data, '\0', line.length) != NULL) {
+        return error_set(error, E_ARGUMENT, "the line has zero bytes; the file must be UTF-8 text");
     }
     const uint8_t *equals = memchr(line.data, '=', line.length);
     if (equals == NULL) {
@@ -88,7 +103,7 @@ static Status settings_line(CommandSet command, Bytes line, SettingsSeen *seen, 
             return OK;
         }
     }
-    return options_set(command, name_text, value_text, options, error);
+    return settings_set(command, name_text, value_text, options, error);
 }
 
 Status settings_parse(CommandSet command, Bytes text, const char *source, Options *options,
@@ -97,6 +112,7 @@ Status settings_parse(CommandSet command, Bytes text, const char *source, Option
     for (int i = 0; i < OPTION_COUNT; i++) {
         seen.before[i] = options->values[i].given;
     }
+    text = text_skip_mark(text);
     for (uint32_t number = 1; text.length > 0; number++) {
         const uint8_t *end = memchr(text.data, '\n', text.length);
         size_t length = end != NULL ? (size_t)(end - text.data) : text.length;

@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/num.h"
+#include "base/text.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -301,6 +302,7 @@ static void users_carry_over(const Users *previous, Users *users) {
 static Status users_parse_into(Bytes text, const char *source, Users *users, Error *error) {
     Parser parser = {.source = source, .users = users, .error = error};
     size_t at = 0;
+    text = text_skip_mark(text);
     while (at < text.length) {
         const uint8_t *newline = memchr(text.data + at, '\n', text.length - at);
         size_t end = newline != NULL ? (size_t)(newline - text.data) : text.length;

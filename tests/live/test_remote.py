@@ -143,6 +143,19 @@ class Caption(Remote):
         picture = self.pictures(1)
         self.assertEqual(self.there("caption", picture, "--token-file", file).returncode, 0)
         self.assertEqual(self.there("caption", picture, env={**os.environ, "TESSERA_TOKEN": token}).returncode, 0)
+        for around in ("{}\r\n", "  {}\n\n", "\ufeff{}", "\t{} \n"):  # what editors and shells leave there
+            file.write_text(around.format(token))
+            done = self.there("caption", picture, "--token-file", file)
+            self.assertEqual(done.returncode, 0, (around, done.stderr))
+            done = self.there("caption", picture, env={**os.environ, "TESSERA_TOKEN": around.format(token)})
+            self.assertEqual(done.returncode, 0, (around, done.stderr))
+            with Client(self.address, around.format(token)) as client:
+                self.assertEqual(client.hello.user, "alice")
+        for content in ("", "\n", f"{token}\n{token}\n", "a token"):
+            file.write_text(content)
+            done = self.there("caption", picture, "--token-file", file)
+            self.assertEqual(done.returncode, 2, content)
+            self.assertIn("one line with a token", done.stderr)
         for wrong in ({}, {"TESSERA_TOKEN": "guess"}):
             done = self.there("caption", picture, env={**os.environ, **wrong})
             self.assertEqual(done.returncode, 3)

@@ -89,7 +89,7 @@ class Wire:
 def hello_params(token: Optional[str], program: str) -> dict[str, Any]:
     params: dict[str, Any] = {"version": VERSION, "client": program}
     if token is not None:
-        params["token"] = token
+        params["token"] = token.strip(" \t\r\n\v\f\ufeff")  # what editors and files put around it
     return params
 
 

@@ -84,6 +84,7 @@ Test(text, white_space_and_a_byte_order_mark_are_trimmed) {
     expect_bytes(text_trim(bytes_of_text(" \t\r\n\v\fa b \n")), "a b");
     expect_bytes(text_trim(bytes_of_text(" \n")), "");
     expect_bytes(text_trim(bytes_of_text("")), "");
-    expect_bytes(text_trim_line(bytes_of_text("\xef\xbb\xbf token \r\n")), "token");
-    expect_bytes(text_trim_line(bytes_of_text("token")), "token");
+    expect_bytes(text_skip_mark(bytes_of_text("\xef\xbb\xbftoken")), "token");
+    expect_bytes(text_skip_mark(bytes_of_text("token")), "token");
+    expect_bytes(text_skip_mark(bytes_of_text("\xef\xbb")), "\xef\xbb");
 }

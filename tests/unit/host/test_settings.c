@@ -45,6 +45,10 @@ Test(settings, a_wrong_line_is_named) {
         {"images = 1\nimages = 1", "f:2: images is there twice"},
         {"config = g", "f:1: config is for the command line only"},
         {"socket =", "f:1: --socket: the name is empty"},
+        {"socket = \"/run/t.sock\"", "f:1: --socket: the value begins with a quote, which would be "
+                                     "part of it; leave the quotes out"},
+        {"users = 'u'", "f:1: --users: the value begins with a quote, which would be part of it; "
+                        "leave the quotes out"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         Options options;
@@ -54,6 +58,30 @@ Test(settings, a_wrong_line_is_named) {
         cr_expect_str_eq(error.text, wrong[i][1]);
         options_free(&options);
     }
+}
+
+Test(settings, a_byte_order_mark_is_passed_over_and_zero_bytes_are_refused) {
+    Options options;
+    Error error;
+    arguments(&options, 0, NULL);
+    cr_assert_eq(parse("\xef\xbb\xbfimages = 3\n", &options, &error), OK, "%s", error.text);
+    cr_expect_eq(options.values[OPT_IMAGES].number, 3);
+    static const char zeros[] = "users = a\0b\n";
+    Bytes text = {(const uint8_t *)zeros, sizeof zeros - 1};
+    cr_expect_eq(settings_parse(COMMAND_SERVE, text, "f", &options, &error), E_ARGUMENT);
+    cr_expect_str_eq(error.text, "f:1: the line has zero bytes; the file must be UTF-8 text");
+    options_free(&options);
+}
+
+Test(settings, a_quoted_variable_is_refused) {
+    Options options;
+    Error error;
+    arguments(&options, 0, NULL);
+    setenv("TESSERA_USERS", "\"u\"", 1);
+    cr_expect_eq(settings_add(COMMAND_SERVE, &options, &error), E_ARGUMENT);
+    cr_expect(strstr(error.text, "TESSERA_USERS: --users: the value begins with a quote") != NULL,
+              "%s", error.text);
+    options_free(&options);
 }
 
 Test(settings, the_environment_goes_before_the_file) {

@@ -43,6 +43,13 @@ Test(users, a_line_names_a_user_and_what_is_left_out_is_unlimited, .fini = forge
     cr_expect(!alice->sees_all);
 }
 
+Test(users, a_byte_order_mark_and_white_space_around_are_passed_over, .fini = forget) {
+    cr_assert_eq(parse("\xef\xbb\xbf \tuser alice token=" ALPHA_HASH " \t\r\n \r\n"), OK, "%s",
+                 error.text);
+    uint32_t number;
+    cr_expect(finds(users, ALPHA, &number));
+}
+
 Test(users, every_setting_is_read_in_any_order, .fini = forget) {
     cr_assert_eq(
         parse("user night queued_tokens_max=2000000 classes=batch\ttokens_per_minute=200000 "
