@@ -196,6 +196,7 @@ class AsyncClient:
             response = await _take(items)
         except BaseException:
             self._calls.pop(call, None)
+            await self._drop(items)
             raise
         if response.error is not None:
             raise response.error
@@ -233,6 +234,11 @@ class AsyncClient:
             await self._send(Wire.notification("cancel", {"id": stream}))
         except ConnectionLost:
             pass  # then nothing runs any more
+
+    async def _drop(self, items: "asyncio.Queue[Any]") -> None:
+        """Nobody reads these items; a stream may have been opened for them in the last moment."""
+        for stream in [stream for stream, queue in self._streams.items() if queue is items]:
+            await self._abandon(stream)
 
     # ---- The reading task ----
 

@@ -130,6 +130,21 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
         await asyncio.to_thread(self.peer.wait_for, lambda: len(self.peer.cancelled) == 1)
         self.assertEqual(await self.client.health(), "ok")
 
+    async def test_a_task_cancelled_when_its_stream_was_just_opened_cancels_it_too(self):
+        deliver = self.client._deliver
+
+        def deliver_and_cancel(event):
+            deliver(event)
+            task.cancel()  # it has its answer and has not run since
+        self.client._deliver = deliver_and_cancel
+        task = asyncio.create_task(self.client.ask("hang"))
+        with self.assertRaises(asyncio.CancelledError):
+            await task
+        self.client._deliver = deliver
+        await asyncio.to_thread(self.peer.wait_for, lambda: len(self.peer.cancelled) == 1)
+        self.assertEqual(await self.client.health(), "ok")
+        self.assertEqual(self.client._streams, {}, "its done event was the last of it")
+
     async def test_busy_errors_and_loss(self):
         self.assertEqual((await self.client.ask("busy hello")).text, "hello ")
         with self.assertRaises(ServerError):
