@@ -32,7 +32,8 @@ static const StatusRow *status_find(Status status) {
 
 // The text, or of one that is too long its beginning and its end: a long path must not hide the
 // reason behind it.
-static void error_format(char out[ERROR_TEXT_MAX], const char *format, va_list arguments) {
+__attribute__((format(printf, 2, 0))) static void
+error_format(char out[ERROR_TEXT_MAX], const char *format, va_list arguments) {
     static const char gap[] = " ... ";
     enum { HEAD = ERROR_TEXT_MAX / 2, TAIL = ERROR_TEXT_MAX - HEAD - (int)sizeof gap };
     char whole[8 * ERROR_TEXT_MAX];

@@ -4,6 +4,8 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/num.h"
+#include "base/standard.h"
+#include "base/text.h"
 #include "host/log.h"
 #include "host/server/address.h"
 #include "host/server/metrics_http.h"
@@ -359,20 +361,29 @@ static Status server_listen(Server *server, Error *error) {
     return server->options.socket_path != NULL ? server_listen_pipe(server, error) : OK;
 }
 
-static void server_say_ready(const Server *server) {
-    printf("tessera serve: ready");
+static Status server_say_ready(const Server *server, Error *error) {
+    Buffer line = {0};
+    buffer_append_text(&line, "tessera serve: ready");
     if (server->options.socket_path != NULL) {
-        printf(" unix:%s", server->options.socket_path);
+        buffer_append_text(&line, " unix:");
+        text_escape(&line, bytes_of_text(server->options.socket_path), TEXT_LINE);
     }
     if (server->tcp_open) {
-        printf(" tcp:%s", server->address);
+        buffer_printf(&line, " tcp:%s", server->address);
     }
     if (server->http != NULL) {
-        printf(" metrics:http://127.0.0.1:%u/metrics", metrics_http_port(server->http));
+        buffer_printf(&line, " metrics:http://127.0.0.1:%u/metrics",
+                      metrics_http_port(server->http));
     }
-    putchar('\n');
-    fflush(stdout);
+    buffer_append_byte(&line, '\n');
+    if (line.failed) {
+        buffer_free(&line);
+        return error_set(error, E_MEMORY, "no memory for the first line");
+    }
+    standard_print(line.data, line.length);
+    buffer_free(&line);
     notify_send("READY=1");
+    return OK;
 }
 
 // Listening comes last: who can connect is served.
@@ -383,8 +394,7 @@ static Status server_start(Server *server, Runtime *runtime, const ServiceOption
     uv_timer_start(&server->tick, server_on_tick, SERVICE_TICK_MS, SERVICE_TICK_MS);
     uv_prepare_start(&server->flush, server_on_flush);
     signals_serve(server_wake, server);
-    server_say_ready(server);
-    return OK;
+    return server_say_ready(server, error);
 }
 
 // What was done, left out and failed, as the commands' summaries have it.
