@@ -62,7 +62,7 @@ class Judged(LiveTest):
             self.assertIn(words, self.refused(*arguments, status=status), arguments)
         config = self.folder / "tessera.conf"
         config.write_text('socket = "/run/tessera/x.sock"\n', encoding="utf-8")
-        self.assertIn('there is no folder "/run/tessera;', self.refused("--config", config))
+        self.assertIn("leave the quotes out", self.refused("--config", config, status=2))
         self.assertEqual(sorted(self.folder.iterdir()), [file, config], "nothing is left behind")
         self.assertEqual(file.read_text(encoding="utf-8"), "mine")
 

@@ -122,9 +122,8 @@ Test(socket_path, a_folder_that_is_not_there_is_called_so) {
     cr_expect_eq(socket_path_take(&place, "/nonexistent/tessera/x.sock", &error), E_IO);
     cr_expect(strstr(error.text, "there is no folder /nonexistent/tessera;") != NULL, "%s",
               error.text);
-    // Quotes in a configuration file are a part of the value.
-    cr_expect_eq(socket_path_take(&place, "\"/run/x.sock\"", &error), E_IO);
-    cr_expect(strstr(error.text, "there is no folder \"/run;") != NULL, "%s", error.text);
+    cr_expect_eq(socket_path_take(&place, "nowhere/x.sock", &error), E_IO);
+    cr_expect(strstr(error.text, "there is no folder nowhere;") != NULL, "%s", error.text);
     char longest[200] = {0};
     memset(longest, 'x', sizeof longest - 1);
     cr_expect_eq(socket_path_take(&place, longest, &error), E_ARGUMENT);
