@@ -4,9 +4,12 @@
 // varies. In f32 throughout, through the paged cache, on every instruction set.
 //
 // The bar is 2e-4: max |a - b| / max |b| over the logits of a position. Both sides are f32 chains
-// of up to 5 layers whose sums differ in order. The classic mistakes of docs/numerics.md were put
-// in one by one and each failed: most by more than 0.1, the faintest (an embedding factor that is
-// not rounded, a LayerNorm eps of 1e-6) by 2.4e-4 and 5e-4 in at least one case.
+// whose sums differ in order. Where transformers' own f32 logits are farther than a third of that
+// from its f64 ones, as in a deep random model, the bar is three times their distance: no f32
+// engine can be asked to be nearer to them than they are to the truth. The classic mistakes of
+// docs/numerics.md were put in one by one and each failed: most by more than 0.1, the faintest (an
+// embedding factor that is not rounded, a LayerNorm eps of 1e-6) by 2.4e-4 and 5e-4 in at least one
+// case.
 #include "tests/support/model_case.h"
 
 #include <criterion/criterion.h>
@@ -14,8 +17,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-
-static const double BAR = 2e-4;
 
 static const CpuIsa isas[] = {CPU_ISA_REFERENCE, CPU_ISA_SCALAR, CPU_ISA_AVX2, CPU_ISA_AVX512};
 enum { ISA_COUNT = sizeof isas / sizeof isas[0] };
@@ -56,8 +57,10 @@ static void check(const char *name, CpuIsa isa, uint32_t rows) {
         model_run_case(c.weights, &c.prompt, &options, logits, tokens, CASE_GREEDY, &error);
     cr_assert_eq(status, OK, "%s", error.text);
     double worst = worst_error(&c, logits);
-    cr_expect(worst <= BAR, "%s on %s, %u rows a step: relative error %.2e", name,
-              cpu_isa_name(isa), rows, worst);
+    cr_log_info("%-10s %-9s %u rows a step: relative error %.2e, bar %.2e", name, cpu_isa_name(isa),
+                rows, worst, c.bar);
+    cr_expect(worst <= c.bar, "%s on %s, %u rows a step: relative error %.2e, bar %.2e", name,
+              cpu_isa_name(isa), rows, worst, c.bar);
     const int32_t *theirs = c.greedy.data;
     for (int i = 0; i < CASE_GREEDY; i++) {
         cr_assert_eq(tokens[i], theirs[i], "%s on %s, %u rows a step: token %d is %d, not %d", name,
@@ -68,11 +71,11 @@ static void check(const char *name, CpuIsa isa, uint32_t rows) {
 }
 
 ParameterizedTestParameters(golden_model, equals_transformers) {
-    static int indices[CASE_NAMES * ISA_COUNT];
-    for (int i = 0; i < CASE_NAMES * ISA_COUNT; i++) {
+    static int indices[CASE_NAMES_DEEP * ISA_COUNT];
+    for (int i = 0; i < CASE_NAMES_DEEP * ISA_COUNT; i++) {
         indices[i] = i;
     }
-    return cr_make_param_array(int, indices, CASE_NAMES *ISA_COUNT);
+    return cr_make_param_array(int, indices, CASE_NAMES_DEEP *ISA_COUNT);
 }
 
 ParameterizedTest(int *index, golden_model, equals_transformers) {

@@ -5,13 +5,16 @@
 #include "base/file.h"
 #include "base/num.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-const char *const model_case_names[CASE_NAMES] = {
-    "text",       "own_values", "long_image", "images",     "wide_heads",
-    "many_heads", "long_text",  "true_patch", "new_config", "audio"};
+static const double BAR_LEAST = 2e-4, BAR_DISTANCES = 3.0;
+
+const char *const model_case_names[CASE_NAMES_DEEP] = {
+    "text",      "own_values", "long_image", "images", "wide_heads", "many_heads",
+    "long_text", "true_patch", "new_config", "audio",  "deep"};
 
 static Status read_array(const char *folder, const char *name, const char *type, Npy *out,
                          Error *error) {
@@ -61,6 +64,8 @@ Status model_case_open(const char *name, WeightLevel level, uint32_t group, Mode
     TRY(read_array(folder, "tokens", "i4", &out->tokens, error));
     TRY(read_array(folder, "logits", "f4", &out->logits, error));
     TRY(read_array(folder, "greedy", "i4", &out->greedy, error));
+    TRY(read_array(folder, "distance", "f4", &out->distance, error));
+    out->bar = fmax(BAR_LEAST, BAR_DISTANCES * (double)*(const float *)out->distance.data);
     if (file_exists(spans)) {
         TRY(read_array(folder, "spans", "i4", &out->spans, error));
         TRY(read_array(folder, "positions", "u2", &out->positions, error));
@@ -78,6 +83,7 @@ void model_case_close(ModelCase *c) {
     npy_free(&c->tokens);
     npy_free(&c->logits);
     npy_free(&c->greedy);
+    npy_free(&c->distance);
     npy_free(&c->spans);
     npy_free(&c->positions);
     npy_free(&c->pixels);
