@@ -110,7 +110,8 @@ static void try_json(Bytes input) {
 
 static void try_blob(Bytes input) {
     // Of its exact size, so that a byte read behind it is seen.
-    Buffer blob = {malloc(fixed()->blob.length), fixed()->blob.length, fixed()->blob.length, false};
+    size_t length = fixed()->blob.length;
+    Buffer blob = {.data = malloc(length), .length = length, .capacity = length};
     Tokenizer *tokenizer;
     REQUIRE(blob.data != NULL);
     memcpy(blob.data, fixed()->blob.data, blob.length);

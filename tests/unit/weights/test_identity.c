@@ -156,6 +156,18 @@ Test(identity, covers_every_byte_of_the_tensors_and_of_the_tokenizer_in_a_packed
     packed_close(&packed);
 }
 
+// Files packed before the identity covered everything have another one in their header.
+Test(identity, is_made_anew_from_a_packed_file_whatever_its_header_says) {
+    enum { IDENTITY_AT = 64, TOKENIZER = 4 };
+    Packed packed = packed_open(GOLDEN "flat", LEVEL_INT4);
+    Identity before = identity_of(packed.path, LEVEL_COUNT);
+    cr_expect_eq(memcmp(packed.bytes.data + IDENTITY_AT, before.text, 32), 0);
+    memset(packed.bytes.data + IDENTITY_AT, '0', 32);
+    packed_write(&packed, TOKENIZER);
+    cr_expect(same(before, identity_of(packed.path, LEVEL_COUNT)));
+    packed_close(&packed);
+}
+
 Test(identity, is_that_of_another_place_and_another_time) {
     Identity before = identity_of(GOLDEN "per_layer", LEVEL_COUNT);
     Fixture fixture = fixture_open(GOLDEN "per_layer"); // a copy of another name and inode
