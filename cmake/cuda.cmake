@@ -6,7 +6,10 @@ set(CMAKE_CUDA_STANDARD 17)
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 # -fmad=false: a * b + c rounds twice, as the C++ compiler has it; kernels say fmaf where they mean it. So the
 # emulator and the GPU agree to the bit wherever no mma of floats is involved.
-set(CUDA_WARNINGS -fmad=false -no-compress --Werror=all-warnings -Xptxas=--warn-on-spills -Xcompiler=-Wall,-Wextra)
+set(CUDA_WARNINGS -fmad=false -no-compress -Xptxas=--warn-on-spills -Xcompiler=-Wall,-Wextra)
+if(TESSERA_WERROR) # not in preset gpu: another nvcc than ours may spill a register
+  list(APPEND CUDA_WARNINGS --Werror=all-warnings)
+endif()
 
 file(GLOB cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/*.cu
      ${PROJECT_SOURCE_DIR}/cuda/kernels/*.cu)
