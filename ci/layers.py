@@ -39,6 +39,9 @@ FILE_OWNERS = ("base/file_write.c", "host/journal.c", "host/server/socket_path.c
 # What people see is made printable in one place (host/say.h); formatting straight to a stream goes round it.
 SAYING = r"\b(v?fprintf|v?printf|v?dprintf|puts|fputs|putchar|fputc|putc|perror)\s*\("
 SAYERS = ("host/say.c", "host/progress.c", "host/command_top.c")
+# Text from outside has a length and may hold zero bytes; who reads it looks for them.
+READING = r"\b(fgets|getline|getdelim|f?scanf|fread)\s*\("
+READERS = ("host/inputs.c", "host/command_ask.c")
 # Written so that this file does not contain what it looks for.
 NOTES = r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|HA" + r"CK)\b"
 
@@ -75,6 +78,8 @@ def check_file(path, text, faults):
             faults.append(f"{where}: longer than 100 columns")
         if room.startswith("host") and path not in SAYERS and re.search(SAYING, code):
             faults.append(f"{where}: words for people go through host/say.h: {line.strip()}")
+        if room.startswith("host") and path not in READERS and re.search(READING, code):
+            faults.append(f"{where}: text is read with its length (base/file.h), or in {', '.join(READERS)}: {line.strip()}")
         if re.search(NOTES, line):
             faults.append(f"{where}: an unfinished note: {line.strip()}")
         if re.search(r"\basm\b", code) and room == "cuda" and "cuda/prim/" not in path:

@@ -6,7 +6,6 @@
 #include "base/file.h"
 #include "base/file_write.h"
 #include "base/num.h"
-#include "base/standard.h"
 #include "host/html.h"
 #include "host/inputs.h"
 #include "host/interrupt.h"
@@ -124,23 +123,6 @@ static void caption_keep(Caption *job, Outcome *outcome, Bytes text) {
     }
 }
 
-// "FILE <tab> CAPTION": the name so that it can be read back, the caption in one line with spaces
-// for its own line breaks.
-static void caption_line(const char *path, Bytes caption, Buffer *out) {
-    Buffer words = {0};
-    buffer_append(&words, caption.data, caption.length);
-    for (size_t i = 0; i < words.length; i++) {
-        bool line_break = words.data[i] == '\n' || words.data[i] == '\r' || words.data[i] == '\t';
-        words.data[i] = line_break ? ' ' : words.data[i];
-    }
-    text_escape(out, bytes_of_text(path), TEXT_FIELD);
-    buffer_append_byte(out, '\t');
-    text_escape(out, (Bytes){words.data, words.length}, TEXT_LINE);
-    buffer_append_byte(out, '\n');
-    out->failed = out->failed || words.failed;
-    buffer_free(&words);
-}
-
 // The line of a picture, or its error on stderr. False: standard output does not take it.
 static bool caption_print(Caption *job, const char *path, bool is_error, Bytes text) {
     progress_clear(&job->progress);
@@ -154,11 +136,7 @@ static bool caption_print(Caption *job, const char *path, bool is_error, Bytes t
     if (output != NULL && strcmp(output, "-") == 0) {
         return true; // standard output has the records
     }
-    Buffer line = {0};
-    caption_line(path, text, &line);
-    bool good = !line.failed && standard_print(line.data, line.length);
-    buffer_free(&line);
-    return good;
+    return say_row(path, text);
 }
 
 // False ends the run.
@@ -494,8 +472,8 @@ static Exit caption_run(Caption *job) {
     PromptMaker maker = {0};
     CaptionStats stats = {0};
     Status status = caption_settings(job, &error);
-    if (status == OK && caption_gather(job, &error) != OK) {
-        return command_fail("caption", &error, EXIT_USAGE);
+    if (status == OK && (status = caption_gather(job, &error)) == E_NOT_FOUND) {
+        return command_fail("caption", &error, EXIT_USAGE); // a pattern that matches nothing
     }
     interrupt_install();
     if (status == OK) {

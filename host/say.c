@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 void say(const char *format, ...) {
@@ -36,5 +37,21 @@ bool say_text(FILE *to, Bytes text) {
     text_escape(&shown, text, TEXT_LINES);
     bool good = !shown.failed && say_bytes(to, (Bytes){shown.data, shown.length});
     buffer_free(&shown);
+    return good;
+}
+
+bool say_row(const char *name, Bytes text) {
+    Buffer line = {0};
+    text_escape(&line, bytes_of_text(name), TEXT_FIELD);
+    buffer_append_byte(&line, '\t');
+    for (size_t begin = 0, end; begin < text.length; begin = end + 1) {
+        for (end = begin; end < text.length && memchr("\n\r\t", text.data[end], 3) == NULL; end++) {
+        }
+        text_escape(&line, (Bytes){text.data + begin, end - begin}, TEXT_LINE);
+        buffer_append_text(&line, end < text.length ? " " : "");
+    }
+    buffer_append_byte(&line, '\n');
+    bool good = !line.failed && standard_print(line.data, line.length);
+    buffer_free(&line);
     return good;
 }

@@ -16,4 +16,8 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 // False: it could not be written.
 bool say_text(FILE *to, Bytes text);
 
+// A line of a table to standard output, NAME <tab> TEXT: the name so that it can be read back, the
+// text with spaces for its own line ends and tabs. False: it could not be written.
+bool say_row(const char *name, Bytes text);
+
 #endif
