@@ -75,7 +75,11 @@ static uint32_t turn_at(const Tiff *tiff, uint32_t type, uint64_t offset) {
         return turn_of((double)wide);
     case TYPE_RATIONAL:
     case TYPE_SIGNED_RATIONAL:
-        return second != 0 && word % second == 0 ? turn_of(word / second) : NO_TURN;
+        if (second == 0 || word % second != 0) {
+            return NO_TURN;
+        }
+        word /= second;
+        return turn_of(word);
     case TYPE_FLOAT:
         memcpy(&single, &word, sizeof single);
         return turn_of((double)single);

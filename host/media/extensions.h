@@ -17,6 +17,7 @@
 #define MEDIA_EXTENSIONS_TEXT             MEDIA_EXTENSIONS(MEDIA_EXTENSION_LISTED) "also in capitals"
 
 enum {
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a count, one term a row
 #define ROW(extension) +1
     MEDIA_OTHER_COUNT = 0
 #include "host/media/other_extensions.def"
