@@ -5,7 +5,6 @@
 
 #include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 void say(const char *format, ...) {
@@ -40,12 +39,16 @@ bool say_text(FILE *to, Bytes text) {
     return good;
 }
 
+static bool say_breaks(uint8_t byte) {
+    return byte == '\n' || byte == '\r' || byte == '\t';
+}
+
 bool say_row(const char *name, Bytes text) {
     Buffer line = {0};
     text_escape(&line, bytes_of_text(name), TEXT_FIELD);
     buffer_append_byte(&line, '\t');
     for (size_t begin = 0, end; begin < text.length; begin = end + 1) {
-        for (end = begin; end < text.length && memchr("\n\r\t", text.data[end], 3) == NULL; end++) {
+        for (end = begin; end < text.length && !say_breaks(text.data[end]); end++) {
         }
         text_escape(&line, (Bytes){text.data + begin, end - begin}, TEXT_LINE);
         buffer_append_text(&line, end < text.length ? " " : "");

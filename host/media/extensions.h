@@ -12,7 +12,6 @@
     ROW(".jpg") ROW(".jpeg") ROW(".jpe") ROW(".jfif") ROW(".png") ROW(".webp")
 
 // ".jpg, .jpeg, ..., also in capitals"
-// NOLINTNEXTLINE(bugprone-macro-parentheses): texts in parentheses do not join
 #define MEDIA_EXTENSION_LISTED(extension) extension ", "
 #define MEDIA_EXTENSIONS_TEXT             MEDIA_EXTENSIONS(MEDIA_EXTENSION_LISTED) "also in capitals"
 
