@@ -24,7 +24,7 @@ static Status runtime_open_tokenizer(Runtime *runtime, Error *error) {
         return tokenizer_open_blob(weights->tokenizer_blob, &runtime->tokenizer, error);
     }
     if (weights->folder == NULL) {
-        log_event(LOG_WARN, "no_tokenizer", "model=\"%s\" tokens=made_up", runtime->options.model);
+        log_event(LOG_WARN, "no_tokenizer", "model=%s tokens=made_up", runtime->options.model);
         return OK;
     }
     Buffer path = {0};
@@ -79,8 +79,8 @@ Status runtime_open_weights(const RuntimeOptions *options, Runtime *out, Error *
     TRY(runtime_open_tokenizer(out, error));
     TRY(runtime_check_tokenizer(out, error));
     log_event(LOG_INFO, "model_open",
-              "model=\"%s\" identity=%s weights_seconds=%.3f tokenizer_seconds=%.3f",
-              options->model, out->weights->identity, (double)(weights_ns - begin_ns) * 1e-9,
+              "model=%s identity=%s weights_seconds=%.3f tokenizer_seconds=%.3f", options->model,
+              out->weights->identity, (double)(weights_ns - begin_ns) * 1e-9,
               (double)(clock_ns() - weights_ns) * 1e-9);
     return OK;
 }
@@ -88,7 +88,7 @@ Status runtime_open_weights(const RuntimeOptions *options, Runtime *out, Error *
 Status runtime_open(const RuntimeOptions *options, Runtime *out, Error *error) {
     TRY(runtime_open_weights(options, out, error));
     TRY(device_open(&options->device, &out->backend, error));
-    log_event(LOG_INFO, "device_open", "device=\"%s\"", device_name(out->backend));
+    log_event(LOG_INFO, "device_open", "device=%s", device_name(out->backend));
     return OK;
 }
 
@@ -294,7 +294,7 @@ static void runtime_close_record(Runtime *runtime) {
     }
     bool failed = ferror(runtime->record) != 0;
     if (fclose(runtime->record) != 0 || failed) {
-        log_event(LOG_ERROR, "record", "file=\"%s\" note=\"cannot be written whole, it is cut\"",
+        log_event(LOG_ERROR, "record", "file=%s note=\"cannot be written whole, it is cut\"",
                   runtime->options.record);
     }
     runtime->record = NULL;

@@ -283,7 +283,7 @@ static Status caption_open_journal(Caption *job, Error *error) {
     }
     TRY(journal_open(output, &job->journal, error));
     if (journal_cut_bytes(job->journal) > 0) {
-        log_event(LOG_WARN, "journal_cut", "file=\"%s\" bytes=%" PRIu64, output,
+        log_event(LOG_WARN, "journal_cut", "file=%s bytes=%" PRIu64, output,
                   journal_cut_bytes(job->journal));
     }
     if (html != NULL && file_is_same(html, output)) {

@@ -58,8 +58,8 @@ static Status open_cuda(const DeviceOptions *options, Backend *out, Error *error
     if (file == NULL && count > 0 && device_kernels_path(gpu.name, kept) && file_exists(kept)) {
         file = kept;
     }
-    log_event(LOG_INFO, "kernels", "choices=\"%s\" bf16_products=%s",
-              file != NULL ? file : "by rule", options->cublaslt ? "cublaslt" : "ours");
+    log_event(LOG_INFO, "kernels", "choices=%s bf16_products=%s", file != NULL ? file : "by rule",
+              options->cublaslt ? "cublaslt" : "ours");
     return cuda_open(&(CudaOptions){.kernels = file, .cublaslt = options->cublaslt}, out, error);
 }
 #else

@@ -15,7 +15,7 @@ void step_engine_options(StepEngine *self, StepperOptions *options) {
 
 static void step_engine_log(const StepBegun *step, uint64_t ns, Status status, const Error *error) {
     log_event(status == OK ? LOG_DEBUG : LOG_ERROR, "step",
-              "rows=%u sequences=%u images=%u seconds=%.4f status=%s error=\"%s\"", step->rows,
+              "rows=%u sequences=%u images=%u seconds=%.4f status=%s error=%s", step->rows,
               step->sequences, step->images, (double)ns * 1e-9, status_name(status),
               status == OK ? "" : error->text);
 }

@@ -340,13 +340,16 @@ int64_t msg_item_int(const MsgArray *array, uint32_t index, int64_t low, int64_t
 }
 
 // Whether a key can be shown in a sentence and in a log line as it is.
-static bool text_is_plain(Bytes text) {
+// Only what could be the name of a parameter is told again: the text goes into answers and logs.
+static bool is_key_like(Bytes text) {
     for (size_t i = 0; i < text.length; i++) {
-        if (text.data[i] < ' ' || text.data[i] > '~' || text.data[i] == '"') {
+        uint8_t c = text.data[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!letter && !(c >= '0' && c <= '9') && c != '_' && c != '-' && c != '.') {
             return false;
         }
     }
-    return true;
+    return text.length > 0;
 }
 
 void msg_map_end(MsgMap *map) {
@@ -354,7 +357,7 @@ void msg_map_end(MsgMap *map) {
         if ((map->seen >> i & 1) == 0) {
             Bytes shown = object_text(&map->pairs[i].key);
             shown.length = shown.length < MSG_KEY_SHOWN ? shown.length : MSG_KEY_SHOWN;
-            if (text_is_plain(shown)) {
+            if (is_key_like(shown)) {
                 msg_fault(map->reader, map->name, "", "has no parameter named \"%.*s\"",
                           (int)shown.length, (const char *)shown.data);
             } else {

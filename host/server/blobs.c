@@ -6,8 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-void blobs_open(Blobs *blobs, uint64_t bytes_max, const MediaLimits *limits) {
-    *blobs = (Blobs){.bytes_max = bytes_max, .limits = limits};
+enum { BUCKETS_FIRST = 256 };
+
+Status blobs_open(Blobs *blobs, uint64_t bytes_max, const MediaLimits *limits, uint64_t seed,
+                  Error *error) {
+    *blobs = (Blobs){.bytes_max = bytes_max, .limits = limits, .seed = seed};
+    blobs->buckets = calloc(BUCKETS_FIRST, sizeof(Blob *));
+    if (blobs->buckets == NULL) {
+        return error_set(error, E_MEMORY, "no memory for the table of blobs");
+    }
+    blobs->bucket_count = BUCKETS_FIRST;
+    return OK;
 }
 
 static void blob_free(Blobs *blobs, Blob *blob) {
@@ -28,8 +37,37 @@ static Blob *blob_make(Call *call) {
     return blob;
 }
 
-static Blob **blobs_bucket(Blobs *blobs, uint32_t user, Hash128 name) {
-    return &blobs->buckets[(name.low ^ user) % BLOB_BUCKETS];
+static Blob **blobs_bucket(const Blobs *blobs, uint32_t user, Hash128 name) {
+    const uint64_t key[] = {name.high, name.low, user};
+    uint64_t hash = hash64((Bytes){(const uint8_t *)key, sizeof key}, blobs->seed);
+    return &blobs->buckets[hash & (blobs->bucket_count - 1)];
+}
+
+static void blobs_insert(Blobs *blobs, Blob *blob) {
+    Blob **bucket = blobs_bucket(blobs, blob->user, blob->name);
+    blob->next = *bucket;
+    *bucket = blob;
+}
+
+// Twice the buckets when there are as many blobs. Without memory the table stays as it is.
+static void blobs_grow(Blobs *blobs) {
+    if (blobs->count < blobs->bucket_count || blobs->bucket_count > UINT32_MAX / 4) {
+        return;
+    }
+    uint32_t count = blobs->bucket_count;
+    Blob **old = blobs->buckets, **buckets = calloc(2 * (size_t)count, sizeof *buckets);
+    if (buckets == NULL) {
+        return;
+    }
+    blobs->buckets = buckets;
+    blobs->bucket_count = 2 * count;
+    for (uint32_t i = 0; i < count; i++) {
+        for (Blob *blob = old[i], *next; blob != NULL; blob = next) {
+            next = blob->next;
+            blobs_insert(blobs, blob);
+        }
+    }
+    free(old);
 }
 
 static Blob *blobs_find(Blobs *blobs, uint32_t user, Hash128 name) {
@@ -42,15 +80,17 @@ static Blob *blobs_find(Blobs *blobs, uint32_t user, Hash128 name) {
 }
 
 static void blobs_unlink(Blobs *blobs, Blob *blob) {
-    *(blob->older != NULL ? &blob->older->newer : &blobs->oldest) = blob->newer;
-    *(blob->newer != NULL ? &blob->newer->older : &blobs->newest) = blob->older;
+    BlobOwner *owner = &blobs->owners[blob->user];
+    *(blob->older != NULL ? &blob->older->newer : &owner->oldest) = blob->newer;
+    *(blob->newer != NULL ? &blob->newer->older : &owner->newest) = blob->older;
     blob->older = blob->newer = NULL;
 }
 
 static void blobs_link_newest(Blobs *blobs, Blob *blob) {
-    blob->older = blobs->newest;
-    *(blobs->newest != NULL ? &blobs->newest->newer : &blobs->oldest) = blob;
-    blobs->newest = blob;
+    BlobOwner *owner = &blobs->owners[blob->user];
+    blob->older = owner->newest;
+    *(owner->newest != NULL ? &owner->newest->newer : &owner->oldest) = blob;
+    owner->newest = blob;
 }
 
 static void blobs_forget(Blobs *blobs, Blob *blob) {
@@ -61,6 +101,7 @@ static void blobs_forget(Blobs *blobs, Blob *blob) {
     *link = blob->next;
     blobs_unlink(blobs, blob);
     blobs->bytes -= blob->bytes;
+    blobs->owners[blob->user].bytes -= blob->bytes;
     blobs->count--;
     blob->stored = false;
     if (blob->holders == 0) {
@@ -69,9 +110,29 @@ static void blobs_forget(Blobs *blobs, Blob *blob) {
 }
 
 void blobs_close(Blobs *blobs) {
-    while (blobs->oldest != NULL) {
-        REQUIRE(blobs->oldest->holders == 0);
-        blobs_forget(blobs, blobs->oldest);
+    for (uint32_t i = 0; i < USERS_MAX; i++) {
+        while (blobs->owners[i].oldest != NULL) {
+            REQUIRE(blobs->owners[i].oldest->holders == 0);
+            blobs_forget(blobs, blobs->owners[i].oldest);
+        }
+    }
+    free(blobs->buckets);
+    blobs->buckets = NULL;
+}
+
+// Room for so many bytes of this user: who has the most, these among it, loses his oldest.
+static void blobs_make_room(Blobs *blobs, uint32_t user, size_t bytes) {
+    while (blobs->bytes + bytes > blobs->bytes_max) {
+        uint32_t most = user;
+        uint64_t most_bytes = blobs->owners[user].bytes + bytes;
+        for (uint32_t i = 0; i < USERS_MAX; i++) {
+            if (blobs->owners[i].bytes > most_bytes || blobs->owners[most].oldest == NULL) {
+                most = i;
+                most_bytes = blobs->owners[i].bytes;
+            }
+        }
+        REQUIRE(blobs->owners[most].oldest != NULL);
+        blobs_forget(blobs, blobs->owners[most].oldest);
     }
 }
 
@@ -105,10 +166,7 @@ Status blobs_put(Blobs *blobs, uint32_t user, Call *call, Hash128 *name, Error *
         call_free(call);
         return why;
     }
-    while (blobs->bytes + bytes > blobs->bytes_max) {
-        REQUIRE(blobs->oldest != NULL && blobs->oldest->older == NULL);
-        blobs_forget(blobs, blobs->oldest);
-    }
+    blobs_make_room(blobs, user, bytes);
     *blob = (Blob){.name = *name,
                    .user = user,
                    .call = call,
@@ -118,11 +176,11 @@ Status blobs_put(Blobs *blobs, uint32_t user, Call *call, Hash128 *name, Error *
                    .info = info,
                    .status = status,
                    .fault = text};
-    Blob **bucket = blobs_bucket(blobs, user, *name);
-    blob->next = *bucket;
-    *bucket = blob;
+    blobs_grow(blobs);
+    blobs_insert(blobs, blob);
     blobs_link_newest(blobs, blob);
     blobs->bytes += bytes;
+    blobs->owners[user].bytes += bytes;
     blobs->held_bytes += bytes;
     blobs->count++;
     return OK;
@@ -147,8 +205,11 @@ void blobs_drop(Blobs *blobs, Blob *blob) {
 }
 
 bool blobs_forget_oldest(Blobs *blobs, uint32_t user) {
-    Blob *blob = blobs->oldest;
-    while (blob != NULL && (blob->user != user || blob->holders > 0)) {
+    if (user >= USERS_MAX) {
+        return false;
+    }
+    Blob *blob = blobs->owners[user].oldest;
+    while (blob != NULL && blob->holders > 0) {
         blob = blob->newer;
     }
     if (blob != NULL) {

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pictures left with the server by put_blob, named by their content and their user: nobody can name
-// what another has sent. The store keeps at most bytes_max; the one longest unused is forgotten
-// first. A request that uses a blob holds it, and a held blob lives on until the request ends even
-// when the store has forgotten it. In memory only. Loop thread only.
+// what another has sent. The store keeps at most bytes_max; when it is full, the user who has the
+// most in it loses the one he has not used for the longest, so that who puts many loses his own. A
+// request that uses a blob holds it, and a held blob lives on until the request ends even when the
+// store has forgotten it. In memory only. Loop thread only.
 //
 // A picture is looked at once, when it is put, however often it is named: what is wrong with it is
-// told where it is used.
+// told where it is used. The table grows with the blobs, and its order has a seed that nobody
+// outside knows, so that no names can be made that lie in one bucket.
 #ifndef HOST_SERVER_BLOBS_H
 #define HOST_SERVER_BLOBS_H
 
 #include "host/media/media.h"
+#include "host/server/users.h"
 #include "rpc/calls.h"
 
 typedef struct Blob {
@@ -24,10 +27,13 @@ typedef struct Blob {
     uint32_t holders;
     bool stored;                // can be named
     struct Blob *next;          // of its bucket
-    struct Blob *older, *newer; // of the stored ones, by last use
+    struct Blob *older, *newer; // of the user's stored ones, by last use
 } Blob;
 
-enum { BLOB_BUCKETS = 1024 };
+typedef struct BlobOwner {
+    Blob *oldest, *newest;
+    uint64_t bytes; // stored
+} BlobOwner;
 
 typedef struct Blobs {
     uint64_t bytes_max, bytes; // stored
@@ -35,12 +41,15 @@ typedef struct Blobs {
     uint32_t count;            // stored
     uint64_t looked_bytes;     // by media_probe, of all that were put
     const MediaLimits *limits;
-    Blob *oldest, *newest;
-    Blob *buckets[BLOB_BUCKETS];
+    uint64_t seed;
+    Blob **buckets; // [bucket_count], a power of two
+    uint32_t bucket_count;
+    BlobOwner owners[USERS_MAX];
 } Blobs;
 
-// `limits` is borrowed.
-void blobs_open(Blobs *blobs, uint64_t bytes_max, const MediaLimits *limits);
+// `limits` is borrowed. E_MEMORY.
+Status blobs_open(Blobs *blobs, uint64_t bytes_max, const MediaLimits *limits, uint64_t seed,
+                  Error *error);
 void blobs_close(Blobs *blobs); // no blob is held any more
 
 // Takes over `call`, a put_blob. A known picture becomes the newest. E_LIMIT when it is larger than

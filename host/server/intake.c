@@ -8,7 +8,6 @@
 #include "host/server/service_state.h"
 
 #include "base/check.h"
-#include "base/json_write.h"
 #include "host/log.h"
 
 #include <inttypes.h>
@@ -254,11 +253,9 @@ static void intake_log(const Intake *in, const Slot *slot) {
     for (uint32_t m = 0; m < g->message_count; m++) {
         for (uint32_t p = 0; p < g->messages[m].part_count; p++) {
             if (g->messages[m].parts[p].kind == CALL_TEXT) {
-                Buffer text = {0};
-                json_write_text(&(JsonWriter){.out = &text}, NULL, g->messages[m].parts[p].text);
-                log_event(LOG_INFO, "prompt", "request=%" PRIu64 " text=%s", slot->id,
-                          text.failed ? "\"\"" : (const char *)text.data);
-                buffer_free(&text);
+                Bytes text = g->messages[m].parts[p].text;
+                log_event(LOG_INFO, "prompt", "request=%" PRIu64 " text=%.*s", slot->id,
+                          (int)text.length, (const char *)text.data);
             }
         }
     }

@@ -232,7 +232,7 @@ static void peers_wait(Peers *peers, const uv_stream_t *listener) {
 static void peers_on_connection(uv_stream_t *listener, int status) {
     Peers *peers = listener->data;
     if (status != 0) {
-        log_event(LOG_WARN, "not_accepted", "reason=\"%s\"", uv_strerror(status));
+        log_event(LOG_WARN, "not_accepted", "reason=%s", uv_strerror(status));
         return;
     }
     bool is_pipe = listener->type == UV_NAMED_PIPE;
@@ -247,7 +247,7 @@ static void peers_on_connection(uv_stream_t *listener, int status) {
         return;
     }
     if (service_connect(peers->service, peers_now_ms(), &peer->connection, &error) != OK) {
-        log_event(LOG_WARN, "not_accepted", "reason=\"%s\"", error.text);
+        log_event(LOG_WARN, "not_accepted", "reason=%s", error.text);
         peer_close(peer);
         return;
     }

@@ -112,7 +112,7 @@ static void server_reload_users(Server *server) {
     }
     if (users_load(server->options.users_path, server->users, &users, &error) != OK) {
         metrics_add(server->metrics, METRIC_USERS_RELOAD_FAILED, 0, 1);
-        log_event(LOG_ERROR, "users", "error=\"%s\" note=\"the old ones stay\"", error.text);
+        log_event(LOG_ERROR, "users", "error=%s note=\"the old ones stay\"", error.text);
         return;
     }
     service_set_users(server->service, users);
@@ -184,7 +184,7 @@ static void server_tick_metrics(Server *server, uint64_t now_ms) {
     }
     server->metrics_file_ms = now_ms + METRICS_FILE_MS;
     if (metrics_write_file(server->metrics, server->options.metrics_file, &error) != OK) {
-        log_event(LOG_WARN, "metrics_file", "error=\"%s\"", error.text);
+        log_event(LOG_WARN, "metrics_file", "error=%s", error.text);
     }
 }
 

@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/num.h"
 #include "host/log.h"
+#include "host/secret.h"
 #include "host/server/service_state.h"
 
 #include <inttypes.h>
@@ -17,7 +18,6 @@ enum {
 
 // ---- Opening and closing ------------------------------------------------------------------------
 
-static Status service_authenticate(void *context, Bytes token, SessionUser *out, Error *error);
 static void service_call(void *context, Session *session, Call *call);
 static void service_cancel(void *context, Session *session, uint64_t tag);
 
@@ -64,11 +64,6 @@ static void service_open_budgets(Service *service) {
     service->incoming.context = service;
 }
 
-static SessionPurses service_purses(Service *service, uint32_t user) {
-    return (SessionPurses){.input = budget_purse(&service->incoming, user),
-                           .output = budget_purse(&service->outgoing, user)};
-}
-
 Status service_open(const ServiceOptions *options, const Users *users, Metrics *metrics,
                     uint64_t now_ms, Service **out, Error *error) {
     *out = NULL;
@@ -80,17 +75,20 @@ Status service_open(const ServiceOptions *options, const Users *users, Metrics *
     service->metrics = metrics;
     service_open_budgets(service);
     service->handler = (SessionHandler){
-        .authenticate = service_authenticate,
+        .authenticate = greeting_authenticate,
         .call = service_call,
         .cancel = service_cancel,
-        .strangers = service_purses(service, BUDGET_STRANGERS),
+        .strangers = greeting_purses(service, BUDGET_STRANGERS),
     };
     service->now_ms = service->opened_ms = now_ms;
     service->settled = NO_SLOT;
     service->mark.ms = service->mark_next.ms = now_ms;
     admission_open(&service->admission, options->requests_max, options->queued_tokens_max);
-    blobs_open(&service->blobs, options->blob_bytes_max, &service->options.media);
-    Status status = service_take_memory(service, error);
+    Status status = blobs_open(&service->blobs, options->blob_bytes_max, &service->options.media,
+                               secret_seed(&options->maker->secret), error);
+    if (status == OK) {
+        status = service_take_memory(service, error);
+    }
     if (status != OK) {
         service_close(service);
         return status;
@@ -136,6 +134,7 @@ static void service_set_weight(Service *service, uint32_t user, double weight) {
 }
 
 void service_set_users(Service *service, const Users *users) {
+    const Users *before = service->users;
     service->users = users;
     service->incoming.alone = service->outgoing.alone = users_count(users) == 1;
     for (uint32_t i = 0; i < users_count(users); i++) {
@@ -146,14 +145,8 @@ void service_set_users(Service *service, const Users *users) {
         }
         service_set_weight(service, i, user->limits.weight > 0 ? user->limits.weight : 1);
     }
-    for (uint32_t i = 0; i < service->options.connections_max; i++) {
-        Connection *connection = &service->connections[i];
-        const SessionUser *user =
-            connection->session != NULL ? session_user(connection->session) : NULL;
-        if (user != NULL && users_at(users, user->number)->removed) {
-            session_end(connection->session, E_AUTH, "this user may not use the server any more");
-            service_mark(service, connection);
-        }
+    if (before != NULL) {
+        greeting_set_users(service, before);
     }
 }
 
@@ -206,15 +199,13 @@ Status service_ending(const Service *service, Error *error) {
 Status service_connect(Service *service, uint64_t now_ms, uint32_t *connection, Error *error) {
     service_at(service, now_ms);
     TRY(service_ending(service, error));
-    if (service->connection_free == NO_CONNECTION) {
-        return error_set(error, E_BUSY, "%u connections are open, the most there may be",
-                         service->connection_count);
-    }
+    TRY(greeting_connect(service, error));
     Connection *free_one = &service->connections[service->connection_free];
     TRY(session_open(&service->options.session, &service->handler, free_one, now_ms,
                      &free_one->session, error));
     service->connection_free = free_one->next_free;
     service->connection_count++;
+    service->strangers++;
     *connection = free_one->index;
     metrics_add(service->metrics, METRIC_CONNECTIONS_OPENED, 0, 1);
     return OK;
@@ -276,13 +267,16 @@ bool service_has_more(const Service *service) {
     return service->has_more;
 }
 
-static void service_log_end(const Service *service, const Connection *connection) {
+static void service_log_end(Service *service, const Connection *connection) {
     const Error *fault = session_fault(connection->session);
     const SessionUser *user = session_user(connection->session);
     if (fault->status != OK && fault->status != E_DRAIN) {
         metrics_add(service->metrics, METRIC_CONNECTIONS_CUT, metrics_status(fault->status), 1);
     }
-    log_event(LOG_INFO, "disconnected", "connection=%u user=%s reason=%s text=\"%s\"",
+    if (user == NULL && !log_limit(&service->stranger_lines, service->now_ms)) {
+        return;
+    }
+    log_event(LOG_INFO, "disconnected", "connection=%u user=%s reason=%s text=%s",
               connection->index, user != NULL ? user->name : "-", status_name(fault->status),
               fault->status != OK ? fault->text : "");
 }
@@ -291,6 +285,7 @@ void service_disconnect(Service *service, uint32_t connection, uint64_t now_ms) 
     service_at(service, now_ms);
     Connection *gone = service_connection(service, connection);
     service_log_end(service, gone);
+    greeting_gone(service, gone);
     Session *session = gone->session;
     session_close(session); // cancels its streams
     gone->session = NULL;
@@ -349,24 +344,6 @@ void service_flush(Service *service) {
 }
 
 // ---- What sessions ask --------------------------------------------------------------------------
-
-static Status service_authenticate(void *context, Bytes token, SessionUser *out, Error *error) {
-    Connection *connection = context;
-    const Users *users = connection->service->users;
-    bool found = token.length > 0 ? users_find(users, token, &out->number)
-                                  : users_anonymous(users, &out->number);
-    if (!found) {
-        log_event(LOG_WARN, "refused", "connection=%u reason=E_AUTH", connection->index);
-        return error_set(error, E_AUTH,
-                         token.length > 0 ? "nobody here has this token"
-                                          : "this server asks for a token");
-    }
-    const char *name = users_at(users, out->number)->name;
-    snprintf(out->name, sizeof out->name, "%s", name);
-    out->purses = service_purses(connection->service, out->number);
-    log_event(LOG_INFO, "hello", "connection=%u user=%s", connection->index, out->name);
-    return OK;
-}
 
 static void service_cancel(void *context, Session *session, uint64_t tag) {
     Service *service = ((Connection *)context)->service;
@@ -599,6 +576,10 @@ void service_tick(Service *service, uint64_t now_ms) {
     service_tick_connections(service);
     service_tick_drain(service);
     service_settle(service);
+    uint32_t left_out = log_limit_left_out(&service->stranger_lines, now_ms);
+    if (left_out > 0) {
+        log_event(LOG_WARN, "strangers", "lines_left_out=%u", left_out);
+    }
     metrics_set(m, METRIC_CONNECTIONS, 0, service->connection_count);
     metrics_set(m, METRIC_HELD_BYTES, 0, service->incoming.held + service->outgoing.held);
     metrics_set(m, METRIC_HELD_BYTES_MAX, 0, service->options.held_bytes_max);
@@ -669,6 +650,7 @@ void service_stats(const Service *service, uint64_t now_ms, ServerStats *out) {
 void service_check(const Service *service) {
     uint32_t used = 0, samples = 0, working = 0, waiting = 0;
     uint64_t held = service->blobs.held_bytes;
+    uint32_t open = service->strangers;
     for (uint32_t i = 0; i < service->options.requests_max; i++) {
         const Slot *slot = &service->slots[i];
         used += slot->state != SLOT_FREE;
@@ -699,6 +681,10 @@ void service_check(const Service *service) {
         const Session *session = service->connections[i].session;
         held += session != NULL ? session_bytes(session) : 0;
     }
+    for (uint32_t i = 0; i < USERS_MAX; i++) {
+        open += service->totals[i].connections;
+    }
+    REQUIRE(open == service->connection_count);
     budget_check(&service->incoming);
     budget_check(&service->outgoing);
     REQUIRE_MESSAGE(held == service->incoming.held + service->outgoing.held,

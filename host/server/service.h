@@ -64,12 +64,14 @@ Status service_open(const ServiceOptions *options, const Users *users, Metrics *
 void service_close(Service *service);
 
 // New users after the file was read again: names keep their numbers. Connections of users who are
-// gone end.
+// gone end, and those that were opened with a token that is not the user's any more. The Users
+// before must still be there.
 void service_set_users(Service *service, const Users *users);
 
 // ---- Connections --------------------------------------------------------------------------------
 
-// E_BUSY when there are connections_max, E_DRAIN, E_DEVICE, E_MEMORY.
+// E_BUSY when there are connections_max, or too many that have not said hello where there are
+// several users; E_DRAIN, E_DEVICE, E_MEMORY.
 Status service_connect(Service *service, uint64_t now_ms, uint32_t *connection, Error *error);
 void service_receive(Service *service, uint32_t connection, Bytes bytes, uint64_t now_ms);
 // False: it has sent more calls than one turn takes; nothing should be received before a turn.

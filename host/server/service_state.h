@@ -12,6 +12,7 @@
 #ifndef HOST_SERVER_SERVICE_STATE_H
 #define HOST_SERVER_SERVICE_STATE_H
 
+#include "host/log.h"
 #include "host/server/admission.h"
 #include "host/server/blobs.h"
 #include "host/server/budget.h"
@@ -25,6 +26,8 @@ typedef struct Connection {
     Session *session; // NULL: free
     uint32_t index;
     uint32_t generation;
+    bool greeted; // it has said hello, as
+    uint32_t user;
     bool dirty;          // something may be to be written, or it ends
     bool asked;          // it has sent something since the last turn
     bool writing;        // bytes are with the socket
@@ -85,6 +88,7 @@ typedef struct Slot {
 
 typedef struct UserTotals {
     uint64_t requests, refused, prompt_tokens, output_tokens;
+    uint32_t connections;                 // that have said hello
     double weight;                        // that the scheduler was told; 0 = nothing yet
     uint32_t waiting_first, waiting_last; // slots that wait for a prep thread
     uint64_t prepared;                    // what it had of the prep threads, by weight
@@ -104,7 +108,9 @@ struct Service {
 
     Connection *connections; // [connections_max]
     uint32_t connection_count, connection_free;
-    uint32_t *dirty; // [connections_max]
+    uint32_t strangers;      // connections that have not said hello
+    LogLimit stranger_lines; // of the log, that who has no token can cause
+    uint32_t *dirty;         // [connections_max]
     uint32_t dirty_count;
     uint32_t *asked; // [connections_max]
     uint32_t asked_count;
@@ -141,6 +147,17 @@ void service_mark(Service *service, Connection *connection);
 void service_looked(Service *service, uint64_t bytes);
 // Why nothing new is taken: E_DEVICE after an engine failure, E_DRAIN at a shutdown; else OK.
 Status service_ending(const Service *service, Error *error);
+
+// ---- greeting.c ---------------------------------------------------------------------------------
+
+// May a connection come that has not said hello? E_BUSY.
+Status greeting_connect(const Service *service, Error *error);
+// The session's handler. E_AUTH, E_USER_BUSY.
+Status greeting_authenticate(void *context, Bytes token, SessionUser *out, Error *error);
+void greeting_gone(Service *service, Connection *connection);
+// There are new users: ends what a token opened that is not valid any more.
+void greeting_set_users(Service *service, const Users *before);
+SessionPurses greeting_purses(Service *service, uint32_t user);
 
 // ---- intake.c -----------------------------------------------------------------------------------
 

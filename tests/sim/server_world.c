@@ -335,6 +335,9 @@ static void judge_client(ServerWorld *w, Client *c) {
 static void client_connect(ServerWorld *w, Client *c) {
     Error error;
     Status status = service_connect(w->service, clock_of(w), &c->connection, &error);
+    if (status == E_BUSY) {
+        return; // too many that have not said hello: it tries again
+    }
     if (status == E_DEVICE) {
         REQUIRE(stepper_error(w->stepper) != NULL);
         return;

@@ -250,6 +250,25 @@ Test(session, an_unknown_method_or_parameter_is_refused_and_harms_nothing) {
     case_close(&c);
 }
 
+Test(session, a_key_that_is_no_name_is_refused_and_not_told_again) {
+    static const char *const keys[] = {"x user=alice reason=OK", "\"", "a\nb", "\x1b[2J", "",
+                                       "gr\xc3\xbc\xc3\x9f",     "a=b"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        SessionCase c;
+        case_open(&c, NULL);
+        case_hello(&c);
+        Buffer out = {0};
+        msg_put_notification(&out, "cancel");
+        msg_put_map(&out, 2);
+        msg_pair_uint(&out, "id", 1);
+        msg_pair_uint(&out, keys[i], 1);
+        case_receive(&c, &out);
+        cr_expect_str_eq(session_fault(c.session)->text,
+                         "params has a key that is no parameter's name", "%s", keys[i]);
+        case_close(&c);
+    }
+}
+
 Test(session, bytes_of_another_protocol_end_it_with_a_goodbye) {
     SessionCase c;
     case_open(&c, NULL);

@@ -428,7 +428,7 @@ Test(service, a_draining_service_says_goodbye_to_the_idle_and_takes_nobody) {
 Test(service, a_blob_is_its_users_own_and_outlives_the_store_while_it_is_used) {
     Blobs blobs;
     const MediaLimits limits = media_limits_default();
-    blobs_open(&blobs, 10000, &limits);
+    cr_assert_eq(blobs_open(&blobs, 10000, &limits, 1, NULL), OK);
     uint8_t bytes[3000] = {0};
     Hash128 names[4];
     Blob *held = NULL;
