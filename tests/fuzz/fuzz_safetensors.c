@@ -11,7 +11,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char CONFIG[] =
-    "{\"model_type\":\"gemma4_unified\",\"text_config\":{\"vocab_size\":70,\"hidden_size\":40,"
+    "{\"model_type\":\"gemma4_unified\",\"boi_token_id\":60,\"eoi_token_id\":62,"
+    "\"text_config\":{\"vocab_size\":70,\"hidden_size\":40,"
     "\"intermediate_size\":44,\"num_hidden_layers\":3,\"num_attention_heads\":4,"
     "\"num_key_value_heads\":2,\"head_dim\":6,\"num_global_key_value_heads\":1,"
     "\"global_head_dim\":10,\"attention_k_eq_v\":true,\"layer_types\":[\"sliding_attention\","
