@@ -172,18 +172,18 @@ static Status probe_webp(Bytes file, ImageInfo *info, Error *error) {
     while (webp_next(&chunks, &name, &body, &damaged)) {
         bool metadata = memcmp(name, "EXIF", 4) == 0 || memcmp(name, "XMP ", 4) == 0;
         TRY(look_count(info, 8 + (metadata ? body.length : 0), error));
-        if (memcmp(name, "VP8X", 4) == 0 && body.length >= 10) {
-            extended = true;
+        if (name == chunks.data.data && memcmp(name, "VP8X", 4) == 0 && body.length >= 10) {
+            extended = true; // only as the first chunk
             flags = body.data[0];
             info->stored_width = field_little_u24(body.data + 4) + 1;
             info->stored_height = field_little_u24(body.data + 7) + 1;
         } else if (memcmp(name, "ANMF", 4) == 0) {
             has_picture = true;
         } else if (memcmp(name, "VP8 ", 4) == 0 || memcmp(name, "VP8L", 4) == 0) {
-            has_picture = true;
-            if (!extended && !webp_bitstream_size(name, body, info)) {
+            if (!extended && !has_picture && !webp_bitstream_size(name, body, info)) {
                 return webp_damaged("ends inside its frame header", error);
             }
+            has_picture = true;
         } else if (memcmp(name, "EXIF", 4) == 0 && (flags & FLAG_EXIF) != 0 &&
                    !orientation.has_exif) {
             orientation.exif = exif_orientation(body);

@@ -8,6 +8,7 @@ import numpy
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TURN = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+LATE = b"VP8X\x0a\0\0\0\x08\0\0\0\x3c\0\0\x2e\0\0"  # with the flag of EXIF, 61 x 47
 PHONE = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(range(32, 96)) + b"SEFH\x6b\0\0\0SEFT"
 
 
@@ -154,6 +155,9 @@ def webps(named):
         out[f"riff_{kind}_size_short.webp"] = data[:4] + struct.pack("<I", size - 2) + data[8:]
         out[f"riff_{kind}_unknown.webp"] = grown + b"ABCD\2\0\0\0ab"
         out[f"riff_{kind}_cut_unknown.webp"] = grown + b"ABCD\x09\0\0\0ab"
+        if not data[12:].startswith(b"VP8X"):
+            out[f"riff_{kind}_late_vp8x.webp"] = (grown[:4] + struct.pack("<I", size + 52) + data[8:] + LATE +
+                                                     b"EXIF\x1a\0\0\0" + TURN)
         out[f"riff_{kind}_exif.webp"] = grown[:4] + struct.pack("<I", size + 34) + data[8:] + b"EXIF\x1a\0\0\0" + TURN
     return out
 
