@@ -56,6 +56,7 @@ struct Peers {
     uint32_t connections_max;
     uv_stream_t *listeners[PEERS_LISTENERS];
     bool waiting[PEERS_LISTENERS]; // somebody is there and no peer is free
+    LogLimit refusals;             // lines of the log
     char read_buffer[READ_BYTES];
 };
 
@@ -229,6 +230,15 @@ static void peers_wait(Peers *peers, const uv_stream_t *listener) {
     }
 }
 
+// Anybody can cause this line: so many a second, and the next one tells how many were not written.
+static void peers_log_refusal(Peers *peers, const Error *error) {
+    uint64_t now_ms = peers_now_ms();
+    uint32_t left_out = log_limit_left_out(&peers->refusals, now_ms);
+    if (log_limit(&peers->refusals, now_ms)) {
+        log_event(LOG_WARN, "not_accepted", "reason=%s lines_left_out=%u", error->text, left_out);
+    }
+}
+
 static void peers_on_connection(uv_stream_t *listener, int status) {
     Peers *peers = listener->data;
     if (status != 0) {
@@ -247,7 +257,7 @@ static void peers_on_connection(uv_stream_t *listener, int status) {
         return;
     }
     if (service_connect(peers->service, peers_now_ms(), &peer->connection, &error) != OK) {
-        log_event(LOG_WARN, "not_accepted", "reason=%s", error.text);
+        peers_log_refusal(peers, &error);
         peer_close(peer);
         return;
     }

@@ -94,6 +94,8 @@ Status service_open(const ServiceOptions *options, const Users *users, Metrics *
         return status;
     }
     service_set_users(service, users);
+    log_event(LOG_INFO, "held_bytes", "incoming_max=%" PRIu64 " outgoing_max=%" PRIu64,
+              service->incoming.max, service->outgoing.max);
     *out = service;
     return OK;
 }
