@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""tessera serve when its engine fails in the middle of work.
+"""tessera serve when its engine fails in the middle of work; and that the gates of the tests hold.
 
     tests/live/test_failure.py PROGRAM      tessera_failing (failing_engine.c); needs python3-msgpack
 """
 import os
 
 import live
-from live import Gate, LiveTest
+from live import Gate, LiveTest, eventually
 from rpc import Server, picture
 
 CLIENTS = 6
@@ -47,6 +47,34 @@ class Failure(LiveTest):
         with Server(self.folder, environment=environment) as again, again.client() as client:
             self.assertEqual(client.complete(picture(sorted(live.PICTURES.glob("[0-9]*"))[0]))
                              ["samples"][0]["reason"], "stop")
+
+
+class Gates(LiveTest):
+    def test_a_held_engine_does_the_steps_it_may_and_no_more(self):
+        gate = Gate(self.folder)
+        with Server(self.folder, gate=gate) as server, server.client() as client:
+            gate.hold()
+            stream = client.generate("Write.", max_tokens=40, seed=2, sampling={"temperature": 100})
+            for step in range(1, 6):
+                gate.reached(step)
+                self.assertEqual(client.call("stats")["server"]["steps"], step - 1)
+                gate.let()
+                eventually(lambda: client.call("stats")["server"]["steps"] == step)
+            gate.reached(6)
+            self.assertEqual(gate.since(), 6)
+            gate.release()
+            client.done(stream)
+            self.assertGreater(gate.since(), 6)
+
+    def test_a_held_preparation_lasts(self):
+        gate = Gate(self.folder, "prep")
+        with Server(self.folder, gate=gate) as server, server.client() as client:
+            gate.hold()
+            stream = client.generate("Write.", max_tokens=1)
+            gate.reached(1)
+            eventually(lambda: client.call("stats")["server"]["preparing"] == 1)
+            gate.let()
+            self.assertEqual(client.done(stream)[0]["samples"][0]["reason"], "length")
 
 
 if __name__ == "__main__":
