@@ -116,7 +116,7 @@ class Settings(LiveTest):
                 (["logits", *here, "--tokens", "2", "-o", self.folder / "missing" / "x"], "missing/x"),
                 (["quantize", nothing, "-o", self.folder], "directory"),
                 (["quantize", nothing, "-o", self.folder / "missing" / "x"], "missing/x"),
-                (["quantize", nothing, "-o", "x", "-w", "bf16", "-g", "64"], "--group"),
+                (["quantize", nothing, "-o", self.folder / "x", "-w", "bf16", "-g", "64"], "--group"),
                 (["top", "--server", "nonsense"], "is no address")):
             with self.subTest(arguments):
                 if arguments[0] == "caption" and "-o" not in arguments and "-" not in arguments:
