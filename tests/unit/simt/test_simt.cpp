@@ -35,7 +35,7 @@ template <typename T> static std::vector<T> host_copy(const T *device, size_t co
 }
 
 static void reset(uint64_t seed, bool profile = false) {
-    SimtOptions options = {seed, profile, 0, 0, false};
+    SimtOptions options = {seed, profile, 0, 0, false, false};
     simt_reset(&options);
 }
 
@@ -561,7 +561,7 @@ Test(simt, late_work_is_done_when_the_host_waits_for_it_and_not_before) {
 }
 
 Test(simt, memory_is_limited_poisoned_and_counted) {
-    SimtOptions options = {0, false, 0, 1000, false};
+    SimtOptions options = {0, false, 0, 1000, false, false};
     simt_reset(&options);
     void *a, *b;
     cr_assert_eq(cudaMalloc(&a, 900), cudaSuccess);
