@@ -68,7 +68,7 @@ typedef struct BatchSequence {
     uint32_t page_count[PAGE_KIND_COUNT];
     uint32_t page_skip[PAGE_KIND_COUNT];
     // A token is drawn after each of the last `sample_rows` rows: 1, or one more for every drafted
-    // token among the rows; 0: none. `draw` and `history` are those of the last one (adr 8).
+    // token among the rows; 0: none. `draw` and `history` are those of the last one (adr 9).
     uint32_t sample_rows;
     Sampling sampling;
     // The tokens that may be drawn, a set in host memory that stays until the step has ended; NULL:
