@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Content hashes, by xxHash (XXH3). For identity and damage checks among friends, not against an
 // attacker. With a seed that he cannot know, he cannot construct two inputs of the same hash either
-// (short ones: host/secret.h has a cryptographic hash for what may be long).
+// (short ones: host/request/secret.h has a cryptographic hash for what may be long).
 #ifndef BASE_HASH_H
 #define BASE_HASH_H
 

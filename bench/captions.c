@@ -233,8 +233,8 @@ static WaveStep wave_oldest_step(WaveState *wave) {
     return step;
 }
 
-// As host/stepper.c does it: where the engine overlaps, the next step is begun before the one under
-// way is waited for. A step's time is what the engine was busy with it.
+// As host/step/stepper.c does it: where the engine overlaps, the next step is begun before the one
+// under way is waited for. A step's time is what the engine was busy with it.
 static Status wave_step(WaveState *wave, Error *error) {
     sched_tick(wave->scheduler, (clock_ns() - wave->begin_ns) / 1000000);
     uint32_t most = engine_overlaps(wave->captions->engine) ? 2 : 1;

@@ -7,7 +7,7 @@
 #define BENCH_ROOFLINE_H
 
 #include "base/bytes.h"
-#include "host/cards.h"
+#include "host/runtime/cards.h"
 #include "model/precision.h"
 
 // How a model is run.

@@ -5,7 +5,7 @@
 #include "bench/bench.h"
 #include "bench/gpu/gpu.h"
 #include "cuda/cuda.h"
-#include "host/device.h"
+#include "host/runtime/device.h"
 
 #include <stdio.h>
 #include <stdlib.h>

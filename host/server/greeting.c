@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who a connection is: how many may come without having said so, whose token it has, how many of
 // one user may be open, and that what a token opened ends with the token.
-#include "host/log.h"
+#include "base/log.h"
 #include "host/server/service_state.h"
 
 #include <stdio.h>

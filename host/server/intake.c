@@ -8,7 +8,7 @@
 #include "host/server/service_state.h"
 
 #include "base/check.h"
-#include "host/log.h"
+#include "base/log.h"
 
 #include <inttypes.h>
 #include <string.h>

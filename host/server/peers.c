@@ -3,8 +3,8 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/num.h"
-#include "host/log.h"
 
 #include <errno.h>
 #include <fcntl.h>

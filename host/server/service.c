@@ -2,9 +2,9 @@
 #include "host/server/service.h"
 
 #include "base/check.h"
+#include "base/log.h"
 #include "base/num.h"
-#include "host/log.h"
-#include "host/secret.h"
+#include "host/request/secret.h"
 #include "host/server/service_state.h"
 
 #include <inttypes.h>

@@ -16,10 +16,10 @@
 #ifndef HOST_SERVER_SERVICE_H
 #define HOST_SERVER_SERVICE_H
 
+#include "host/request/work.h"
 #include "host/server/metrics.h"
 #include "host/server/users.h"
-#include "host/server/work.h"
-#include "host/stepper.h"
+#include "host/step/stepper.h"
 #include "rpc/methods.h"
 #include "rpc/session.h"
 

@@ -12,7 +12,7 @@
 #ifndef HOST_SERVER_SERVICE_STATE_H
 #define HOST_SERVER_SERVICE_STATE_H
 
-#include "host/log.h"
+#include "base/log.h"
 #include "host/server/admission.h"
 #include "host/server/blobs.h"
 #include "host/server/budget.h"

@@ -5,10 +5,10 @@
 #ifndef HOST_SERVER_STEP_THREAD_H
 #define HOST_SERVER_STEP_THREAD_H
 
-#include "host/boot.h"
-#include "host/mailbox.h"
+#include "host/runtime/boot.h"
 #include "host/server/service.h"
-#include "host/step_engine.h"
+#include "host/step/mailbox.h"
+#include "host/step/step_engine.h"
 
 typedef struct StepMessage {
     bool is_report;

@@ -6,7 +6,7 @@
 //                         before a request is prepared.
 //   TESSERA_TEST_FAIL_AT  from this step on the engine fails, as a lost GPU does.
 //   TESSERA_TEST_AHEAD    the engine says that it overlaps, so that two steps are under way.
-#include "host/prep.h"
+#include "host/request/prep.h"
 #include "model/engine.h"
 #include "tests/live/gate.h"
 

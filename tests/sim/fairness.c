@@ -2,7 +2,7 @@
 #include "tests/sim/fairness.h"
 
 #include "base/check.h"
-#include "host/step_pace.h"
+#include "host/step/step_pace.h"
 #include "tests/sim/dice.h"
 #include "tests/sim/fake_engine.h"
 

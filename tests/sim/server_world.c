@@ -4,7 +4,7 @@
 #include "base/check.h"
 #include "base/num.h"
 #include "host/server/service.h"
-#include "host/stepper.h"
+#include "host/step/stepper.h"
 #include "tests/sim/dice.h"
 #include "tests/sim/fake_engine.h"
 #include "tests/sim/peer.h"

@@ -3,7 +3,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
-#include "host/stepper.h"
+#include "host/step/stepper.h"
 #include "scheduler/replay.h"
 #include "tests/sim/dice.h"
 #include "tests/sim/fake_engine.h"

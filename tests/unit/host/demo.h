@@ -3,8 +3,8 @@
 #ifndef TESTS_UNIT_HOST_DEMO_H
 #define TESTS_UNIT_HOST_DEMO_H
 
-#include "host/boot.h"
-#include "host/question.h"
+#include "host/request/question.h"
+#include "host/runtime/boot.h"
 
 enum { DEMO_PICTURES = 4 };
 

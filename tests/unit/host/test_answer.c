@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Answers: tokens become text, thoughts are kept apart, stop texts cut, log probabilities are JSON.
-#include "host/answer.h"
+#include "host/request/answer.h"
 
 #include "base/json.h"
 #include "tests/unit/host/demo.h"

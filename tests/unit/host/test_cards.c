@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The card table as a command's choices and as something to plan memory for.
-#include "host/cards.h"
-#include "host/options.h"
+#include "host/cli/options.h"
+#include "host/runtime/cards.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

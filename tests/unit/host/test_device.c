@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the kernel choices of a card are kept.
-#include "host/device.h"
+#include "host/runtime/device.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

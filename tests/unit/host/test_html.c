@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The contact sheet: whole, self-contained, every text escaped.
-#include "host/html.h"
+#include "host/jobs/html.h"
 
 #include "base/file.h"
 #include "tests/unit/host/scratch.h"

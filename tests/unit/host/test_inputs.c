@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inputs: files, folders, patterns and lists become one list of paths, every file once.
-#include "host/inputs.h"
+#include "host/jobs/inputs.h"
 
 #include "tests/unit/host/scratch.h"
 

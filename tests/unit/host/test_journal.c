@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The journal: whole lines only, found again by what made them, nobody else's file harmed.
-#include "host/journal.h"
+#include "host/jobs/journal.h"
 
 #include "base/json.h"
 #include "tests/unit/host/scratch.h"

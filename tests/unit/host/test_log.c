@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whatever a text from outside holds, a line of the log has the keys and values that were meant:
 // the line is read back by another reader and compared.
-#include "host/log.h"
+#include "base/log.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

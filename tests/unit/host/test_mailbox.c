@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The mailbox between threads: in order, nothing lost, nothing twice, waiting ends when it should.
-#include "host/mailbox.h"
+#include "host/step/mailbox.h"
 
 #include "base/clock.h"
 

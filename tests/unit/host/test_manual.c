@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What people read about the commands is made from the tables; the committed copies are fresh.
-#include "host/manual.h"
+#include "host/cli/manual.h"
 
 #include "base/file.h"
 

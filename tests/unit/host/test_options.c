@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Options: one table, every form of writing an option, errors that name the option and its rule.
-#include "host/options.h"
+#include "host/cli/options.h"
 
 #include <criterion/criterion.h>
 #include <string.h>

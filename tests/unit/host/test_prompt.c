@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Prompts: pictures sit where their tokens say, verbatim prompts are taken as they are, made-up
 // tokens follow their rule. (That the conversation's tokens are transformers' is tests/unit/text.)
-#include "host/prompt.h"
+#include "host/request/prompt.h"
 
 #include "tests/unit/host/demo.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The runner with the demo model: every request is finished exactly once, answers do not depend on
 // the crowd or on planning ahead, bad pictures harm nobody, a sink that has enough ends the run.
-#include "host/runner.h"
+#include "host/asking/runner.h"
 
 #include "model/ops.h"
 

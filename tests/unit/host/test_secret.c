@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // secret.h: names that only the holder of the key can make; prep.h gives them to pictures.
-#include "host/secret.h"
+#include "host/request/secret.h"
 
-#include "host/prep.h"
+#include "host/request/prep.h"
 #include "tests/unit/host/demo.h"
 
 #include <criterion/criterion.h>

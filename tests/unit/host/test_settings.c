@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Options from a file and the environment: arguments first, then the environment, then the file;
 // what is wrong is named by line.
-#include "host/settings.h"
+#include "host/cli/settings.h"
 
 #include "tests/unit/host/scratch.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What stands in a sidecar's place decides: one table of everything that may stand there.
-#include "host/sidecar.h"
+#include "host/jobs/sidecar.h"
 
 #include "scratch.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The next plan waits for most of the step under way and never for longer than that step takes.
-#include "host/step_pace.h"
+#include "host/step/step_pace.h"
 
 #include "base/prng.h"
 

@@ -2,7 +2,7 @@
 // The stepper with a made-up engine: every sequence gets exactly one ending, tags can be used
 // again, what the scheduler has no room for waits its turn, a broken engine ends everything once:
 // with one step at a time and with two.
-#include "host/stepper.h"
+#include "host/step/stepper.h"
 
 #include <criterion/criterion.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The picture of tessera top: everything an administrator asks for is there, it fits the terminal,
 // and users are told apart by what they got since the last picture.
-#include "host/top.h"
+#include "host/cli/top.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+// tessera ask: one question, the answer as it is made.
+#include "host/cli/command.h"
+
+#include "base/check.h"
+#include "base/json_write.h"
+#include "base/num.h"
+#include "base/standard.h"
+#include "host/asking/remote_runner.h"
+#include "host/asking/runner.h"
+#include "host/cli/model_options.h"
+#include "host/cli/say.h"
+#include "host/interrupt.h"
+
+#include <errno.h>
+#include <string.h>
+
+typedef struct Ask {
+    const Options *options;
+    bool remote; // --server: a server computes
+    RemoteTarget target;
+    Remote server;
+    RuntimeOptions here; // where this program computes
+    Runtime runtime;
+    ModelFacts model;
+    Question question;
+    const char *text; // the question
+    Buffer stdin_text;
+    bool asked;
+    bool cut;                          // --max-tokens ended the answer, which JSON says by itself
+    bool line_open[ANSWER_PART_COUNT]; // the last byte printed of a part was not a newline
+    Status status;                     // of the request
+    Error error;
+} Ask;
+
+// All that can be judged before anything is read or opened.
+static Status ask_settings(Ask *ask, Error *error) {
+    if (ask->options->operand_count != 1) {
+        return error_set(error, E_ARGUMENT, "give exactly one QUESTION, in quotes");
+    }
+    return ask->remote ? model_options_answerer(ask->options, &ask->target, error)
+                       : model_options_runtime(ask->options, &ask->here, error);
+}
+
+// All of standard input, or more than a question may have of it.
+static Status ask_read_stdin(Buffer *out, Error *error) {
+    char chunk[4096];
+    size_t count;
+    while (out->length <= CALL_TEXT_BYTES_MAX &&
+           (count = fread(chunk, 1, sizeof chunk, stdin)) > 0) {
+        buffer_append(out, chunk, count);
+    }
+    if (ferror(stdin)) {
+        return error_set(error, E_IO, "standard input cannot be read: %s", strerror(errno));
+    }
+    return out->failed ? error_set(error, E_MEMORY, "no memory for the question") : OK;
+}
+
+static Status ask_read_question(Ask *ask, Error *error) {
+    ask->text = ask->options->operands[0];
+    if (strcmp(ask->text, "-") != 0) {
+        return model_options_words(ask->options, "QUESTION", bytes_of_text(ask->text), error);
+    }
+    TRY(ask_read_stdin(&ask->stdin_text, error));
+    ask->text = (const char *)ask->stdin_text.data;
+    return model_options_words(ask->options, "standard input",
+                               (Bytes){ask->stdin_text.data, ask->stdin_text.length}, error);
+}
+
+static bool ask_next(void *context, Request *request) {
+    Ask *ask = context;
+    if (ask->asked) {
+        return false;
+    }
+    ask->asked = true;
+    request->question = &ask->question;
+    request->image_paths = ask->options->values[OPT_IMAGE].list;
+    request->image_count = ask->options->values[OPT_IMAGE].list_count;
+    return true;
+}
+
+static FILE *ask_file(AnswerPart part) {
+    return part == ANSWER_TEXT ? stdout : stderr;
+}
+
+static void ask_end_line(Ask *ask, AnswerPart part) {
+    if (ask->line_open[part]) {
+        say_text(ask_file(part), bytes_of_text("\n"));
+        ask->line_open[part] = false;
+    }
+}
+
+static bool ask_text(void *context, Request *request, AnswerPart part, Bytes text) {
+    Ask *ask = context;
+    (void)request;
+    if (ask->options->values[OPT_JSON].given || text.length == 0) {
+        return true;
+    }
+    if (part == ANSWER_TEXT) {
+        ask_end_line(ask, ANSWER_THOUGHT);
+    }
+    ask->line_open[part] = text.data[text.length - 1] != '\n';
+    return say_text(ask_file(part), text);
+}
+
+static void ask_print_json(const Ask *ask, const Request *request) {
+    const Answer *answer = &request->answer;
+    Buffer out = {0};
+    JsonWriter json = {.out = &out};
+    json_write_open(&json, NULL, '{');
+    json_write_text(&json, "answer", answer_trimmed(answer));
+    if (ask->question.thinking) {
+        json_write_text(&json, "thoughts", answer_thoughts(answer));
+    }
+    json_write_text(&json, "finish", bytes_of_text(answer->finish));
+    json_write_unsigned(&json, "tokens_in", request->prompt.token_count);
+    json_write_unsigned(&json, "tokens_image", request->prompt.image_token_count);
+    json_write_unsigned(&json, "tokens_out", answer->token_count);
+    json_write_real(&json, "ms", (double)(request->finished_ns - request->started_ns) * 1e-6, 6);
+    json_write_text(&json, "model", bytes_of_text(ask->model.identity));
+    json_write_text(&json, "weights", bytes_of_text(ask->model.level));
+    json_write_unsigned(&json, "seed", ask->question.sampling.seed);
+    Bytes logprobs = answer_logprobs(answer);
+    if (logprobs.length > 0) {
+        buffer_append_text(&out, ",\"logprobs\":");
+        buffer_append(&out, logprobs.data, logprobs.length);
+    }
+    json_write_close(&json, '}');
+    buffer_append_byte(&out, '\n');
+    standard_print(out.data, out.length);
+    buffer_free(&out);
+}
+
+static bool ask_finished(void *context, Request *request) {
+    Ask *ask = context;
+    ask->status = request->status;
+    ask->error = request->error;
+    ask->cut = request->status == OK && strcmp(request->answer.finish, "length") == 0 &&
+               !ask->options->values[OPT_JSON].given;
+    if (request->status == OK && ask->options->values[OPT_JSON].given) {
+        ask_print_json(ask, request);
+    }
+    ask_end_line(ask, ANSWER_THOUGHT);
+    ask_end_line(ask, ANSWER_TEXT);
+    return true;
+}
+
+// The model is known: what is asked of it.
+static Status ask_question(Ask *ask, Error *error) {
+    if (ask->options->values[OPT_IMAGE].list_count > 0 && !ask->model.vision) {
+        return error_set(error, E_UNSUPPORTED, "%s: this model has no eyes (no vision tensors)",
+                         ask->model.name);
+    }
+    ask->question = model_options_question(ask->options, &ask->model, ask->text, true);
+    return OK;
+}
+
+static Status ask_start_here(Ask *ask, PromptMaker *maker, Error *error) {
+    const RuntimeOptions *options = &ask->here;
+    TRY(runtime_open(options, &ask->runtime, error));
+    ask->model = model_facts_here(&ask->runtime);
+    TRY(ask_question(ask, error));
+    *maker = prompt_maker(ask->runtime.tokenizer, &ask->runtime.weights->config);
+    uint32_t image_count = ask->options->values[OPT_IMAGE].list_count;
+    Sizes sizes = {.batch = 1, .waiting = 1, .images = image_count, .context = options->context};
+    if (sizes.context == 0) {
+        uint32_t tokens;
+        TRY(prompt_count(maker, &ask->question, image_count, &tokens, error));
+        sizes.context =
+            (uint32_t)num_round_up((size_t)tokens + ask->question.new_tokens_max, KV_PAGE_TOKENS);
+    }
+    return runtime_start(&ask->runtime, &sizes, error);
+}
+
+static Status ask_start_there(Ask *ask, Error *error) {
+    TRY(remote_open_model(&ask->target, &ask->server, &ask->model, error));
+    return ask_question(ask, error);
+}
+
+static Status ask_work_here(Ask *ask, const PromptMaker *maker, Error *error) {
+    StepLoopStats stats = {0};
+    const RunnerOptions runner = {
+        .runtime = &ask->runtime,
+        .prep_threads = 1,
+        .prep = {.maker = maker, .limits = media_limits_default()},
+        .next = ask_next,
+        .text = ask_text,
+        .finished = ask_finished,
+        .context = ask,
+    };
+    return runner_run(&runner, &stats, error);
+}
+
+static Status ask_work_there(Ask *ask, Error *error) {
+    RemoteRunnerStats stats = {0};
+    const RemoteRunnerOptions runner = {
+        .remote = &ask->server,
+        .in_flight = 1,
+        .next = ask_next,
+        .text = ask_text,
+        .finished = ask_finished,
+        .context = ask,
+    };
+    return remote_runner_run(&runner, &stats, error);
+}
+
+static Exit ask_run(Ask *ask) {
+    Error error = {0};
+    PromptMaker maker = {0};
+    interrupt_install();
+    Status status = ask_settings(ask, &error);
+    if (status == OK) {
+        status = ask_read_question(ask, &error);
+    }
+    if (status == OK) {
+        status = ask->remote ? ask_start_there(ask, &error) : ask_start_here(ask, &maker, &error);
+    }
+    if (status != OK) {
+        return command_fail("ask", &error, command_start_exit(status));
+    }
+    status = ask->remote ? ask_work_there(ask, &error) : ask_work_here(ask, &maker, &error);
+    if (interrupt_asked()) {
+        ask_end_line(ask, ANSWER_THOUGHT);
+        ask_end_line(ask, ANSWER_TEXT);
+        return EXIT_INTERRUPTED;
+    }
+    if (ferror(stdout)) {
+        return EXIT_GOOD; // stopped because nobody reads: command_main says so
+    }
+    if (status != OK) {
+        return command_fail("ask", &error, EXIT_START);
+    }
+    if (ask->cut) {
+        say("tessera ask: the answer is cut at --max-tokens %u", ask->question.new_tokens_max);
+    }
+    return ask->status == OK ? EXIT_GOOD : command_fail("ask", &ask->error, EXIT_ITEMS);
+}
+
+Exit command_ask(const Options *options) {
+    Ask ask = {
+        .options = options,
+        .remote = options->values[OPT_SERVER].given,
+        .server.socket.fd = -1,
+    };
+    Exit result = ask_run(&ask);
+    remote_close(&ask.server);
+    runtime_close(&ask.runtime);
+    buffer_free(&ask.stdin_text);
+    return result;
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/jobs/inputs.h"
+
+#include "base/check.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "host/jobs/inputs_walk.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+// An open-addressing set of 128-bit hashes of names; at most half full.
+typedef struct InputSet {
+    Hash128 *slots; // zero = free
+    size_t capacity, count;
+} InputSet;
+
+static bool input_set_grow(InputSet *set) {
+    InputSet bigger = {.capacity = set->capacity == 0 ? 256 : set->capacity * 2};
+    bigger.slots = calloc(bigger.capacity, sizeof *bigger.slots);
+    if (bigger.slots == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < set->capacity; i++) {
+        if (set->slots[i].low != 0) {
+            size_t at = set->slots[i].low & (bigger.capacity - 1);
+            while (bigger.slots[at].low != 0) {
+                at = (at + 1) & (bigger.capacity - 1);
+            }
+            bigger.slots[at] = set->slots[i];
+        }
+    }
+    free(set->slots);
+    bigger.count = set->count;
+    *set = bigger;
+    return true;
+}
+
+// Puts a name into the set; *is_new tells whether it was not there yet.
+static bool input_set_put(InputSet *set, const char *name, bool *is_new) {
+    if (set->count * 2 >= set->capacity && !input_set_grow(set)) {
+        return false;
+    }
+    Hash128 hash = hash128(bytes_of_text(name));
+    hash.low |= hash.low == 0;
+    size_t at = hash.low & (set->capacity - 1);
+    while (set->slots[at].low != 0) {
+        if (set->slots[at].low == hash.low && set->slots[at].high == hash.high) {
+            *is_new = false;
+            return true;
+        }
+        at = (at + 1) & (set->capacity - 1);
+    }
+    set->slots[at] = hash;
+    set->count++;
+    *is_new = true;
+    return true;
+}
+
+Status inputs_no_memory(Error *error) {
+    return error_set(error, E_MEMORY, "no memory for the list of pictures");
+}
+
+static Status inputs_first_name(Inputs *inputs, const char *name, bool *is_new, Error *error) {
+    if (inputs->seen == NULL) {
+        inputs->seen = calloc(1, sizeof *inputs->seen);
+    }
+    bool good = inputs->seen != NULL && input_set_put(inputs->seen, name, is_new);
+    return good ? OK : inputs_no_memory(error);
+}
+
+Status inputs_first_visit(Inputs *inputs, const char *path, bool *is_new, Error *error) {
+    char *canonical = realpath(path, NULL);
+    Status status = inputs_first_name(inputs, canonical != NULL ? canonical : path, is_new, error);
+    free(canonical);
+    return status;
+}
+
+static bool inputs_grow(Inputs *inputs) {
+    if (inputs->count < inputs->capacity) {
+        return true;
+    }
+    size_t capacity = inputs->capacity == 0 ? 64 : inputs->capacity * 2;
+    const char **paths = realloc(inputs->paths, capacity * sizeof *paths);
+    inputs->paths = paths != NULL ? paths : inputs->paths;
+    const Error **faults = realloc(inputs->faults, capacity * sizeof *faults);
+    inputs->faults = faults != NULL ? faults : inputs->faults;
+    inputs->capacity = paths != NULL && faults != NULL ? capacity : inputs->capacity;
+    return paths != NULL && faults != NULL;
+}
+
+static Status inputs_append(Inputs *inputs, const char *path, const Error *fault, Error *error) {
+    char *copy = arena_copy_text(&inputs->arena, path, strlen(path));
+    if (copy == NULL || !inputs_grow(inputs)) {
+        return inputs_no_memory(error);
+    }
+    inputs->paths[inputs->count] = copy;
+    inputs->faults[inputs->count++] = fault;
+    return OK;
+}
+
+Status inputs_take_file(Inputs *inputs, const char *path, Error *error) {
+    bool is_new;
+    TRY(inputs_first_visit(inputs, path, &is_new, error));
+    return is_new ? inputs_append(inputs, path, NULL, error) : OK;
+}
+
+Status inputs_take_fault(Inputs *inputs, const char *path, Error *error, Status status,
+                         const char *format, ...) {
+    Error *fault = arena_take(&inputs->arena, sizeof *fault);
+    if (fault == NULL) {
+        return inputs_no_memory(error);
+    }
+    char text[ERROR_TEXT_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    error_set(fault, status, "%s: %s", path, text);
+    bool is_new;
+    TRY(inputs_first_name(inputs, fault->text, &is_new, error));
+    return is_new ? inputs_append(inputs, path, fault, error) : OK;
+}
+
+Status inputs_take_path(Inputs *inputs, const char *path, Error *error) {
+    return file_is_folder(path) ? inputs_walk_folder(inputs, path, error)
+                                : inputs_take_file(inputs, path, error);
+}
+
+// One name of a list, without its end.
+static Status inputs_take_line(Inputs *inputs, char *line, size_t length, char end, Error *error) {
+    if (end == '\n' && memchr(line, '\0', length) != NULL) {
+        return error_set(error, E_ARGUMENT,
+                         "the list on standard input has zero bytes; with -0 they end its names");
+    }
+    if (end == '\n' && length > 0 && line[length - 1] == '\r') {
+        line[--length] = '\0';
+    }
+    return length > 0 ? inputs_take_path(inputs, line, error) : OK;
+}
+
+static Status inputs_take_list(Inputs *inputs, FILE *list, char end, Error *error) {
+    char *line = NULL;
+    size_t capacity = 0;
+    ssize_t length;
+    Status status = OK;
+    while (status == OK && (length = getdelim(&line, &capacity, end, list)) > 0) {
+        if (line[length - 1] == end) {
+            line[--length] = '\0';
+        }
+        status = inputs_take_line(inputs, line, (size_t)length, end, error);
+    }
+    if (status == OK && !feof(list)) {
+        status = error_set(error, E_IO, "the list on standard input could not be read to its end");
+    }
+    free(line);
+    return status;
+}
+
+Status inputs_add(Inputs *inputs, const char *operand, FILE *list, char end, Error *error) {
+    if (strcmp(operand, "-") == 0) {
+        return inputs_take_list(inputs, list, end, error);
+    }
+    if (!file_exists(operand) && strpbrk(operand, "*?[") != NULL) {
+        return inputs_walk_pattern(inputs, operand, error);
+    }
+    return inputs_take_path(inputs, operand, error);
+}
+
+void inputs_left_out_text(const Inputs *inputs, Buffer *out) {
+    const char *comma = "";
+    for (size_t i = 0; i < MEDIA_OTHER_COUNT; i++) {
+        if (inputs->others[i] > 0) {
+            buffer_printf(out, "%s%llu %s", comma, (unsigned long long)inputs->others[i],
+                          media_other_extensions[i]);
+            comma = ", ";
+        }
+    }
+    if (inputs->hidden > 0) {
+        buffer_printf(out, "%s%llu hidden", comma, (unsigned long long)inputs->hidden);
+    }
+}
+
+void inputs_free(Inputs *inputs) {
+    if (inputs->seen != NULL) {
+        free(inputs->seen->slots);
+        free(inputs->seen);
+    }
+    free(inputs->paths);
+    free(inputs->faults);
+    arena_free(&inputs->arena);
+    *inputs = (Inputs){0};
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/request/prep.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+
+static Status prep_image(Prep *prep, Request *request, Bytes file, uint32_t index) {
+    MediaLimits limits = prep->rules->limits;
+    limits.unwanted = &request->unwanted;
+    Status status = media_load(file, &limits, request->question->budget, &prep->scratch,
+                               &request->patches[index], &request->error);
+    if (status == OK) {
+        // The file and the budget make the patches: equal names are equal patches.
+        request->patches[index].name =
+            secret_name(&prep->rules->maker->secret, file, request->question->budget);
+        return OK;
+    }
+    return request->image_files != NULL
+               ? error_prefix(&request->error, status, "picture %u", index + 1)
+               : error_prefix(&request->error, status, "%s", request->image_paths[index]);
+}
+
+// The bytes of a picture: as given, or read into the thread's own buffer.
+static Status prep_read(Prep *prep, Request *request, uint32_t index, Bytes *file) {
+    if (request->image_files != NULL) {
+        *file = request->image_files[index];
+        return OK;
+    }
+    buffer_clear(&prep->file);
+    if (request->fault != NULL) {
+        return error_set(&request->error, request->fault->status, "%s", request->fault->text);
+    }
+    Status status = file_read(request->image_paths[index], prep->rules->limits.file_bytes_max,
+                              &prep->file, &request->error);
+    *file = (Bytes){prep->file.data, prep->file.length};
+    return status;
+}
+
+static Status prep_images(Prep *prep, Request *request) {
+    for (uint32_t i = 0; i < request->image_count && !request->unwanted; i++) {
+        Bytes file;
+        Status status = prep_read(prep, request, i, &file);
+        if (status == OK) {
+            request_add_content(request, file, i);
+        } else {
+            request->content[0] = '\0';
+        }
+        bool last = i + 1 == request->image_count;
+        if ((last || status != OK) && prep->rules->wanted != NULL &&
+            !prep->rules->wanted(prep->rules->context, request)) {
+            request->unwanted = true;
+            return OK;
+        }
+        if (status == OK) {
+            status = prep_image(prep, request, file, i);
+        }
+        if (status != OK) {
+            return status;
+        }
+    }
+    return OK;
+}
+
+void prep_run(Prep *prep, Request *request) {
+    request->started_ns = clock_ns();
+    request->error = (Error){0};
+    request->content[0] = '\0';
+    request->status = prep_images(prep, request);
+    if (request->status == OK && !request->unwanted) {
+        request->status = prompt_make(prep->rules->maker, request->question, request->patches,
+                                      request->image_count, &prep->prompt_scratch, &request->prompt,
+                                      &request->error);
+    }
+    request->prepared_ns = clock_ns();
+}
+
+void prep_free(Prep *prep) {
+    buffer_free(&prep->file);
+    media_scratch_free(&prep->scratch);
+    prompt_scratch_free(&prep->prompt_scratch);
+}

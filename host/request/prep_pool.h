@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The server's prep threads. Work goes in and comes back through mailboxes with room for all of it,
+// so neither side ever waits for the other; `wake` is called from a prep thread when something has
+// come back.
+#ifndef HOST_REQUEST_PREP_POOL_H
+#define HOST_REQUEST_PREP_POOL_H
+
+#include "host/request/work.h"
+#include "host/step/mailbox.h"
+
+typedef struct PrepPool {
+    PrepRules rules;
+    Mailbox asked, done; // of Work *
+    uv_thread_t *threads;
+    uint32_t thread_count;
+    int niceness;
+} PrepPool;
+
+typedef struct PrepPoolOptions {
+    PrepRules rules;
+    uint32_t threads;  // at least 1
+    uint32_t work_max; // out at a time
+    int niceness;      // of the threads (base/niceness.h)
+    void (*wake)(void *context);
+    void *wake_context;
+} PrepPoolOptions;
+
+// The pool must not move afterwards. E_MEMORY; prep_pool_close in any case.
+Status prep_pool_open(PrepPool *pool, const PrepPoolOptions *options, Error *error);
+void prep_pool_close(PrepPool *pool); // waits for the threads; a zero PrepPool is fine
+
+void prep_pool_push(PrepPool *pool, Work *work);
+Work *prep_pool_take(PrepPool *pool); // what has come back, or NULL
+
+#endif

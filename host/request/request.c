@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/request/request.h"
+
+#include "base/hash.h"
+
+#include <stdlib.h>
+
+Status request_open(Request *request, uint32_t images_max, Error *error) {
+    *request = (Request){0};
+    request->patches = calloc((size_t)images_max + 1, sizeof *request->patches);
+    if (request->patches == NULL) {
+        return error_set(error, E_MEMORY, "no memory for the pictures of a request");
+    }
+    return OK;
+}
+
+void request_free(Request *request, uint32_t images_max) {
+    for (uint32_t i = 0; request->patches != NULL && i < images_max; i++) {
+        patches_free(&request->patches[i]);
+    }
+    free(request->patches);
+    prompt_free(&request->prompt);
+    answer_free(&request->answer);
+    *request = (Request){0};
+}
+
+void request_add_content(Request *request, Bytes file, uint32_t index) {
+    Hash128 hash = hash128(file);
+    if (index > 0) {
+        char both[66];
+        hash128_text(hash, both + 33);
+        for (int i = 0; i < 33; i++) {
+            both[i] = request->content[i];
+        }
+        hash = hash128((Bytes){(const uint8_t *)both, sizeof both});
+    }
+    hash128_text(hash, request->content);
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// One question to the model on its way through the process. A Request is a slot that is used again
+// and again; its memory is kept from one use to the next. Who may touch what, and when:
+//
+//   FREE -> asked -> PREPARED -> RUNNING -> ANSWERED -> FREE
+//    main thread   prep thread   main thread (step loop)
+//
+// The queues between prep threads and the main thread hand the whole slot over.
+#ifndef HOST_REQUEST_REQUEST_H
+#define HOST_REQUEST_REQUEST_H
+
+#include "host/media/media.h"
+#include "host/request/answer.h"
+#include "host/request/prompt.h"
+
+#include <stdatomic.h>
+
+typedef struct Request {
+    // The question. Set by whoever asks; borrowed until the request is free again.
+    const Question *question;
+    const char *const *image_paths; // [image_count], unless the pictures are already in memory:
+    const Bytes *image_files;       // [image_count] whole files, or NULL
+    uint32_t image_count;
+    const Error *fault; // why its pictures cannot be read, known already; NULL: not known
+    uint64_t tag;       // the asker's own name for it
+
+    // The asker does not want it any more: set by a prep thread that was told so when it had read
+    // the pictures, or by the asker at any time, which ends preparing soon. The asker clears it.
+    atomic_bool unwanted;
+
+    // Filled by a prep thread.
+    Status status;    // of preparing; then of the whole request
+    Error error;      // when status != OK
+    char content[33]; // hash of the pictures' bytes, "" when one could not be read
+    Patches *patches; // [images_max]
+    Prompt prompt;
+
+    // Step loop.
+    Answer answer;
+    uint64_t started_ns, prepared_ns, finished_ns;
+} Request;
+
+Status request_open(Request *request, uint32_t images_max, Error *error); // E_MEMORY
+void request_free(Request *request, uint32_t images_max);
+
+// Puts picture `index`, the next one, into `content`; with several the hash is that of their hashes
+// in order.
+void request_add_content(Request *request, Bytes file, uint32_t index);
+
+#endif

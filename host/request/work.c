@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/request/work.h"
+
+static void work_tokenize(Prep *prep, Work *work) {
+    const Tokenizer *tokenizer = prep->rules->maker->tokenizer;
+    work->ids.count = 0;
+    work->ids.failed = false;
+    if (tokenizer == NULL) {
+        work->status = error_set(&work->error, E_UNSUPPORTED, "this model has no tokenizer");
+        return;
+    }
+    work->status = tokenizer_encode(tokenizer, work->text, 0, &prep->prompt_scratch.chat.tokenizer,
+                                    &work->ids, &work->error);
+    if (work->status == OK && work->ids.failed) {
+        work->status = error_set(&work->error, E_MEMORY, "no memory for the tokens of a text");
+    }
+}
+
+void work_run(Prep *prep, Work *work) {
+    if (work->kind == WORK_PREPARE) {
+        prep_run(prep, work->request);
+    } else {
+        work_tokenize(prep, work);
+    }
+}
