@@ -16,6 +16,7 @@ typedef struct JsonWriter {
 void json_write_open(JsonWriter *writer, const char *name, char bracket); // '{' or '['
 void json_write_close(JsonWriter *writer, char bracket);                  // '}' or ']'
 void json_write_text(JsonWriter *writer, const char *name, Bytes text);
+// For tests.
 void json_write_integer(JsonWriter *writer, const char *name, int64_t value);
 void json_write_unsigned(JsonWriter *writer, const char *name, uint64_t value);
 // `digits` significant digits: 9 bring any float back, 17 any double.

@@ -44,6 +44,7 @@ static inline double prng_uniform(uint64_t seed, uint64_t stream, uint64_t count
 }
 
 // Standard normal by Box-Muller from two uniforms of one Philox block.
+// For tests.
 float prng_normal(uint64_t seed, uint64_t stream, uint64_t counter);
 
 #endif

@@ -51,8 +51,9 @@ Status error_set(Error *error, Status status, const char *format, ...)
 Status error_prefix(Error *error, Status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-const char *status_name(Status status);  // "E_IO"; "OK"; "E_UNKNOWN"
-const char *status_text(Status status);  // the catalogue's client text
+const char *status_name(Status status); // "E_IO"; "OK"; "E_UNKNOWN"
+const char *status_text(Status status); // the catalogue's client text
+// For tests, which hold every row to have one.
 const char *status_hint(Status status);  // the catalogue's operator hint
 StatusClass status_class(Status status); // STATUS_BUG for unknown numbers
 bool status_retryable(Status status);

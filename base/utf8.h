@@ -14,6 +14,7 @@ size_t utf8_encode(uint32_t code, uint8_t out[4]);
 
 // How many more bytes the sequence starting at bytes[at] still needs: 0 when it is whole or can
 // never become valid, 1..3 when it is a valid prefix cut short by the end of the bytes.
+// For tests.
 size_t utf8_missing(Bytes bytes, size_t at);
 
 #endif

@@ -1,9 +1,14 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """The arrows between rooms and a few habits, checked on the text of the sources.
 
-Rooms may include only what the table below allows (docs/architecture.md). Also: device headers only in
-cuda/ and tests/simt, uv.h only in host/, no banned calls, a head comment in every file, no unowned
-notes, and files over 800 lines must say why in their head comment ("Long because").
+    ci/layers.py            looks at every source in git
+
+Rooms (docs/architecture.md): a file includes only what ALLOWED says of its room; what it reaches through other files
+must not hold what SEALED says; no two rooms reach each other. A function that is not static is used outside the tests, or
+its header says "for tests". Habits: device headers only in cuda/ and tests/simt, uv.h only in host/, no banned calls, a head
+comment in every file, no unowned notes, and files over 800 lines must say why in their head comment ("Long because").
+ci/layers_test.py plants one violation of each kind.
 """
 import pathlib
 import re
@@ -38,6 +43,13 @@ ALSO = {
     "host/server/server.h": {"host/runtime"},
     "host/server/step_thread.h": {"host/runtime"},
 }
+# What a file of these rooms reaches must not begin with one of these: the waists hold also through other files.
+SEALED = {
+    ("host/server/", "host/request/", "host/step/"):
+        ("model/ops.h", "cpu/", "cuda/", "host/cli/", "rpc/client/"),
+    ("scheduler/", "model/engine.h"): ("model/ops.h", "cpu/", "cuda/", "host/"),
+    ("host/asking/", "host/jobs/", "host/runtime/"): ("host/cli/", "host/server/"),
+}
 # The doors through which cuda/ reaches the GPU emulator instead of the GPU and NVIDIA's libraries.
 EMULATED = ("cuda/launch.h", "cuda/prim/prim.cuh", "cuda/kernels/linear_library.cu")
 FREE = ("tests", "bench", "tools")
@@ -56,6 +68,10 @@ READING = r"\b(fgets|getline|getdelim|f?scanf|fread)\s*\("
 READERS = ("host/jobs/inputs.c", "host/cli/command_ask.c")
 # Written so that this file does not contain what it looks for.
 NOTES = r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|HA" + r"CK)\b"
+INCLUDE = re.compile(r'\s*#\s*include\s+["<]([^">]+)[">]')
+DEFINED = re.compile(r"^(?!static|typedef|extern|return|else)[A-Za-z_][\w ]*[ *](\w+)\([^;]*$")
+# Functions whose names are pasted together by a macro: variants of an op, kernels, a table's rows.
+PASTED = re.compile(r"_(ref|scalar|avx2|avx512)$|^launch_|^sample_|^main$|^LLVM")
 
 
 def room_of(path):
@@ -75,29 +91,32 @@ def check_file(path, text, faults):
     if len(lines) > 800 and "Long because" not in text:
         faults.append(f"{path}: {len(lines)} lines; split it or say why it is long in the head comment")
     for number, line in enumerate(lines, 1):
-        where = f"{path}:{number}"
-        include = re.match(r'\s*#\s*include\s+["<]([^">]+)[">]', line)
-        if include:
-            check_include(room, path, include.group(1), where, faults)
-        code = line.split("//")[0]
-        if re.search(BANNED, code):
-            faults.append(f"{where}: a banned call: {line.strip()}")
-        if re.search(CLOCK, code) and not path.startswith(("base/clock", "tests/")):
-            faults.append(f"{where}: the time comes from base/clock.h only")
-        if re.search(FILES, code) and room not in FREE and path not in FILE_OWNERS:
-            faults.append(f"{where}: files are made and removed in {', '.join(FILE_OWNERS)} only: {line.strip()}")
-        if len(line) > 100 and not line.startswith("#define"):
-            faults.append(f"{where}: longer than 100 columns")
-        if room.startswith("host") and path not in SAYERS and re.search(SAYING, code):
-            faults.append(f"{where}: words for people go through host/cli/say.h: {line.strip()}")
-        if room.startswith("host") and path not in READERS and re.search(READING, code):
-            faults.append(f"{where}: text is read with its length (base/file.h), or in {', '.join(READERS)}: {line.strip()}")
-        if re.search(NOTES, line):
-            faults.append(f"{where}: an unfinished note: {line.strip()}")
-        if re.search(r"\basm\b", code) and room == "cuda" and "cuda/prim/" not in path:
-            faults.append(f"{where}: asm outside cuda/prim")
-        if "<<<" in code:
-            faults.append(f"{where}: a launch outside the LAUNCH macro")
+        check_line(room, path, line, f"{path}:{number}", faults)
+
+
+def check_line(room, path, line, where, faults):
+    include = INCLUDE.match(line)
+    code = line.split("//")[0]
+    if include:
+        check_include(room, path, include.group(1), where, faults)
+    if re.search(BANNED, code):
+        faults.append(f"{where}: a banned call: {line.strip()}")
+    if re.search(CLOCK, code) and not path.startswith(("base/clock", "tests/")):
+        faults.append(f"{where}: the time comes from base/clock.h only")
+    if re.search(FILES, code) and room not in FREE and path not in FILE_OWNERS:
+        faults.append(f"{where}: files are made and removed in {', '.join(FILE_OWNERS)} only: {line.strip()}")
+    if len(line) > 100 and not line.startswith("#define"):
+        faults.append(f"{where}: longer than 100 columns")
+    if room.startswith("host") and path not in SAYERS and re.search(SAYING, code):
+        faults.append(f"{where}: words for people go through host/cli/say.h: {line.strip()}")
+    if room.startswith("host") and path not in READERS and re.search(READING, code):
+        faults.append(f"{where}: text is read with its length (base/file.h), or in {', '.join(READERS)}: {line.strip()}")
+    if re.search(NOTES, line):
+        faults.append(f"{where}: an unfinished note: {line.strip()}")
+    if re.search(r"\basm\b", code) and room == "cuda" and "cuda/prim/" not in path:
+        faults.append(f"{where}: asm outside cuda/prim")
+    if "<<<" in code:
+        faults.append(f"{where}: a launch outside the LAUNCH macro")
 
 
 def check_include(room, path, name, where, faults):
@@ -107,28 +126,103 @@ def check_include(room, path, name, where, faults):
         faults.append(f"{where}: uv.h outside host/")
     if room == "rpc" and name in ("sys/socket.h", "netdb.h", "poll.h"):
         faults.append(f"{where}: {name} outside rpc/client")
-    if "/" not in name or room in FREE:
+    if "/" not in name or room in FREE or (path in EMULATED and name.startswith("tests/simt/")):
         return
     target = room_of(name)
     if target not in ALLOWED and target not in FREE:
         return  # a system header with a folder
-    if path in EMULATED and name.startswith("tests/simt/"):
-        return
     allowed = ALLOWED.get(room, set()) | ALSO.get(path, set()) | ALSO.get(re.sub(r"\.c$", ".h", path), set())
-    if target == room or target in allowed or name in allowed:
-        return
-    faults.append(f"{where}: {room} may not include {name}")
+    if target != room and target not in allowed and name not in allowed:
+        faults.append(f"{where}: {room} may not include {name}")
+
+
+def includes_of(sources):
+    """{path: the sources it includes}; a .def counts."""
+    return {path: [name for line in text.split("\n") if (found := INCLUDE.match(line)) and (name := found.group(1)) in sources]
+            for path, text in sources.items()}
+
+
+def reached(path, includes):
+    """{every source that `path` reaches: the one that includes it}"""
+    seen, left = {}, [path]
+    while left:
+        here = left.pop()
+        for name in includes.get(here, []):
+            if name not in seen:
+                seen[name] = here
+                left.append(name)
+    return seen
+
+
+def check_closure(sources, faults):
+    includes = includes_of(sources)
+    for path in sources:
+        for rooms, sealed in SEALED.items():
+            if not path.startswith(rooms):
+                continue
+            for name, by in sorted(reached(path, includes).items()):
+                if name.startswith(sealed):
+                    faults.append(f"{path}: reaches {name}, through {by}")
+
+
+def check_circles(sources, faults):
+    arrows = {}
+    for path, names in includes_of(sources).items():
+        room = room_of(path)
+        if room not in FREE and path != "host/main.c":
+            arrows.setdefault(room, set()).update(room_of(name) for name in names if room_of(name) != room)
+    for room in sorted(arrows):
+        seen = reached(room, arrows)
+        if room in seen:
+            faults.append(f"{room}: a circle of rooms, closed by {seen[room]}")
+
+
+def check_unused(sources, faults):
+    """Functions that nothing but tests uses: the header must say so, else they go."""
+    words = {}
+    for path, text in sources.items():
+        if room_of(path) not in FREE or path.startswith("bench/"):
+            for word in re.findall(r"\w+", re.sub(r"(?<!:)//[^\n]*", "", text)):
+                words[word] = words.get(word, 0) + 1
+    prototypes = "\n".join(text for path, text in sources.items() if path.endswith(".h"))
+    for path, text in sources.items():
+        if room_of(path) in FREE or not path.endswith(".c"):
+            continue
+        for number, line in enumerate(text.split("\n"), 1):
+            found = DEFINED.match(line)
+            if not found or PASTED.search(found.group(1)):
+                continue
+            name = found.group(1)
+            declared = len(re.findall(rf"^[A-Za-z_][^\n;{{]*\b{name}\(", prototypes, re.M))
+            if words.get(name, 0) > 1 + declared or for_tests(name, prototypes):
+                continue
+            faults.append(f"{path}:{number}: nothing but tests uses {name}; delete it, or say so in its header: for tests")
+
+
+def for_tests(name, prototypes):
+    at = re.search(rf"^[A-Za-z_][^\n]*\b{name}\(", prototypes, re.M)
+    comment = prototypes[:at.start()].rsplit("\n\n", 1)[-1] if at else ""
+    return "for tests" in (comment + prototypes[at.start():at.end() + 200].split("\n\n")[0] if at else "").lower()
+
+
+def faults_of(sources):
+    """`sources`: {path: text} of everything in git that is C, C++, CUDA or a table."""
+    faults = []
+    for path, text in sources.items():
+        if not path.endswith((".def", ".cpp")):
+            check_file(path, text, faults)
+    check_closure(sources, faults)
+    check_circles(sources, faults)
+    check_unused(sources, faults)
+    return faults
 
 
 def main():
     root = pathlib.Path(__file__).resolve().parent.parent
-    names = subprocess.run(["git", "ls-files", "*.c", "*.h", "*.cu", "*.cuh"], cwd=root, check=True,
+    names = subprocess.run(["git", "ls-files", "*.c", "*.h", "*.cu", "*.cuh", "*.def", "*.cpp"], cwd=root, check=True,
                            capture_output=True, text=True).stdout.split()
-    faults = []
-    for name in names:
-        check_file(name, (root / name).read_text(encoding="utf-8"), faults)
-    for fault in faults:
-        print(fault)
+    faults = faults_of({name: (root / name).read_text(encoding="utf-8") for name in names})
+    print("\n".join(faults), end="\n" if faults else "")
     sys.exit(1 if faults else 0)
 
 

@@ -24,6 +24,7 @@ typedef struct CpuOptions {
 Status cpu_open(const CpuOptions *options, Backend *out, Error *error);
 
 bool cpu_isa_available(CpuIsa isa);
+// For tests and benches.
 const char *cpu_isa_name(CpuIsa isa);
 Status cpu_isa_parse(const char *name, CpuIsa *out,
                      Error *error); // "auto", "reference", "avx2", ...

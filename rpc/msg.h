@@ -79,6 +79,7 @@ MsgMap msg_submap(MsgMap *map, const char *key, const char *name); // an empty m
 MsgArray msg_array(MsgMap *map, const char *key, const char *name, uint32_t items_max);
 MsgMap msg_item_map(const MsgArray *array, uint32_t index);
 Bytes msg_item_text(const MsgArray *array, uint32_t index, size_t bytes_max);
+// For tests.
 int64_t msg_item_int(const MsgArray *array, uint32_t index, int64_t low, int64_t high);
 
 // The first fault of a reader: "NAME.KEY RULE" (key "" = of the whole map). Later ones do nothing.
@@ -93,12 +94,15 @@ void msg_map_end(MsgMap *map);
 void msg_put_array(Buffer *out, uint32_t count);
 void msg_put_map(Buffer *out, uint32_t pair_count);
 void msg_put_text(Buffer *out, Bytes text);
+// For tests.
 void msg_put_text_repaired(Buffer *out, Bytes text); // each byte that is not UTF-8 as U+FFFD
 void msg_put_key(Buffer *out, const char *key);      // a string
 void msg_put_binary(Buffer *out, Bytes bytes);
 void msg_put_uint(Buffer *out, uint64_t value);
 void msg_put_int(Buffer *out, int64_t value);
+// For tests.
 void msg_put_real(Buffer *out, double value);
+// For tests.
 void msg_put_bool(Buffer *out, bool value);
 void msg_put_nil(Buffer *out);
 

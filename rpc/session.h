@@ -120,8 +120,9 @@ uint64_t session_deadline_ms(const Session *session);
 
 SessionState session_state(const Session *session);
 const SessionUser *session_user(const Session *session); // NULL before hello
-Bytes session_client(const Session *session);            // hello's client; perhaps empty
-size_t session_bytes(const Session *session);            // memory it holds
+// For tests.
+Bytes session_client(const Session *session); // hello's client; perhaps empty
+size_t session_bytes(const Session *session); // memory it holds
 uint32_t session_in_flight(const Session *session);
 const Error *session_fault(const Session *session); // why it is ENDING or DEAD; status OK: no fault
 

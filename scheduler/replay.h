@@ -21,9 +21,11 @@ typedef struct ReplayReport {
 
 // Replays onto a fresh scheduler; calls sched_check_all after every plan and commit. E_ARGUMENT
 // when the bytes are no recording (the sentence says where); E_MEMORY.
+// For tests and the simulator.
 Status replay_run(Bytes recording, ReplayReport *report, Error *error);
 
 // A SchedulerOptions.record whose context is a Buffer.
+// For tests.
 void replay_record_to_buffer(void *buffer, Bytes entry);
 
 #endif

@@ -174,6 +174,7 @@ Status sched_add(Scheduler *scheduler, const SequenceRequest *request, uint64_t 
                  Error *error);
 
 // After a refusal: milliseconds until another try makes sense (an estimate from the recent rate).
+// For tests: the server has its own estimate (host/server/admission.h).
 uint32_t sched_retry_ms(const Scheduler *scheduler);
 
 // Ends a sequence: one FINISH_CANCEL event at the next commit, or when a step under way computes
@@ -202,6 +203,7 @@ size_t sched_commit(Scheduler *scheduler, const StepResult *result, SchedulerEve
                     size_t events_max);
 
 SchedulerStats sched_stats(const Scheduler *scheduler);
+// For tests.
 UserStats sched_user_stats(const Scheduler *scheduler, uint32_t user);
 
 // Walks everything and checks every invariant with REQUIRE; for tests and the simulator. Slow.

@@ -30,6 +30,7 @@ typedef struct QuantError {
 } QuantError;
 
 // `original` is [rows][columns] of the matrix, row-major.
+// For tests until the quality report.
 QuantError quant_error(const Matrix *matrix, const float *original);
 
 #endif

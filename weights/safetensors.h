@@ -42,6 +42,7 @@ typedef struct Safetensors {
 Status safetensors_open(const char *folder, Safetensors *out, Error *error);
 
 // Parses the bytes of one file, which must outlive *out. `path` is used in error texts.
+// For tests and fuzzers.
 Status safetensors_parse(Bytes bytes, const char *path, Safetensors *out, Error *error);
 
 void safetensors_close(Safetensors *safetensors);

@@ -113,6 +113,7 @@ Status media_load(Bytes file, const MediaLimits *limits, uint32_t budget, MediaS
                   Patches *out, Error *error);
 
 // The same for a picture that is already decoded. E_ARGUMENT, E_IMAGE_SHAPE, E_MEMORY.
+// For tests.
 Status media_patches(const Image *image, uint32_t budget, MediaScratch *scratch, Patches *out,
                      Error *error);
 

@@ -41,6 +41,7 @@ void metrics_add(Metrics *metrics, MetricId id, uint32_t label, uint64_t amount)
 void metrics_observe(Metrics *metrics, MetricId id, uint32_t label, uint64_t value);
 // Gauges, and counters that somebody else keeps and that are only copied here.
 void metrics_set(Metrics *metrics, MetricId id, uint32_t label, uint64_t value);
+// For tests.
 uint64_t metrics_get(const Metrics *metrics, MetricId id, uint32_t label);
 
 uint32_t metrics_status(Status status); // place of an error in the dimension STATUS

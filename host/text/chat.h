@@ -72,6 +72,7 @@ Chat chat_question(Bytes system, Bytes question, size_t image_count, ChatMessage
 // tool_responses. Fills out->messages from the arena; the other fields of *out stay as they are.
 // The texts point into `messages` and the arena. E_TEMPLATE (the text names message and rule),
 // E_MEMORY.
+// For tests until the gateway reads conversations.
 Status chat_from_json(json_t *messages, Arena *arena, Chat *out, Error *error);
 
 #endif

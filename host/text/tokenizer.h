@@ -51,6 +51,7 @@ void tokenizer_scratch_free(TokenizerScratch *scratch);
 Status tokenizer_open_json(const char *path, Tokenizer **out, Error *error);
 
 // The same from bytes in memory; `source` is used in error texts only.
+// For tests and fuzzers.
 Status tokenizer_open_json_bytes(Bytes json, const char *source, Tokenizer **out, Error *error);
 
 // Opens a view of what tokenizer_tables gave. The blob must be 8-byte aligned and outlive the

@@ -46,7 +46,9 @@ typedef struct ClientAsk {
 } ClientAsk;
 uint32_t client_generate(Client *client, const ClientAsk *ask);
 
+// For tests, and for programs that use the installed client.
 void client_cancel(Client *client, uint64_t stream);
+// For tests, and for programs that use the installed client.
 uint32_t client_put_blob(Client *client, Bytes data);
 uint32_t client_call(Client *client, Method method); // one without parameters: models, stats, ...
 

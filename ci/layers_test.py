@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""ci/layers.py finds what it is there for: one violation of each kind, planted in a tree of a few files."""
+import pathlib
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import layers  # noqa: E402
+
+HEAD = "// SPDX-License-Identifier: Apache-2.0\n// A head comment.\n"
+TREE = {
+    "base/bytes.h": "int bytes_count(int n);\n",
+    "base/bytes.c": '#include "base/bytes.h"\nint bytes_count(int n) {\n    return n;\n}\n',
+    "model/ops.h": '#include "base/bytes.h"\n',
+    "model/engine.h": '#include "base/bytes.h"\n',
+    "cpu/cpu.h": '#include "model/ops.h"\n',
+    "host/step/stepper.h": '#include "model/engine.h"\n',
+    "host/request/request.h": '#include "host/step/stepper.h"\n',
+    "host/runtime/runtime.h": '#include "model/engine.h"\n',
+    "host/server/service.c": '#include "host/request/request.h"\nstatic int count(void) {\n    return bytes_count(1);\n}\n',
+    "host/cli/options.h": '#include "base/bytes.h"\n',
+}
+
+
+def faults_with(**changed):
+    tree = dict(TREE)
+    for name, text in changed.items():
+        path = name.replace("__", "/").replace("_DOT_", ".")
+        tree[path] = tree.get(path, "") + text
+    return layers.faults_of({path: HEAD + text for path, text in tree.items()})
+
+
+class Layers(unittest.TestCase):
+    def assertFinds(self, words, **changed):
+        faults = faults_with(**changed)
+        self.assertTrue(any(words in fault for fault in faults), f"{words!r} is not in {faults}")
+
+    def test_the_tree_without_a_violation_is_clean(self):
+        self.assertEqual(faults_with(), [])
+
+    def test_an_arrow_that_the_table_does_not_have(self):
+        self.assertFinds("base may not include model/ops.h", base__bytes_DOT_h='#include "model/ops.h"\n')
+
+    def test_a_header_behind_a_header_is_seen_through_a_waist(self):
+        self.assertFinds("host/server/service.c: reaches cpu/cpu.h, through host/step/stepper.h",
+                         host__step__stepper_DOT_h='#include "cpu/cpu.h"\n')
+        self.assertFinds("host/server/service.c: reaches host/cli/options.h",
+                         host__request__request_DOT_h='#include "host/cli/options.h"\n')
+
+    def test_two_rooms_that_reach_each_other(self):
+        self.assertFinds("a circle of rooms", host__step__stepper_DOT_h='#include "host/request/request.h"\n')
+
+    def test_a_function_that_nobody_uses_but_tests(self):
+        unused = "int bytes_more(int n) {\n    return n;\n}\n"
+        self.assertFinds("nothing but tests uses bytes_more", base__bytes_DOT_c=unused,
+                         base__bytes_DOT_h="int bytes_more(int n);\n")
+        said = {"base__bytes_DOT_c": unused, "base__bytes_DOT_h": "\n// For tests.\nint bytes_more(int n);\n"}
+        self.assertEqual(faults_with(**said), [])
+
+    def test_a_server_file_that_opens_a_runtime(self):
+        self.assertFinds("host/server may not include host/runtime/runtime.h",
+                         host__server__service_DOT_c='#include "host/runtime/runtime.h"\n')
+
+    def test_the_habits(self):
+        for words, line in {
+            "a banned call": "    strcpy(a, b);\n",
+            "the time comes from base/clock.h": "    time(0);\n",
+            "files are made and removed in": '    fopen(path, "w");\n',
+            "longer than 100 columns": "// " + 100 * "x" + "\n",
+            "words for people go through": '    printf("x");\n',
+            "an unfinished note": "// TO" + "DO later\n",
+            "a launch outside": "    f<<<1, 1>>>();\n",
+            "uv.h outside host/": "#include <uv.h>\n",
+            "cuda_runtime.h outside": "#include <cuda_runtime.h>\n",
+        }.items():
+            with self.subTest(words):
+                path = "base__bytes_DOT_c" if "uv" in words else "host__server__service_DOT_c"
+                self.assertFinds(words, **{path: line})
+        self.assertFinds("asm outside cuda/prim", cuda__a_DOT_cu='    asm("x");\n')
+        self.assertFinds("split it or say why", host__server__service_DOT_c=801 * "\n")
+
+    def test_heads(self):
+        faults = layers.faults_of({"base/a.h": "int x;\n", "base/b.h": HEAD.split("\n")[0] + "\nint x;\n"})
+        self.assertIn("base/a.h:1: the first line is not the SPDX line", faults)
+        self.assertIn("base/b.h:2: the head comment is missing", faults)
+
+
+if __name__ == "__main__":
+    unittest.main()
