@@ -10,6 +10,7 @@ its header says "for tests". Habits: device headers only in cuda/ and tests/simt
 comment in every file, no unowned notes, and files over 800 lines must say why in their head comment ("Long because").
 ci/layers_test.py plants one violation of each kind.
 """
+import collections
 import pathlib
 import re
 import subprocess
@@ -70,6 +71,7 @@ READERS = ("host/jobs/inputs.c", "host/cli/command_ask.c")
 NOTES = r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|HA" + r"CK)\b"
 INCLUDE = re.compile(r'\s*#\s*include\s+["<]([^">]+)[">]')
 DEFINED = re.compile(r"^(?!static|typedef|extern|return|else)[A-Za-z_][\w ]*[ *](\w+)\([^;]*$")
+DECLARED = re.compile(r"^[A-Za-z_][^\n;{(]*?\b(\w+)\(", re.M)
 # Functions whose names are pasted together by a macro: variants of an op, kernels, a table's rows.
 PASTED = re.compile(r"_(ref|scalar|avx2|avx512)$|^launch_|^sample_|^main$|^LLVM")
 
@@ -179,30 +181,34 @@ def check_circles(sources, faults):
 
 def check_unused(sources, faults):
     """Functions that nothing but tests uses: the header must say so, else they go."""
-    words = {}
+    words = collections.Counter()
     for path, text in sources.items():
         if room_of(path) not in FREE or path.startswith("bench/"):
-            for word in re.findall(r"\w+", re.sub(r"(?<!:)//[^\n]*", "", text)):
-                words[word] = words.get(word, 0) + 1
-    prototypes = "\n".join(text for path, text in sources.items() if path.endswith(".h"))
+            words.update(re.findall(r"\w+", re.sub(r"(?<!:)//[^\n]*", "", text)))
+    headers = [text for path, text in sources.items() if path.endswith(".h")]
+    declared = collections.Counter(name for text in headers for name in DECLARED.findall(text))
+    said = {name for text in headers for name in said_for_tests(text)}
     for path, text in sources.items():
         if room_of(path) in FREE or not path.endswith(".c"):
             continue
         for number, line in enumerate(text.split("\n"), 1):
             found = DEFINED.match(line)
-            if not found or PASTED.search(found.group(1)):
-                continue
-            name = found.group(1)
-            declared = len(re.findall(rf"^[A-Za-z_][^\n;{{]*\b{name}\(", prototypes, re.M))
-            if words.get(name, 0) > 1 + declared or for_tests(name, prototypes):
-                continue
-            faults.append(f"{path}:{number}: nothing but tests uses {name}; delete it, or say so in its header: for tests")
+            name = found.group(1) if found else ""
+            if found and not PASTED.search(name) and name not in said and words[name] <= 1 + declared[name]:
+                faults.append(f"{path}:{number}: nothing but tests uses {name}; delete it, or say so in its header: for tests")
 
 
-def for_tests(name, prototypes):
-    at = re.search(rf"^[A-Za-z_][^\n]*\b{name}\(", prototypes, re.M)
-    comment = prototypes[:at.start()].rsplit("\n\n", 1)[-1] if at else ""
-    return "for tests" in (comment + prototypes[at.start():at.end() + 200].split("\n\n")[0] if at else "").lower()
+def said_for_tests(header):
+    """Names declared under a comment that says "for tests"."""
+    for paragraph in header.split("\n\n"):
+        tests = False
+        for line in paragraph.split("\n"):
+            if line.startswith("//"):
+                tests = tests or "for tests" in line.lower()
+            elif found := DECLARED.match(line):
+                if tests:
+                    yield found.group(1)
+                tests = False
 
 
 def faults_of(sources):
