@@ -155,8 +155,8 @@ static Status journal_index(Journal *journal, Bytes bytes, Error *error) {
     }
     size_t rest = bytes.length - at;
     // After a record any rest is a cut line; in a file without records it must begin as ours do.
-    bool ours = at == begin &&
-                memcmp(bytes.data + at, journal_mark, num_min(rest, sizeof journal_mark - 1)) == 0;
+    size_t marked = num_min(rest, sizeof journal_mark - 1);
+    bool ours = at == begin && (marked == 0 || memcmp(bytes.data + at, journal_mark, marked) == 0);
     if (journal->slot_count == 0 && bytes.length > begin && !ours) {
         return error_set(error, E_ARGUMENT,
                          "%s: is not a journal of captions; name another output file",
