@@ -9,6 +9,22 @@ void admission_open(Admission *admission, uint32_t places, uint64_t queued_token
     *admission = (Admission){.places = places, .queued_tokens_max = queued_tokens_max};
 }
 
+void admission_close(Admission *admission, Status why) {
+    if (admission->closed != E_DEVICE) {
+        admission->closed = why;
+    }
+}
+
+Status admission_closed(const Admission *admission, Error *error) {
+    if (admission->closed == E_DEVICE) {
+        return error_set(error, E_DEVICE, "the accelerator failed; the server is ending");
+    }
+    if (admission->closed != OK) {
+        return error_set(error, admission->closed, "the server is shutting down");
+    }
+    return OK;
+}
+
 void admission_set_user(Admission *admission, uint32_t user, const ServerUser *settings,
                         uint64_t now_ms) {
     allowance_fill(&admission->users[user].allowance, settings->limits.tokens_per_minute, now_ms);

@@ -18,6 +18,7 @@ typedef struct AdmissionUser {
 } AdmissionUser;
 
 typedef struct Admission {
+    Status closed; // OK; or why nothing new is taken: E_DRAIN, E_DEVICE
     uint32_t places, in_flight;
     uint64_t queued_tokens_max, queued_tokens;
     double rows_per_ms; // recent speed of the engine, 0 = not known yet
@@ -35,6 +36,11 @@ typedef struct Ask {
 } Ask;
 
 void admission_open(Admission *admission, uint32_t places, uint64_t queued_tokens_max);
+
+// Nothing new is taken from now on: E_DRAIN at a shutdown, E_DEVICE after a failure of the engine,
+// which outweighs the other.
+void admission_close(Admission *admission, Status why);
+Status admission_closed(const Admission *admission, Error *error); // OK; else why, as a sentence
 
 // A user's settings are new: the allowance starts full.
 void admission_set_user(Admission *admission, uint32_t user, const ServerUser *settings,

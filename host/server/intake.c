@@ -53,7 +53,7 @@ static Status intake_sent(Intake *in, const CallPart *part, ImageInfo *info, Byt
                           Error *error) {
     *file = part->image;
     Status status = media_probe(part->image, &in->service->options.media, info, error);
-    service_looked(in->service, info->looked_at);
+    metrics_add(in->service->metrics, METRIC_LOOKED_BYTES, 0, info->looked_at);
     return status;
 }
 
@@ -166,7 +166,7 @@ static Status intake_counts(Intake *in, Error *error) {
 static Status intake_ask(Intake *in, bool take, uint32_t *retry_ms, Error *error) {
     Service *service = in->service;
     Admission *admission = &service->admission;
-    TRY(service_ending(service, error));
+    TRY(admission_closed(admission, error));
     const ServerUser *user = users_at(service->users, in->ask.user);
     bool alone = users_count(service->users) == 1;
     if (!take) {

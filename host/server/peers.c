@@ -183,8 +183,8 @@ void peers_output(void *context, uint32_t connection) {
     if (peer->state != PEER_OPEN) {
         return;
     }
-    ServiceEnd end = service_ends(peers->service, connection);
-    if (end == SERVICE_CLOSE_NOW) {
+    ConnectionEnd end = service_connection_end(peers->service, connection);
+    if (end == CONNECTION_CLOSE_NOW) {
         peer_close(peer);
         return;
     }
@@ -201,7 +201,7 @@ void peers_output(void *context, uint32_t connection) {
         if (!peer->writing) {
             peer_close(peer);
         }
-    } else if (end == SERVICE_CLOSE_WHEN_WRITTEN) {
+    } else if (end == CONNECTION_CLOSE_WHEN_WRITTEN) {
         peer_linger(peer);
     } else if (peer->half_way && service_is_idle(peers->service, connection)) {
         peer_close(peer);

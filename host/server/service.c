@@ -21,29 +21,30 @@ enum {
 static void service_call(void *context, Session *session, Call *call);
 static void service_cancel(void *context, Session *session, uint64_t tag);
 
+static Status service_open_connections(Service *service, Error *error) {
+    const ConnectionRules rules = {
+        .connections_max = service->options.connections_max,
+        .session = service->options.session,
+        .handler = {.authenticate = greeting_authenticate,
+                    .call = service_call,
+                    .cancel = service_cancel,
+                    .strangers = greeting_purses(service, BUDGET_STRANGERS)},
+        .owner = service,
+        .metrics = service->metrics,
+    };
+    return connections_open(&service->connections, &rules, error);
+}
+
 static Status service_take_memory(Service *service, Error *error) {
     const ServiceOptions *o = &service->options;
-    service->connections = calloc(o->connections_max, sizeof *service->connections);
-    service->dirty = calloc(o->connections_max, sizeof *service->dirty);
-    service->asked = calloc(o->connections_max, sizeof *service->asked);
     service->slots = calloc(o->requests_max, sizeof *service->slots);
     service->totals = calloc(USERS_MAX, sizeof *service->totals);
-    if (service->connections == NULL || service->dirty == NULL || service->asked == NULL ||
-        service->slots == NULL || service->totals == NULL) {
-        return error_set(error, E_MEMORY,
-                         "no memory for %u connections and %u requests; lower them",
-                         o->connections_max, o->requests_max);
+    if (service->slots == NULL || service->totals == NULL) {
+        return error_set(error, E_MEMORY, "no memory for %u requests; lower them", o->requests_max);
     }
     for (uint32_t i = 0; i < o->requests_max; i++) {
         TRY(request_open(&service->slots[i].request, o->images_max, error));
         service->slots[i].next = i + 1 < o->requests_max ? i + 1 : NO_SLOT;
-    }
-    for (uint32_t i = 0; i < o->connections_max; i++) {
-        service->connections[i] = (Connection){
-            .service = service,
-            .index = i,
-            .next_free = i + 1 < o->connections_max ? i + 1 : NO_CONNECTION,
-        };
     }
     for (uint32_t i = 0; i < USERS_MAX; i++) {
         service->totals[i].waiting_first = service->totals[i].waiting_last = NO_SLOT;
@@ -74,18 +75,15 @@ Status service_open(const ServiceOptions *options, const Users *users, Metrics *
     service->options = *options;
     service->metrics = metrics;
     service_open_budgets(service);
-    service->handler = (SessionHandler){
-        .authenticate = greeting_authenticate,
-        .call = service_call,
-        .cancel = service_cancel,
-        .strangers = greeting_purses(service, BUDGET_STRANGERS),
-    };
     service->now_ms = service->opened_ms = now_ms;
     service->settled = NO_SLOT;
     service->mark.ms = service->mark_next.ms = now_ms;
     admission_open(&service->admission, options->requests_max, options->queued_tokens_max);
     Status status = blobs_open(&service->blobs, options->blob_bytes_max, &service->options.media,
                                secret_seed(&options->maker->secret), error);
+    if (status == OK) {
+        status = service_open_connections(service, error);
+    }
     if (status == OK) {
         status = service_take_memory(service, error);
     }
@@ -104,9 +102,8 @@ void service_close(Service *service) {
     if (service == NULL) {
         return;
     }
-    for (uint32_t i = 0; service->connections != NULL && i < service->options.connections_max;
-         i++) {
-        if (service->connections[i].session != NULL) {
+    for (uint32_t i = 0; service->connections.count > 0; i++) {
+        if (service->connections.table[i].session != NULL) {
             service_disconnect(service, i, service->now_ms);
         }
     }
@@ -115,11 +112,9 @@ void service_close(Service *service) {
         request_free(&service->slots[i].request, service->options.images_max);
         token_list_free(&service->slots[i].work.ids);
     }
+    connections_close(&service->connections);
     blobs_close(&service->blobs);
     buffer_free(&service->scratch);
-    free(service->connections);
-    free(service->dirty);
-    free(service->asked);
     free(service->slots);
     free(service->totals);
     free(service);
@@ -160,195 +155,85 @@ static void service_at(Service *service, uint64_t now_ms) {
     service->now_ms = now_ms;
 }
 
-static Connection *service_connection(const Service *service, uint32_t connection) {
-    REQUIRE(connection < service->options.connections_max &&
-            service->connections[connection].session != NULL);
-    return &service->connections[connection];
-}
-
-void service_mark(Service *service, Connection *connection) {
-    if (!connection->dirty) {
-        connection->dirty = true;
-        service->dirty[service->dirty_count++] = connection->index;
-    }
-}
-
-Session *service_session(Service *service, const Slot *leader) {
-    Connection *connection = &service->connections[leader->connection];
-    if (connection->session == NULL || connection->generation != leader->connection_generation) {
-        return NULL;
-    }
-    service_mark(service, connection);
-    return connection->session;
-}
-
 // Ends every input: what has ended is answered and freed, threads get new work.
 static void service_settle(Service *service) {
     slot_settle_all(service);
     slot_start_work(service);
 }
 
-Status service_ending(const Service *service, Error *error) {
-    if (service->failed) {
-        return error_set(error, E_DEVICE, "the accelerator failed; the server is ending");
-    }
-    if (service->draining) {
-        return error_set(error, E_DRAIN, "the server is shutting down");
-    }
-    return OK;
-}
-
 Status service_connect(Service *service, uint64_t now_ms, uint32_t *connection, Error *error) {
     service_at(service, now_ms);
-    TRY(service_ending(service, error));
-    TRY(greeting_connect(service, error));
-    Connection *free_one = &service->connections[service->connection_free];
-    TRY(session_open(&service->options.session, &service->handler, free_one, now_ms,
-                     &free_one->session, error));
-    service->connection_free = free_one->next_free;
-    service->connection_count++;
-    service->strangers++;
-    *connection = free_one->index;
-    metrics_add(service->metrics, METRIC_CONNECTIONS_OPENED, 0, 1);
-    return OK;
-}
-
-static void service_asked(Service *service, Connection *connection) {
-    service->has_more = service->has_more || session_has_more(connection->session);
-    if (!connection->asked) {
-        connection->asked = true;
-        service->asked[service->asked_count++] = connection->index;
-    }
-}
-
-void service_looked(Service *service, uint64_t bytes) {
-    metrics_add(service->metrics, METRIC_LOOKED_BYTES, 0, bytes);
+    TRY(admission_closed(&service->admission, error));
+    return greeting_connect(service, connection, error);
 }
 
 void service_receive(Service *service, uint32_t connection, Bytes bytes, uint64_t now_ms) {
     service_at(service, now_ms);
-    Connection *from = service_connection(service, connection);
-    metrics_add(service->metrics, METRIC_RECEIVED_BYTES, 0, bytes.length);
-    session_receive(from->session, bytes, now_ms);
-    service_mark(service, from);
-    service_asked(service, from);
+    connections_receive(&service->connections, connection, bytes, now_ms);
     service_settle(service);
 }
 
+static const Session *service_session(const Service *service, uint32_t connection) {
+    return connections_at(&service->connections, connection)->session;
+}
+
 bool service_reads(const Service *service, uint32_t connection) {
-    return !session_has_more(service_connection(service, connection)->session);
+    return !session_has_more(service_session(service, connection));
 }
 
 bool service_is_idle(const Service *service, uint32_t connection) {
-    const Session *session = service_connection(service, connection)->session;
+    const Session *session = service_session(service, connection);
     return session_in_flight(session) == 0 && !session_has_more(session);
 }
 
 void service_turn(Service *service, uint64_t now_ms) {
     service_at(service, now_ms);
-    uint32_t count = service->asked_count;
-    service->asked_count = 0;
-    service->has_more = false;
-    for (uint32_t i = 0; i < count; i++) { // the list is written behind where it is read
-        Connection *connection = &service->connections[service->asked[i]];
-        connection->asked = false;
-        if (connection->session == NULL) {
-            continue;
-        }
-        bool more = session_has_more(connection->session);
-        session_turn(connection->session, now_ms);
-        if (more) {
-            service_mark(service, connection);
-            service_asked(service, connection);
-        }
-    }
+    connections_turn(&service->connections, now_ms);
     service_settle(service);
 }
 
 bool service_has_more(const Service *service) {
-    return service->has_more;
-}
-
-static void service_log_end(Service *service, const Connection *connection) {
-    const Error *fault = session_fault(connection->session);
-    const SessionUser *user = session_user(connection->session);
-    if (fault->status != OK && fault->status != E_DRAIN) {
-        metrics_add(service->metrics, METRIC_CONNECTIONS_CUT, metrics_status(fault->status), 1);
-    }
-    if (user == NULL && !log_limit(&service->stranger_lines, service->now_ms)) {
-        return;
-    }
-    log_event(LOG_INFO, "disconnected", "connection=%u user=%s reason=%s text=%s",
-              connection->index, user != NULL ? user->name : "-", status_name(fault->status),
-              fault->status != OK ? fault->text : "");
+    return service->connections.has_more;
 }
 
 void service_disconnect(Service *service, uint32_t connection, uint64_t now_ms) {
     service_at(service, now_ms);
-    Connection *gone = service_connection(service, connection);
-    service_log_end(service, gone);
-    greeting_gone(service, gone);
-    Session *session = gone->session;
-    session_close(session); // cancels its streams
-    gone->session = NULL;
-    gone->writing = false;
-    gone->generation++;
-    gone->next_free = service->connection_free;
-    service->connection_free = connection;
-    service->connection_count--;
+    greeting_disconnect(service, connection);
     service_settle(service);
 }
 
 Bytes service_output(Service *service, uint32_t connection) {
-    Connection *to = service_connection(service, connection);
-    Bytes bytes = session_output(to->session);
-    if (bytes.length > 0 && !to->writing) {
-        to->writing = true;
-        to->writing_ms = service->now_ms;
-    }
-    return bytes;
+    return connections_output(&service->connections, connection, service->now_ms);
 }
 
 void service_written(Service *service, uint32_t connection, size_t count, uint64_t now_ms) {
     service_at(service, now_ms);
-    Connection *to = service_connection(service, connection);
-    metrics_add(service->metrics, METRIC_SENT_BYTES, 0, count);
-    metrics_observe(service->metrics, METRIC_STAGE, STAGE_SEND,
-                    (now_ms - to->writing_ms) * UINT64_C(1000000));
-    to->writing = false;
-    session_written(to->session, count, now_ms);
-    service_mark(service, to);
+    connections_written(&service->connections, connection, count, now_ms);
     service_settle(service);
 }
 
-ServiceEnd service_ends(const Service *service, uint32_t connection) {
-    switch (session_state(service_connection(service, connection)->session)) {
+ConnectionEnd service_connection_end(const Service *service, uint32_t connection) {
+    switch (session_state(service_session(service, connection))) {
     case SESSION_ENDING:
-        return SERVICE_CLOSE_WHEN_WRITTEN;
+        return CONNECTION_CLOSE_WHEN_WRITTEN;
     case SESSION_DEAD:
-        return SERVICE_CLOSE_NOW;
+        return CONNECTION_CLOSE_NOW;
     case SESSION_HELLO:
     case SESSION_READY:
         break;
     }
-    return SERVICE_STAYS;
+    return CONNECTION_STAYS;
 }
 
 void service_flush(Service *service) {
-    for (uint32_t i = 0; i < service->dirty_count; i++) {
-        Connection *connection = &service->connections[service->dirty[i]];
-        connection->dirty = false;
-        if (connection->session != NULL) {
-            service->options.ports.output(service->options.ports.context, connection->index);
-        }
-    }
-    service->dirty_count = 0;
+    const ServicePorts *ports = &service->options.ports;
+    connections_flush(&service->connections, ports->output, ports->context);
 }
 
 // ---- What sessions ask --------------------------------------------------------------------------
 
 static void service_cancel(void *context, Session *session, uint64_t tag) {
-    Service *service = ((Connection *)context)->service;
+    Service *service = ((Connection *)context)->owner;
     (void)session;
     uint32_t slot = (uint32_t)tag;
     if (service->slots[slot].generation == (uint32_t)(tag >> 32)) {
@@ -361,7 +246,8 @@ static void service_put_blob(Service *service, Session *session, Call *call) {
     Hash128 name;
     Error error;
     Status status = blobs_put(&service->blobs, session_user(session)->number, call, &name, &error);
-    service_looked(service, service->blobs.looked_bytes - looked_before);
+    metrics_add(service->metrics, METRIC_LOOKED_BYTES, 0,
+                service->blobs.looked_bytes - looked_before);
     if (status != OK) {
         session_error(session, ticket, status, error.text, 0);
         return;
@@ -404,7 +290,7 @@ static void service_put_stats(Service *service, uint32_t asker) {
 
 static void service_call(void *context, Session *session, Call *call) {
     Connection *connection = context;
-    Service *service = connection->service;
+    Service *service = connection->owner;
     metrics_add(service->metrics, METRIC_CALLS, 0, 1);
     buffer_clear(&service->scratch);
     switch (call->method) {
@@ -476,6 +362,7 @@ void service_step_report(Service *service, const StepReport *report, uint64_t no
     }
     if (report->failed && !service->failed) {
         service->failed = true;
+        admission_close(&service->admission, E_DEVICE);
         metrics_add(m, METRIC_STEPS_FAILED, 0, 1);
         log_event(LOG_ERROR, "engine_failed", "requests=%u", service->slot_count);
     }
@@ -518,22 +405,6 @@ static void service_tick_slots(Service *service) {
                 (service->now_ms - oldest_ms) * 1000000u);
 }
 
-static void service_tick_connections(Service *service) {
-    uint64_t outbox = 0;
-    for (uint32_t i = 0; i < service->options.connections_max; i++) {
-        Connection *connection = &service->connections[i];
-        if (connection->session == NULL) {
-            continue;
-        }
-        if (session_deadline_ms(connection->session) <= service->now_ms) {
-            session_tick(connection->session, service->now_ms);
-            service_mark(service, connection);
-        }
-        outbox += session_bytes(connection->session);
-    }
-    metrics_set(service->metrics, METRIC_SESSION_BYTES, 0, outbox);
-}
-
 // The time to drain is over: what is still there ends. What steps does so with the next step.
 static void service_end_late(Service *service, Status why) {
     uint32_t ended = 0;
@@ -551,23 +422,15 @@ static void service_end_late(Service *service, Status why) {
 
 // A draining server says goodbye, and why, to every connection that has nothing in flight.
 static void service_tick_drain(Service *service) {
-    Status why = service_ending(service, NULL);
     if (!service->draining) {
         return;
     }
+    Status why = service->admission.closed;
     if (service->now_ms >= service->drain_deadline_ms) {
         service_end_late(service, why);
     }
     slot_settle_all(service);
-    for (uint32_t i = 0; i < service->options.connections_max; i++) {
-        Connection *connection = &service->connections[i];
-        if (connection->session != NULL && session_in_flight(connection->session) == 0 &&
-            (session_state(connection->session) == SESSION_READY ||
-             session_state(connection->session) == SESSION_HELLO)) {
-            session_end(connection->session, why, NULL);
-            service_mark(service, connection);
-        }
-    }
+    connections_end_idle(&service->connections, why);
 }
 
 void service_tick(Service *service, uint64_t now_ms) {
@@ -575,14 +438,11 @@ void service_tick(Service *service, uint64_t now_ms) {
     Metrics *m = service->metrics;
     service_tick_rates(service);
     service_tick_slots(service);
-    service_tick_connections(service);
+    connections_tick(&service->connections, now_ms);
     service_tick_drain(service);
     service_settle(service);
-    uint32_t left_out = log_limit_left_out(&service->stranger_lines, now_ms);
-    if (left_out > 0) {
-        log_event(LOG_WARN, "strangers", "lines_left_out=%u", left_out);
-    }
-    metrics_set(m, METRIC_CONNECTIONS, 0, service->connection_count);
+    greeting_tick(service);
+    metrics_set(m, METRIC_CONNECTIONS, 0, service->connections.count);
     metrics_set(m, METRIC_HELD_BYTES, 0, service->incoming.held + service->outgoing.held);
     metrics_set(m, METRIC_HELD_BYTES_MAX, 0, service->options.held_bytes_max);
     metrics_set(m, METRIC_REQUESTS_PREPARING, 0, service->stats.preparing);
@@ -600,16 +460,17 @@ void service_drain(Service *service, uint64_t now_ms, uint64_t deadline_ms) {
     service_at(service, now_ms);
     if (!service->draining) {
         service->draining = true;
+        admission_close(&service->admission, E_DRAIN);
         service->drain_deadline_ms = deadline_ms;
         log_event(LOG_INFO, "drain", "requests=%u connections=%u", service->slot_count,
-                  service->connection_count);
+                  service->connections.count);
     }
     service->drain_deadline_ms = num_min(service->drain_deadline_ms, deadline_ms);
     service_tick(service, now_ms);
 }
 
 bool service_drained(const Service *service) {
-    return service->slot_count == 0 && service->connection_count == 0;
+    return service->slot_count == 0 && service->connections.count == 0;
 }
 
 Health service_health(const Service *service) {
@@ -623,7 +484,7 @@ void service_stats(const Service *service, uint64_t now_ms, ServerStats *out) {
     seconds = seconds > 0 ? seconds : 1;
     *out = service->stats;
     out->uptime_ms = now_ms - service->opened_ms;
-    out->connections = service->connection_count;
+    out->connections = service->connections.count;
     out->waiting = scheduler->waiting;
     out->running = scheduler->running;
     out->running_max = service->options.running_max;
@@ -679,14 +540,11 @@ void service_check(const Service *service) {
     REQUIRE(working == service->work_count && waiting == service->waiting_count);
     REQUIRE(waiting == 0 || working == service->options.work_max);
     admission_check(&service->admission);
-    for (uint32_t i = 0; i < service->options.connections_max; i++) {
-        const Session *session = service->connections[i].session;
-        held += session != NULL ? session_bytes(session) : 0;
-    }
+    held += connections_bytes(&service->connections);
     for (uint32_t i = 0; i < USERS_MAX; i++) {
         open += service->totals[i].connections;
     }
-    REQUIRE(open == service->connection_count);
+    REQUIRE(open == service->connections.count);
     budget_check(&service->incoming);
     budget_check(&service->outgoing);
     REQUIRE_MESSAGE(held == service->incoming.held + service->outgoing.held,

@@ -34,7 +34,7 @@ typedef struct ServicePorts {
     void (*work)(void *context, Work *work);
     void (*command)(void *context, const StepperCommand *command); // to the stepper, in order
     // The connection has something to write or must be closed: ask service_output and
-    // service_ends. Called from service_flush only, once per connection.
+    // service_connection_end. Called from service_flush only, once per connection.
     void (*output)(void *context, uint32_t connection);
 } ServicePorts;
 
@@ -88,8 +88,12 @@ void service_disconnect(Service *service, uint32_t connection, uint64_t now_ms);
 Bytes service_output(Service *service, uint32_t connection);
 void service_written(Service *service, uint32_t connection, size_t count, uint64_t now_ms);
 
-typedef enum ServiceEnd { SERVICE_STAYS, SERVICE_CLOSE_WHEN_WRITTEN, SERVICE_CLOSE_NOW } ServiceEnd;
-ServiceEnd service_ends(const Service *service, uint32_t connection);
+typedef enum ConnectionEnd {
+    CONNECTION_STAYS,
+    CONNECTION_CLOSE_WHEN_WRITTEN,
+    CONNECTION_CLOSE_NOW
+} ConnectionEnd;
+ConnectionEnd service_connection_end(const Service *service, uint32_t connection);
 
 // ---- What comes back ----------------------------------------------------------------------------
 

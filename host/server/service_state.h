@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inside of a service, shared by service.c (connections, calls, time), intake.c (accepting a
-// generate call) and slots.c (from acceptance to the last event).
+// The inside of a service, shared by greeting.c (who a connection is), slots.c (from acceptance to the
+// last event), intake.c (accepting a generate call) and service.c (calls, time).
 //
 // A Slot is one sample of one call; its number is the stepper's tag. The first sample's slot leads:
 // it owns the call, the prepared prompt and the state of the whole. The others share its prompt.
@@ -16,24 +16,10 @@
 #include "host/server/admission.h"
 #include "host/server/blobs.h"
 #include "host/server/budget.h"
+#include "host/server/connections.h"
 #include "host/server/service.h"
 
-#define NO_SLOT       UINT32_MAX
-#define NO_CONNECTION UINT32_MAX
-
-typedef struct Connection {
-    Service *service;
-    Session *session; // NULL: free
-    uint32_t index;
-    uint32_t generation;
-    bool greeted; // it has said hello, as
-    uint32_t user;
-    bool dirty;          // something may be to be written, or it ends
-    bool asked;          // it has sent something since the last turn
-    bool writing;        // bytes are with the socket
-    uint64_t writing_ms; // since when
-    uint32_t next_free;
-} Connection;
+#define NO_SLOT UINT32_MAX
 
 typedef enum SlotState {
     SLOT_FREE,
@@ -103,18 +89,11 @@ struct Service {
     ServiceOptions options;
     const Users *users;
     Metrics *metrics;
-    SessionHandler handler;
     uint64_t now_ms, opened_ms;
 
-    Connection *connections; // [connections_max]
-    uint32_t connection_count, connection_free;
+    Connections connections;
     uint32_t strangers;      // connections that have not said hello
-    LogLimit stranger_lines; // of the log, that who has no token can cause
-    uint32_t *dirty;         // [connections_max]
-    uint32_t dirty_count;
-    uint32_t *asked; // [connections_max]
-    uint32_t asked_count;
-    bool has_more;
+    LogLimit stranger_lines; // of the log, that somebody without a token can cause
 
     Slot *slots; // [requests_max]
     uint32_t slot_free, slot_count;
@@ -138,23 +117,14 @@ struct Service {
     uint64_t drain_deadline_ms;
 };
 
-// ---- service.c ----------------------------------------------------------------------------------
-
-// The session that asked, or NULL when it is gone. Marks the connection dirty.
-Session *service_session(Service *service, const Slot *leader);
-void service_mark(Service *service, Connection *connection);
-// Bytes of a picture were looked at on the loop thread.
-void service_looked(Service *service, uint64_t bytes);
-// Why nothing new is taken: E_DEVICE after an engine failure, E_DRAIN at a shutdown; else OK.
-Status service_ending(const Service *service, Error *error);
-
 // ---- greeting.c ---------------------------------------------------------------------------------
 
-// May a connection come that has not said hello? E_BUSY.
-Status greeting_connect(const Service *service, Error *error);
+// A connection comes, that has not said hello. E_BUSY, E_MEMORY.
+Status greeting_connect(Service *service, uint32_t *connection, Error *error);
 // The session's handler. E_AUTH, E_USER_BUSY.
 Status greeting_authenticate(void *context, Bytes token, SessionUser *out, Error *error);
-void greeting_gone(Service *service, Connection *connection);
+void greeting_disconnect(Service *service, uint32_t connection);
+void greeting_tick(Service *service); // says how many lines were left out
 // There are new users: ends what a token opened that is not valid any more.
 void greeting_set_users(Service *service, const Users *before);
 SessionPurses greeting_purses(Service *service, uint32_t user);

@@ -31,6 +31,12 @@ static void slot_free(Service *service, uint32_t index) {
     service->slot_count--;
 }
 
+// The session that asked, or NULL when it is gone.
+static Session *slot_session(Service *service, const Slot *leader) {
+    return connections_session(&service->connections, leader->connection,
+                               leader->connection_generation);
+}
+
 // ---- Turns on the prep threads ------------------------------------------------------------------
 
 void slot_wait(Service *service, uint32_t leader) {
@@ -212,7 +218,7 @@ static void slot_answer_tokenize(Session *session, Service *service, const Slot 
 // The last event of a request, and its memory back.
 static void slot_finish(Service *service, uint32_t leader) {
     Slot *slot = &service->slots[leader];
-    Session *session = service_session(service, slot);
+    Session *session = slot_session(service, slot);
     if (slot->work.kind == WORK_TOKENIZE) {
         if (session != NULL) {
             slot_answer_tokenize(session, service, slot);
@@ -377,7 +383,7 @@ static void slot_say(Service *service, Slot *slot, const SchedulerEvent *event) 
             token.logprobs = &logprobs;
         }
     }
-    Session *session = service_session(service, leader);
+    Session *session = slot_session(service, leader);
     if (session != NULL && !leader->ending) {
         session_token(session, leader->call->ticket, &token);
     }

@@ -527,9 +527,9 @@ static void server_writes(ServerWorld *w, Client *c) {
         buffer_append(&c->wire, bytes.data, count);
         service_written(w->service, c->connection, count, clock_of(w));
     }
-    ServiceEnd end = service_ends(w->service, c->connection);
+    ConnectionEnd end = service_connection_end(w->service, c->connection);
     bool written = service_output(w->service, c->connection).length == 0;
-    if (end == SERVICE_CLOSE_NOW || (end == SERVICE_CLOSE_WHEN_WRITTEN && written)) {
+    if (end == CONNECTION_CLOSE_NOW || (end == CONNECTION_CLOSE_WHEN_WRITTEN && written)) {
         w->report->cut++;
         peer_receive(&c->peer, (Bytes){c->wire.data, c->wire.length});
         client_leave(w, c);

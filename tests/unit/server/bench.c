@@ -118,7 +118,7 @@ static bool pump_client(Bench *bench, BenchClient *c) {
         service_written(bench->service, c->connection, bytes.length, bench->now_ms);
         moved = true;
     }
-    c->closed_by_server = service_ends(bench->service, c->connection) != SERVICE_STAYS;
+    c->closed_by_server = service_connection_end(bench->service, c->connection) != CONNECTION_STAYS;
     return moved;
 }
 

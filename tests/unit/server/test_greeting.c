@@ -36,7 +36,7 @@ static bool greet(Bench *bench, uint32_t connection, const char *token) {
     service_receive(bench->service, connection, (Bytes){out.data, out.length}, bench->now_ms);
     buffer_free(&out);
     service_check(bench->service);
-    return service_ends(bench->service, connection) == SERVICE_STAYS;
+    return service_connection_end(bench->service, connection) == CONNECTION_STAYS;
 }
 
 Test(greeting, one_user_leaves_connections_to_another) {
