@@ -5,7 +5,7 @@
     ci/layers.py            looks at every source in git
 
 Rooms (docs/architecture.md): a file includes only what ALLOWED says of its room; what it reaches through other files
-must not hold what SEALED says; no two rooms reach each other. A function that is not static is used outside the tests, or
+must not hold what SEALED says; no two rooms reach each other, and no two files of a room. A function that is not static is used outside the tests, or
 its header says "for tests". Habits: device headers only in cuda/ and tests/simt, uv.h only in host/, no banned calls, a head
 comment in every file, no unowned notes, and files over 800 lines must say why in their head comment ("Long because").
 ci/layers_test.py plants one violation of each kind.
@@ -51,6 +51,8 @@ SEALED = {
     ("scheduler/", "model/engine.h"): ("model/ops.h", "cpu/", "cuda/", "host/"),
     ("host/asking/", "host/jobs/", "host/runtime/"): ("host/cli/", "host/server/"),
 }
+# Rooms that have files which call each other in a circle.
+HALVES = {"host/cli", "host/jobs", "host/media", "host/text", "rpc", "weights"}
 # The doors through which cuda/ reaches the GPU emulator instead of the GPU and NVIDIA's libraries.
 EMULATED = ("cuda/launch.h", "cuda/prim/prim.cuh", "cuda/kernels/linear_library.cu")
 FREE = ("tests", "bench", "tools")
@@ -179,22 +181,48 @@ def check_circles(sources, faults):
             faults.append(f"{room}: a circle of rooms, closed by {seen[room]}")
 
 
+def check_file_circles(sources, faults):
+    """A file reaches what it includes and what it calls. A header reaches only what it includes: one may declare the functions
+    of several files."""
+    arrows = {path: set(names) for path, names in includes_of(sources).items() if room_of(path) not in FREE}
+    homes = {(room_of(path), name): path for path, text in sources.items() for _, name in defined_in(path, text)}
+    for path in arrows:
+        if path.endswith(".c"):
+            called = {homes.get((room_of(path), word)) for word in words_of(sources[path])}
+            arrows[path] |= called - {path, None}
+        arrows[path] = {name for name in arrows[path] if room_of(name) == room_of(path)}
+    for path in sorted(arrows):
+        seen = reached(path, arrows)
+        if path in seen and room_of(path) not in HALVES:
+            faults.append(f"{path}: a circle of files, closed by {seen[path]}")
+
+
+def words_of(text):
+    return re.findall(r"\w+", re.sub(r"(?<!:)//[^\n]*", "", text))
+
+
+def defined_in(path, text):
+    """(line, name) of the functions of a .c file that are not static."""
+    if path.endswith(".c"):
+        for number, line in enumerate(text.split("\n"), 1):
+            if found := DEFINED.match(line):
+                yield number, found.group(1)
+
+
 def check_unused(sources, faults):
     """Functions that nothing but tests uses: the header must say so, else they go."""
     words = collections.Counter()
     for path, text in sources.items():
         if room_of(path) not in FREE or path.startswith("bench/"):
-            words.update(re.findall(r"\w+", re.sub(r"(?<!:)//[^\n]*", "", text)))
+            words.update(words_of(text))
     headers = [text for path, text in sources.items() if path.endswith(".h")]
     declared = collections.Counter(name for text in headers for name in DECLARED.findall(text))
     said = {name for text in headers for name in said_for_tests(text)}
     for path, text in sources.items():
-        if room_of(path) in FREE or not path.endswith(".c"):
+        if room_of(path) in FREE:
             continue
-        for number, line in enumerate(text.split("\n"), 1):
-            found = DEFINED.match(line)
-            name = found.group(1) if found else ""
-            if found and not PASTED.search(name) and name not in said and words[name] <= 1 + declared[name]:
+        for number, name in defined_in(path, text):
+            if not PASTED.search(name) and name not in said and words[name] <= 1 + declared[name]:
                 faults.append(f"{path}:{number}: nothing but tests uses {name}; delete it, or say so in its header: for tests")
 
 
@@ -219,6 +247,7 @@ def faults_of(sources):
             check_file(path, text, faults)
     check_closure(sources, faults)
     check_circles(sources, faults)
+    check_file_circles(sources, faults)
     check_unused(sources, faults)
     return faults
 

@@ -51,6 +51,14 @@ class Layers(unittest.TestCase):
     def test_two_rooms_that_reach_each_other(self):
         self.assertFinds("a circle of rooms", host__step__stepper_DOT_h='#include "host/request/request.h"\n')
 
+    def test_two_files_of_a_room_that_call_each_other(self):
+        one, two = "int slots_count(int n) {\n    return %s;\n}\n", "int service_count(int n) {\n    return slots_count(n);\n}\n"
+        below = {"host__server__state_DOT_h": "int slots_count(int n);\nint service_count(int n);\n",
+                 "host__server__service_DOT_c": two, "host__cli__serve_DOT_c": "static int a(void) {\n    service_count(1);\n}\n"}
+        self.assertEqual(faults_with(**below, host__server__slots_DOT_c=one % "n"), [])
+        self.assertFinds("host/server/slots.c: a circle of files, closed by host/server/service.c",
+                         **below, host__server__slots_DOT_c=one % "service_count(n)")
+
     def test_a_function_that_nobody_uses_but_tests(self):
         unused = "int bytes_more(int n) {\n    return n;\n}\n"
         self.assertFinds("nothing but tests uses bytes_more", base__bytes_DOT_c=unused,
