@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inside of a service, shared by greeting.c (who a connection is), slots.c (from acceptance to the
-// last event), intake.c (accepting a generate call) and service.c (calls, time).
+// The inside of a service, shared by greeting.c (who a connection is), slots.c (from acceptance to
+// the last event), intake.c (accepting a generate call) and service.c (calls, time).
 //
 // A Slot is one sample of one call; its number is the stepper's tag. The first sample's slot leads:
 // it owns the call, the prepared prompt and the state of the whole. The others share its prompt.
