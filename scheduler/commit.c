@@ -73,7 +73,7 @@ static bool commit_sequence(Scheduler *s, uint32_t index, const StepSample *samp
     REQUIRE(sample != NULL && sample->tag == row->tag);
     q->tokens[q->token_count++] = sample->chosen.token;
     q->allowed = NULL;
-    policy_charge_output(&s->policy, q->user, q->class, 1);
+    policy_charge_output(&s->policy, q->user, q->priority, 1);
     event->tag = q->tag;
     event->handle = row->tag;
     event->finish = finish_reason(q, sample->chosen.token);

@@ -125,7 +125,7 @@ static void charge_prompt(Scheduler *s, Sequence *q, uint32_t first, uint32_t en
     uint32_t from = (uint32_t)num_max(first, q->charged_count);
     uint32_t to = (uint32_t)num_min(end, q->prompt_count);
     if (to > from) {
-        policy_charge_prompt(&s->policy, q->user, q->class, to - from);
+        policy_charge_prompt(&s->policy, q->user, q->priority, to - from);
         q->charged_count = to;
     }
 }
@@ -424,7 +424,8 @@ static uint32_t next_prefilling(Scheduler *s) {
 static bool overtakes(const Scheduler *s, uint32_t waiting, uint32_t running) {
     const Sequence *w = &s->slots[waiting], *r = &s->slots[running];
     bool aged = s->now_ms - r->added_ms >= s->options.age_ms;
-    return w->user != r->user && !(aged && w->class != r->class) && policy_before(&s->policy, w, r);
+    return w->user != r->user && !(aged && w->priority != r->priority) &&
+           policy_before(&s->policy, w, r);
 }
 
 // Admits a waiting sequence when there are pages. With `whole`, only if all of its prompt is
@@ -521,7 +522,7 @@ static uint32_t find_yielding(const Scheduler *s, const Sequence *waiting) {
         if (!yields(s, q, waiting)) {
             continue;
         }
-        if (q->class != waiting->class) {
+        if (q->priority != waiting->priority) {
             return slot;
         }
         if (best == NO_SLOT || policy_runs_more(&s->policy, q->user, s->slots[best].user)) {
@@ -535,9 +536,9 @@ static uint32_t find_yielding(const Scheduler *s, const Sequence *waiting) {
 // pages of others that yield to it. Returns it when places were made, for admission in this very
 // step, else NO_SLOT.
 static uint32_t make_places(Scheduler *s) {
-    uint32_t slot = policy_next_of(&s->policy, s->slots, CLASS_INTERACTIVE);
+    uint32_t slot = policy_next_of(&s->policy, s->slots, PRIORITY_INTERACTIVE);
     if (slot == NO_SLOT) {
-        slot = policy_next_of(&s->policy, s->slots, CLASS_BATCH);
+        slot = policy_next_of(&s->policy, s->slots, PRIORITY_BATCH);
     }
     if (slot == NO_SLOT || sequence_waits_for_set(&s->slots[slot]) ||
         has_room(s, &s->slots[slot]) || !yielding_helps(s, &s->slots[slot])) {

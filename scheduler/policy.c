@@ -16,9 +16,9 @@ Status policy_open(uint32_t users_max, uint32_t places, uint32_t age_ms, Policy 
     *policy = (Policy){.users_max = users_max, .places = places, .age_ms = age_ms};
     policy->users = calloc(users_max, sizeof *policy->users);
     bool good = policy->users != NULL;
-    for (int class = 0; class < CLASS_COUNT; class ++) {
-        policy->active[class] = calloc(users_max, sizeof *policy->active[class]);
-        good = good && policy->active[class] != NULL;
+    for (int priority = 0; priority < PRIORITY_COUNT; priority++) {
+        policy->active[priority] = calloc(users_max, sizeof *policy->active[priority]);
+        good = good && policy->active[priority] != NULL;
     }
     if (!good) {
         policy_close(policy);
@@ -27,9 +27,9 @@ Status policy_open(uint32_t users_max, uint32_t places, uint32_t age_ms, Policy 
     for (uint32_t i = 0; i < users_max; i++) {
         User *user = &policy->users[i];
         user->limits.weight = 1.0;
-        for (int class = 0; class < CLASS_COUNT; class ++) {
-            user->queues[class] = (Queue){NO_SLOT, NO_SLOT};
-            user->active_at[class] = NO_SLOT;
+        for (int priority = 0; priority < PRIORITY_COUNT; priority++) {
+            user->queues[priority] = (Queue){NO_SLOT, NO_SLOT};
+            user->active_at[priority] = NO_SLOT;
         }
     }
     return OK;
@@ -37,41 +37,41 @@ Status policy_open(uint32_t users_max, uint32_t places, uint32_t age_ms, Policy 
 
 void policy_close(Policy *policy) {
     free(policy->users);
-    for (int class = 0; class < CLASS_COUNT; class ++) {
-        free(policy->active[class]);
+    for (int priority = 0; priority < PRIORITY_COUNT; priority++) {
+        free(policy->active[priority]);
     }
     *policy = (Policy){0};
 }
 
-void policy_accept(Policy *policy, uint32_t index, SequenceClass class) {
+void policy_accept(Policy *policy, uint32_t index, Priority priority) {
     User *user = &policy->users[index];
-    if (user->busy[class]++ > 0) {
+    if (user->busy[priority]++ > 0) {
         return;
     }
-    double least = policy->left_off[class];
-    for (uint32_t i = 0; i < policy->active_count[class]; i++) {
-        double counter = policy->users[policy->active[class][i]].counters[class];
+    double least = policy->left_off[priority];
+    for (uint32_t i = 0; i < policy->active_count[priority]; i++) {
+        double counter = policy->users[policy->active[priority][i]].counters[priority];
         least = i == 0 || counter < least ? counter : least;
     }
-    if (user->counters[class] < least) {
-        user->counters[class] = least;
+    if (user->counters[priority] < least) {
+        user->counters[priority] = least;
     }
-    user->active_at[class] = policy->active_count[class];
-    policy->active[class][policy->active_count[class]++] = index;
+    user->active_at[priority] = policy->active_count[priority];
+    policy->active[priority][policy->active_count[priority]++] = index;
 }
 
-void policy_end(Policy *policy, uint32_t index, SequenceClass class) {
+void policy_end(Policy *policy, uint32_t index, Priority priority) {
     User *user = &policy->users[index];
-    REQUIRE(user->busy[class] > 0);
-    if (--user->busy[class] > 0) {
+    REQUIRE(user->busy[priority] > 0);
+    if (--user->busy[priority] > 0) {
         return;
     }
-    uint32_t at = user->active_at[class];
-    uint32_t last = policy->active[class][--policy->active_count[class]];
-    policy->active[class][at] = last;
-    policy->users[last].active_at[class] = at;
-    user->active_at[class] = NO_SLOT;
-    policy->left_off[class] = user->counters[class];
+    uint32_t at = user->active_at[priority];
+    uint32_t last = policy->active[priority][--policy->active_count[priority]];
+    policy->active[priority][at] = last;
+    policy->users[last].active_at[priority] = at;
+    user->active_at[priority] = NO_SLOT;
+    policy->left_off[priority] = user->counters[priority];
 }
 
 bool policy_allow(Policy *policy, uint32_t index, uint32_t tokens, uint64_t now_ms,
@@ -83,7 +83,7 @@ bool policy_allow(Policy *policy, uint32_t index, uint32_t tokens, uint64_t now_
 
 static Queue *queue_of(Policy *policy, Sequence *slots, const Sequence *sequence) {
     return sequence->held ? &slots[(uint32_t)sequence->after].followers
-                          : &policy->users[sequence->user].queues[sequence->class];
+                          : &policy->users[sequence->user].queues[sequence->priority];
 }
 
 static void count_waiting(Policy *policy, const Sequence *sequence, int sign) {
@@ -128,55 +128,55 @@ static uint32_t queue_ready(const Queue *queue, const Sequence *slots) {
 }
 
 // What runs of a class and those it does not make room for.
-static uint32_t count_running(const uint32_t running[CLASS_COUNT], SequenceClass class) {
+static uint32_t count_running(const uint32_t running[PRIORITY_COUNT], Priority priority) {
     uint32_t count = 0;
-    for (int c = 0; c <= (int)class; c++) {
+    for (int c = 0; c <= (int)priority; c++) {
         count += running[c];
     }
     return count;
 }
 
 // A place that batch would give up is free to interactive.
-static bool at_its_share(const Policy *policy, const User *user, SequenceClass class) {
-    uint64_t free_places = policy->places - count_running(policy->running, class);
-    uint32_t running = count_running(user->running, class);
+static bool at_its_share(const Policy *policy, const User *user, Priority priority) {
+    uint64_t free_places = policy->places - count_running(policy->running, priority);
+    uint32_t running = count_running(user->running, priority);
     return policy->users_max > 1 && running > 0 && running >= SHARE_OF_FREE * free_places;
 }
 
-uint32_t policy_next_of(const Policy *policy, const Sequence *slots, SequenceClass class) {
+uint32_t policy_next_of(const Policy *policy, const Sequence *slots, Priority priority) {
     uint32_t best = NO_SLOT;
     double best_counter = 0;
-    for (uint32_t i = 0; i < policy->active_count[class]; i++) {
-        const User *user = &policy->users[policy->active[class][i]];
-        if ((best != NO_SLOT && user->counters[class] > best_counter) ||
-            at_its_share(policy, user, class)) {
+    for (uint32_t i = 0; i < policy->active_count[priority]; i++) {
+        const User *user = &policy->users[policy->active[priority][i]];
+        if ((best != NO_SLOT && user->counters[priority] > best_counter) ||
+            at_its_share(policy, user, priority)) {
             continue;
         }
-        uint32_t slot = queue_ready(&user->queues[class], slots);
-        if (slot != NO_SLOT && (best == NO_SLOT || user->counters[class] < best_counter ||
+        uint32_t slot = queue_ready(&user->queues[priority], slots);
+        if (slot != NO_SLOT && (best == NO_SLOT || user->counters[priority] < best_counter ||
                                 slots[slot].order < slots[best].order)) {
             best = slot;
-            best_counter = user->counters[class];
+            best_counter = user->counters[priority];
         }
     }
     return best;
 }
 
 bool policy_before(const Policy *policy, const Sequence *a, const Sequence *b) {
-    if (a->class != b->class) {
-        return a->class < b->class;
+    if (a->priority != b->priority) {
+        return a->priority < b->priority;
     }
-    double mine = policy->users[a->user].counters[a->class];
-    double theirs = policy->users[b->user].counters[b->class];
+    double mine = policy->users[a->user].counters[a->priority];
+    double theirs = policy->users[b->user].counters[b->priority];
     return mine != theirs ? mine < theirs : a->order < b->order;
 }
 
 uint32_t policy_next(const Policy *policy, const Sequence *slots, uint64_t now_ms) {
-    uint32_t interactive = policy_next_of(policy, slots, CLASS_INTERACTIVE);
+    uint32_t interactive = policy_next_of(policy, slots, PRIORITY_INTERACTIVE);
     if (interactive != NO_SLOT && policy->turn % AGED_TURN != AGED_TURN - 1) {
         return interactive;
     }
-    uint32_t batch = policy_next_of(policy, slots, CLASS_BATCH);
+    uint32_t batch = policy_next_of(policy, slots, PRIORITY_BATCH);
     if (interactive == NO_SLOT) {
         return batch;
     }
@@ -186,42 +186,42 @@ uint32_t policy_next(const Policy *policy, const Sequence *slots, uint64_t now_m
 
 bool policy_yields(const Policy *policy, const Sequence *running, const Sequence *waiting,
                    uint64_t waited_steps) {
-    if (running->class != waiting->class) {
-        return running->class > waiting->class;
+    if (running->priority != waiting->priority) {
+        return running->priority > waiting->priority;
     }
     const User *theirs = &policy->users[running->user], *mine = &policy->users[waiting->user];
-    return waited_steps >= PATIENCE && count_running(mine->running, waiting->class) == 0 &&
-           count_running(theirs->running, running->class) > 1 &&
-           mine->counters[waiting->class] < theirs->counters[waiting->class];
+    return waited_steps >= PATIENCE && count_running(mine->running, waiting->priority) == 0 &&
+           count_running(theirs->running, running->priority) > 1 &&
+           mine->counters[waiting->priority] < theirs->counters[waiting->priority];
 }
 
 bool policy_runs_more(const Policy *policy, uint32_t a, uint32_t b) {
     const User *x = &policy->users[a], *y = &policy->users[b];
-    return count_running(x->running, CLASS_BATCH) * y->limits.weight >
-           count_running(y->running, CLASS_BATCH) * x->limits.weight;
+    return count_running(x->running, PRIORITY_BATCH) * y->limits.weight >
+           count_running(y->running, PRIORITY_BATCH) * x->limits.weight;
 }
 
 void policy_run_begin(Policy *policy, const Sequence *sequence) {
-    policy->users[sequence->user].running[sequence->class]++;
-    policy->running[sequence->class]++;
+    policy->users[sequence->user].running[sequence->priority]++;
+    policy->running[sequence->priority]++;
     policy->turn++;
 }
 
 void policy_run_end(Policy *policy, const Sequence *sequence) {
-    policy->users[sequence->user].running[sequence->class]--;
-    policy->running[sequence->class]--;
+    policy->users[sequence->user].running[sequence->priority]--;
+    policy->running[sequence->priority]--;
 }
 
-void policy_charge_prompt(Policy *policy, uint32_t index, SequenceClass class, uint32_t tokens) {
+void policy_charge_prompt(Policy *policy, uint32_t index, Priority priority, uint32_t tokens) {
     User *user = &policy->users[index];
     user->prompt_tokens += tokens;
-    user->counters[class] += tokens / user->limits.weight;
+    user->counters[priority] += tokens / user->limits.weight;
 }
 
-void policy_charge_output(Policy *policy, uint32_t index, SequenceClass class, uint32_t tokens) {
+void policy_charge_output(Policy *policy, uint32_t index, Priority priority, uint32_t tokens) {
     User *user = &policy->users[index];
     user->output_tokens += tokens;
-    user->counters[class] += tokens / user->limits.weight;
+    user->counters[priority] += tokens / user->limits.weight;
 }
 
 // Length of a queue whose sequences are as the flags say; links must lead back.
@@ -242,26 +242,28 @@ static uint32_t check_queue(const Queue *queue, const Sequence *slots, const Seq
 static void check_user(const Policy *policy, uint32_t index, const Sequence *slots,
                        uint32_t slot_count) {
     const User *user = &policy->users[index];
-    uint32_t busy[CLASS_COUNT] = {0}, running[CLASS_COUNT] = {0}, waiting = 0, held = 0, queued = 0;
+    uint32_t busy[PRIORITY_COUNT] = {0}, running[PRIORITY_COUNT] = {0}, waiting = 0, held = 0,
+             queued = 0;
     uint64_t tokens = 0;
     for (uint32_t slot = 0; slot < slot_count; slot++) {
         const Sequence *q = &slots[slot];
         if (q->state == SEQUENCE_FREE || q->user != index) {
             continue;
         }
-        busy[q->class]++;
-        running[q->class] += q->state == SEQUENCE_RUNNING;
+        busy[q->priority]++;
+        running[q->priority] += q->state == SEQUENCE_RUNNING;
         waiting += q->state == SEQUENCE_WAITING;
         held += q->state == SEQUENCE_WAITING && q->held;
         tokens += q->state == SEQUENCE_WAITING ? q->token_count : 0;
     }
-    for (int class = 0; class < CLASS_COUNT; class ++) {
-        queued += check_queue(&user->queues[class], slots, NULL);
-        REQUIRE(busy[class] == user->busy[class] && running[class] == user->running[class]);
-        uint32_t at = user->active_at[class];
-        REQUIRE((at != NO_SLOT) == (busy[class] > 0));
+    for (int priority = 0; priority < PRIORITY_COUNT; priority++) {
+        queued += check_queue(&user->queues[priority], slots, NULL);
+        REQUIRE(busy[priority] == user->busy[priority] &&
+                running[priority] == user->running[priority]);
+        uint32_t at = user->active_at[priority];
+        REQUIRE((at != NO_SLOT) == (busy[priority] > 0));
         REQUIRE(at == NO_SLOT ||
-                (at < policy->active_count[class] && policy->active[class][at] == index));
+                (at < policy->active_count[priority] && policy->active[priority][at] == index));
     }
     REQUIRE(waiting == user->waiting && queued + held == waiting && tokens == user->queued_tokens);
 }

@@ -23,11 +23,11 @@
 
 typedef struct User {
     UserLimits limits;
-    Queue queues[CLASS_COUNT];
-    double counters[CLASS_COUNT];
-    uint32_t busy[CLASS_COUNT];      // accepted and not finished
-    uint32_t active_at[CLASS_COUNT]; // place in Policy.active, NO_SLOT when not busy
-    uint32_t running[CLASS_COUNT];
+    Queue queues[PRIORITY_COUNT];
+    double counters[PRIORITY_COUNT];
+    uint32_t busy[PRIORITY_COUNT];      // accepted and not finished
+    uint32_t active_at[PRIORITY_COUNT]; // place in Policy.active, NO_SLOT when not busy
+    uint32_t running[PRIORITY_COUNT];
     uint32_t waiting;       // of both classes
     uint64_t queued_tokens; // of the waiting ones
     Allowance allowance;
@@ -37,12 +37,12 @@ typedef struct User {
 typedef struct Policy {
     User *users; // [users_max]
     uint32_t users_max;
-    uint32_t *active[CLASS_COUNT]; // [users_max] users with accepted, unfinished requests
-    uint32_t active_count[CLASS_COUNT];
-    double left_off[CLASS_COUNT]; // counter of the last user to become idle
+    uint32_t *active[PRIORITY_COUNT]; // [users_max] users with accepted, unfinished requests
+    uint32_t active_count[PRIORITY_COUNT];
+    double left_off[PRIORITY_COUNT]; // counter of the last user to become idle
     uint32_t age_ms;
-    uint32_t turn;                         // admissions so far
-    uint32_t places, running[CLASS_COUNT]; // of all users
+    uint32_t turn;                            // admissions so far
+    uint32_t places, running[PRIORITY_COUNT]; // of all users
 } Policy;
 
 Status policy_open(uint32_t users_max, uint32_t places, uint32_t age_ms, Policy *policy,
@@ -50,8 +50,8 @@ Status policy_open(uint32_t users_max, uint32_t places, uint32_t age_ms, Policy 
 void policy_close(Policy *policy);
 
 // A request is accepted or ends. Accepting lifts the counter of a user who was idle in the class.
-void policy_accept(Policy *policy, uint32_t user, SequenceClass class);
-void policy_end(Policy *policy, uint32_t user, SequenceClass class);
+void policy_accept(Policy *policy, uint32_t user, Priority priority);
+void policy_end(Policy *policy, uint32_t user, Priority priority);
 
 // Takes `tokens` from the user's minute, or says how many milliseconds to wait.
 bool policy_allow(Policy *policy, uint32_t user, uint32_t tokens, uint64_t now_ms,
@@ -65,7 +65,7 @@ void policy_queue_remove(Policy *policy, Sequence *slots, uint32_t slot);
 
 // In one class: of the user with the least counter who has something ready, the first; of equal
 // users the one with the oldest request. NO_SLOT when there is none.
-uint32_t policy_next_of(const Policy *policy, const Sequence *slots, SequenceClass class);
+uint32_t policy_next_of(const Policy *policy, const Sequence *slots, Priority priority);
 
 // The waiting sequence whose turn it is, or NO_SLOT. Changes nothing.
 uint32_t policy_next(const Policy *policy, const Sequence *slots, uint64_t now_ms);
@@ -84,8 +84,8 @@ void policy_run_end(Policy *policy, const Sequence *sequence);
 
 // Charges tokens: of a prompt when their step is planned, so that the next admission of that very
 // step sees them; of the output when they are drawn.
-void policy_charge_prompt(Policy *policy, uint32_t user, SequenceClass class, uint32_t tokens);
-void policy_charge_output(Policy *policy, uint32_t user, SequenceClass class, uint32_t tokens);
+void policy_charge_prompt(Policy *policy, uint32_t user, Priority priority, uint32_t tokens);
+void policy_charge_output(Policy *policy, uint32_t user, Priority priority, uint32_t tokens);
 
 // Checks with REQUIRE that queues, counts and active users agree with the slots. Slow.
 void policy_check(const Policy *policy, const Sequence *slots, uint32_t slot_count);

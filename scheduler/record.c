@@ -115,7 +115,7 @@ void record_add(Scheduler *s, const SequenceRequest *r) {
     put(s, r->allowed != NULL);
     put(s, r->tag);
     put(s, r->user);
-    put(s, r->class);
+    put(s, r->priority);
     put(s, r->deadline_ms);
     put(s, r->after);
     end(s);

@@ -132,7 +132,7 @@ static void replay_add(Replay *r) {
     q.allowed = get(r, 1) == 1 ? &any_set : NULL;
     q.tag = get(r, UINT64_MAX);
     q.user = get_u32(r);
-    q.class = (SequenceClass)get(r, UINT32_MAX / 2);
+    q.priority = (Priority)get(r, UINT32_MAX / 2);
     q.deadline_ms = get(r, UINT64_MAX);
     q.after = get(r, UINT64_MAX);
     if (!r->broken) {

@@ -235,7 +235,7 @@ static Status check_images(const SchedulerOptions *o, const SequenceRequest *r, 
 static Status check_request(const SchedulerOptions *o, const SequenceRequest *r, Error *error) {
     if (r->token_count == 0 || r->new_tokens_max == 0 || r->stop_count > SCHED_STOP_MAX ||
         r->sampling.logprobs > BATCH_LOGPROBS_MAX || r->user >= o->users_max ||
-        r->class >= CLASS_COUNT) {
+        r->priority >= PRIORITY_COUNT) {
         return error_set(
             error, E_ARGUMENT,
             "a request needs a prompt, at least one new token, at most %d stop ids, at "
@@ -277,7 +277,7 @@ static Status check_user(const Scheduler *s, const SequenceRequest *r, Error *er
     const UserLimits *limits = &user->limits;
     uint64_t queued = user->queued_tokens + r->token_count;
     if (limits->in_flight_max > 0 &&
-        user->busy[CLASS_INTERACTIVE] + user->busy[CLASS_BATCH] >= limits->in_flight_max) {
+        user->busy[PRIORITY_INTERACTIVE] + user->busy[PRIORITY_BATCH] >= limits->in_flight_max) {
         return error_set(error, E_USER_BUSY, "%u requests of this user are in flight, its limit",
                          limits->in_flight_max);
     }
@@ -357,7 +357,7 @@ Status sched_add(Scheduler *s, const SequenceRequest *r, uint64_t *handle, Error
         .after = r->after,
         .followers = {NO_SLOT, NO_SLOT},
         .user = r->user,
-        .class = r->class,
+        .priority = r->priority,
         .prompt_count = r->token_count,
         .new_tokens_max = r->new_tokens_max,
         .image_count = r->image_count,
@@ -384,7 +384,7 @@ Status sched_add(Scheduler *s, const SequenceRequest *r, uint64_t *handle, Error
     }
     s->deadlines_ms[slot] = r->deadline_ms > 0 ? r->deadline_ms : NO_DEADLINE;
     s->deadline_soonest_ms = num_min(s->deadline_soonest_ms, s->deadlines_ms[slot]);
-    policy_accept(&s->policy, q->user, q->class);
+    policy_accept(&s->policy, q->user, q->priority);
     sched_wait_begin(s, slot, false);
     *handle = sched_handle(s, slot);
     return OK;
@@ -464,7 +464,7 @@ void sched_list_remove(SlotList *list, uint32_t slot) {
 }
 
 bool sched_ranks_before(const Sequence *a, const Sequence *b) {
-    return a->class != b->class ? a->class < b->class : a->order < b->order;
+    return a->priority != b->priority ? a->priority < b->priority : a->order < b->order;
 }
 
 void sched_list_insert_by_rank(Scheduler *s, uint32_t slot) {
@@ -497,7 +497,7 @@ void sched_release(Scheduler *s, uint32_t slot) {
     }
     s->deadlines_ms[slot] = NO_DEADLINE;
     s->reserved_count -= q->reserved;
-    policy_end(&s->policy, q->user, q->class);
+    policy_end(&s->policy, q->user, q->priority);
     sequence_drop_pages(q, &s->pages);
     token_store_give(&s->store, q->tokens, q->prompt_count + q->new_tokens_max);
     sched_release_held(s, slot);
@@ -529,11 +529,11 @@ UserStats sched_user_stats(const Scheduler *s, uint32_t user) {
     REQUIRE(user < s->options.users_max);
     const User *u = &s->policy.users[user];
     return (UserStats){
-        .in_flight = u->busy[CLASS_INTERACTIVE] + u->busy[CLASS_BATCH],
+        .in_flight = u->busy[PRIORITY_INTERACTIVE] + u->busy[PRIORITY_BATCH],
         .waiting = u->waiting,
         .queued_tokens = u->queued_tokens,
         .prompt_tokens = u->prompt_tokens,
         .output_tokens = u->output_tokens,
-        .service = u->counters[CLASS_INTERACTIVE] + u->counters[CLASS_BATCH],
+        .service = u->counters[PRIORITY_INTERACTIVE] + u->counters[PRIORITY_BATCH],
     };
 }

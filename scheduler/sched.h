@@ -42,7 +42,7 @@
 typedef struct Scheduler Scheduler;
 
 // Batch waits while interactive does not, but ages: see policy.h.
-typedef enum SequenceClass { CLASS_INTERACTIVE, CLASS_BATCH, CLASS_COUNT } SequenceClass;
+typedef enum Priority { PRIORITY_INTERACTIVE, PRIORITY_BATCH, PRIORITY_COUNT } Priority;
 
 enum {
     SCHED_STOP_MAX = 16,
@@ -99,7 +99,7 @@ typedef struct SequenceRequest {
     const uint32_t *allowed;
     uint64_t tag;  // the caller's name for it, handed back in events
     uint32_t user; // below users_max
-    SequenceClass class;
+    Priority priority;
     uint64_t deadline_ms; // of sched_tick's clock; 0 = none
     uint64_t after; // handle of a sequence whose prompt should be cached first (n samples of one
                     // prompt: the first computes, the others share); stale or 0 = no wait

@@ -43,7 +43,7 @@ typedef struct Sequence {
     uint64_t added_ms;
     uint64_t after; // handle of the sequence whose prompt this one waits for, or 0
     uint32_t user;
-    SequenceClass class;
+    Priority priority;
     uint32_t prompt_count;
     uint32_t new_tokens_max;
     uint32_t image_count;

@@ -83,9 +83,9 @@ static Status admission_limits(const Admission *admission, const Ask *ask,
 Status admission_look(const Admission *admission, const Ask *ask, const ServerUser *settings,
                       bool alone, uint32_t *retry_ms, Error *error) {
     *retry_ms = 0;
-    if (!settings->class_allowed[ask->class]) {
+    if (!settings->class_allowed[ask->priority]) {
         return error_set(error, E_ARGUMENT, "class: %s may not use %s", settings->name,
-                         ask->class == CLASS_BATCH ? "batch" : "interactive");
+                         ask->priority == PRIORITY_BATCH ? "batch" : "interactive");
     }
     Status status = admission_limits(admission, ask, settings, alone, error);
     if (status == OK) {

@@ -28,7 +28,7 @@ typedef struct Admission {
 // What one call asks for.
 typedef struct Ask {
     uint32_t user;
-    SequenceClass class;
+    Priority priority;
     uint32_t samples;
     uint32_t prompt_tokens; // image tokens exactly, text by its length
     uint32_t new_tokens;    // of one sample

@@ -311,7 +311,7 @@ static void intake_accept(Intake *in) {
     slot->work.kind = WORK_PREPARE;
     service->stats.requests_accepted++;
     service->totals[in->ask.user].requests++;
-    metrics_add(service->metrics, METRIC_REQUESTS_ACCEPTED, in->ask.class, 1);
+    metrics_add(service->metrics, METRIC_REQUESTS_ACCEPTED, in->ask.priority, 1);
     metrics_add(service->metrics, METRIC_USER_REQUESTS, in->ask.user, 1);
     metrics_observe(service->metrics, METRIC_STAGE, STAGE_RECEIVE,
                     (call->received_ms - call->began_ms) * UINT64_C(1000000));
@@ -333,7 +333,7 @@ void intake_generate(Service *service, Connection *connection, Call *call) {
     Intake in = intake_begin(service, connection, call);
     uint32_t retry_ms = 0;
     Error error;
-    in.ask.class = call->generate.batch ? CLASS_BATCH : CLASS_INTERACTIVE;
+    in.ask.priority = call->generate.batch ? PRIORITY_BATCH : PRIORITY_INTERACTIVE;
     in.budget = call->generate.budget != 0 ? call->generate.budget : service->options.model.budget;
     Status status = intake_judge(&in, &retry_ms, &error);
     if (status == OK) {
@@ -348,7 +348,8 @@ void intake_tokenize(Service *service, Connection *connection, Call *call) {
     uint32_t retry_ms = 0;
     Error error;
     const ServerUser *user = users_at(service->users, in.ask.user);
-    in.ask.class = user->class_allowed[CLASS_INTERACTIVE] ? CLASS_INTERACTIVE : CLASS_BATCH;
+    in.ask.priority =
+        user->class_allowed[PRIORITY_INTERACTIVE] ? PRIORITY_INTERACTIVE : PRIORITY_BATCH;
     Status status = intake_ask(&in, true, &retry_ms, &error);
     if (status != OK) {
         intake_refuse(&in, status, &error, retry_ms);

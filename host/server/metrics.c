@@ -60,8 +60,8 @@ static const char *const stage_names[STAGE_COUNT] = {"receive", "prep",   "queue
                                                      "prefill", "decode", "send"};
 static const char *const pool_names[PAGE_KIND_COUNT] = {
     [PAGE_SLIDING] = "sliding", [PAGE_FULL] = "full"};
-static const char *const class_names[CLASS_COUNT] = {
-    [CLASS_INTERACTIVE] = "interactive", [CLASS_BATCH] = "batch"};
+static const char *const class_names[PRIORITY_COUNT] = {
+    [PRIORITY_INTERACTIVE] = "interactive", [PRIORITY_BATCH] = "batch"};
 
 // Upper bounds of the buckets of a histogram: of seconds, in nanoseconds, from what a step of a
 // small model takes to what a person waits; of numbers, the powers of two up to the largest step.
@@ -97,7 +97,7 @@ static uint32_t metrics_label_count(uint32_t users_max, MetricLabel label) {
     case LABEL_POOL:
         return PAGE_KIND_COUNT;
     case LABEL_CLASS:
-        return CLASS_COUNT;
+        return PRIORITY_COUNT;
     case LABEL_COUNT:
         break;
     }

@@ -35,7 +35,7 @@ Status metrics_open(uint32_t users_max, Metrics **out, Error *error);
 void metrics_close(Metrics *metrics);
 
 // `label` is the place in the metric's dimension: a user's number, a MetricStage, a page kind of
-// batch.h, a FinishReason, a SequenceClass; 0 where the dimension is NONE. For STATUS use
+// batch.h, a FinishReason, a Priority; 0 where the dimension is NONE. For STATUS use
 // metrics_status(E_...).
 void metrics_add(Metrics *metrics, MetricId id, uint32_t label, uint64_t amount);
 void metrics_observe(Metrics *metrics, MetricId id, uint32_t label, uint64_t value);

@@ -281,7 +281,7 @@ static Status slot_step_sample(Service *service, Slot *leader, uint32_t index, E
         .sampling = slot_sampling(leader, index),
         .tag = leader->slots[index],
         .user = leader->ask.user,
-        .class = leader->ask.class,
+        .priority = leader->ask.priority,
         .deadline_ms = leader->deadline_ms,
     };
     slot_command(service, &(StepperCommand){

@@ -128,12 +128,12 @@ static bool users_read_hash(Bytes text, uint8_t hash[USER_TOKEN_HASH]) {
            length == USER_TOKEN_HASH;
 }
 
-static bool users_read_classes(Bytes text, bool allowed[CLASS_COUNT]) {
+static bool users_read_classes(Bytes text, bool allowed[PRIORITY_COUNT]) {
     bool both =
         users_word_is(text, "interactive,batch") || users_word_is(text, "batch,interactive");
-    allowed[CLASS_INTERACTIVE] = both || users_word_is(text, "interactive");
-    allowed[CLASS_BATCH] = both || users_word_is(text, "batch");
-    return allowed[CLASS_INTERACTIVE] || allowed[CLASS_BATCH];
+    allowed[PRIORITY_INTERACTIVE] = both || users_word_is(text, "interactive");
+    allowed[PRIORITY_BATCH] = both || users_word_is(text, "batch");
+    return allowed[PRIORITY_INTERACTIVE] || allowed[PRIORITY_BATCH];
 }
 
 // Reads one value; NULL when it is good, else the rule it broke.

@@ -35,9 +35,9 @@ typedef struct ServerUser {
     bool removed;   // was in an earlier file and is in this one no more: may not log in
     bool has_token; // false: the user of connections without a token
     uint8_t token_hash[USER_TOKEN_HASH];
-    UserLimits limits;               // for the scheduler, as written in the file
-    bool class_allowed[CLASS_COUNT]; // interactive, batch
-    bool sees_all;                   // in stats the rows of all users, not only its own
+    UserLimits limits;                  // for the scheduler, as written in the file
+    bool class_allowed[PRIORITY_COUNT]; // interactive, batch
+    bool sees_all;                      // in stats the rows of all users, not only its own
 } ServerUser;
 
 typedef struct Users Users;

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         REQUIRE(strcmp(user->name, same->name) == 0 && user->has_token == same->has_token);
         REQUIRE(memcmp(user->token_hash, same->token_hash, USER_TOKEN_HASH) == 0);
         REQUIRE(!user->removed && user->limits.weight >= 0.01 && user->limits.weight <= 100);
-        REQUIRE(user->class_allowed[CLASS_INTERACTIVE] || user->class_allowed[CLASS_BATCH]);
+        REQUIRE(user->class_allowed[PRIORITY_INTERACTIVE] || user->class_allowed[PRIORITY_BATCH]);
     }
     users_free(users);
     users_free(again);

@@ -184,7 +184,7 @@ static void start_request(World *w, uint32_t tag, uint32_t user, uint32_t after_
                                       .seed = dice_below(d, 1000)};
     r->sequence.tag = tag;
     r->sequence.user = user;
-    r->sequence.class = dice_once_in(d, 3) ? CLASS_BATCH : CLASS_INTERACTIVE;
+    r->sequence.priority = dice_once_in(d, 3) ? PRIORITY_BATCH : PRIORITY_INTERACTIVE;
     r->sequence.deadline_ms = r->deadline_ms;
     r->expected_count = fake_lone_run(&w->engine.model, &r->sequence, r->expected);
     const StepperCommand add = {

@@ -367,7 +367,7 @@ Test(ahead, for_an_interactive_request_the_pipeline_runs_dry_only_when_it_must) 
         options.sequences_max = places;
         Scheduler *s = small_open(&options);
         SequenceRequest patient = small_request(20, 50, 1), chat = small_request(10, 5, 2);
-        patient.class = CLASS_BATCH;
+        patient.priority = PRIORITY_BATCH;
         add(s, &patient);
         const Batch *now = plan(s);
         uint64_t handle = add(s, &chat);
@@ -470,7 +470,8 @@ static SchedulerStats crowd_run(uint64_t seed, uint32_t plans_max, Crowd *crowd)
             SequenceRequest request =
                 small_request(tokens, 1 + below(seed, 200 + added, ANSWER_MAX), added);
             request.tokens = prompt + 200 - tokens;
-            request.class = below(seed, 300 + added, 3) == 0 ? CLASS_BATCH : CLASS_INTERACTIVE;
+            request.priority =
+                below(seed, 300 + added, 3) == 0 ? PRIORITY_BATCH : PRIORITY_INTERACTIVE;
             request.stop_ids = &stop;
             request.stop_count = below(seed, 400 + added, 2);
             add(s, &request);

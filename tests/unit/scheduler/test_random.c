@@ -242,7 +242,7 @@ static void make_request(World *w, Dice *dice, Expectation *e, SequenceRequest *
         .allowed = e->constrained ? &e->sets[e->token_count] : NULL,
         .tag = w->added,
         .user = below(dice, w->options.users_max),
-        .class = below(dice, 2) ? CLASS_BATCH : CLASS_INTERACTIVE,
+        .priority = below(dice, 2) ? PRIORITY_BATCH : PRIORITY_INTERACTIVE,
         .deadline_ms = below(dice, 12) == 0 ? w->now_ms + 1 + below(dice, 200) : 0,
         .after = w->added > 0 && below(dice, 4) == 0 ? w->expected[w->added - 1].handle : 0,
     };

@@ -45,7 +45,8 @@ static Buffer record_some(void) {
                                          .stop_count = 1,
                                          .tag = step,
                                          .user = step % 3,
-                                         .class = step % 5 == 0 ? CLASS_BATCH : CLASS_INTERACTIVE,
+                                         .priority =
+                                             step % 5 == 0 ? PRIORITY_BATCH : PRIORITY_INTERACTIVE,
                                          .deadline_ms = step % 9 == 0 ? step * 7 + 40 : 0,
                                          .after = step % 4 == 0 ? handle : 0};
         sched_add(s, &request, &handle, NULL);

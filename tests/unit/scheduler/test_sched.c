@@ -236,7 +236,7 @@ Test(policy, interactive_takes_the_place_of_batch_and_aged_batch_still_runs) {
     options.age_ms = 100;
     Scheduler *s = small_open(&options);
     SequenceRequest batch_request = small_request(20, 200, 1), chat = small_request(10, 5, 2);
-    batch_request.class = CLASS_BATCH;
+    batch_request.priority = PRIORITY_BATCH;
     uint64_t handle;
     SchedulerEvent events[64];
     for (int i = 0; i < 3; i++) {
@@ -270,7 +270,7 @@ Test(policy, interactive_takes_the_place_of_batch_and_aged_batch_still_runs) {
 }
 
 // 16 places, answers of 2,000 tokens; user 0 has 40 of them under way or waiting.
-static Scheduler *filled_by_user_0(SequenceClass class) {
+static Scheduler *filled_by_user_0(Priority priority) {
     SchedulerOptions options = small_options();
     options.sequences_max = 16;
     options.waiting_max = 100;
@@ -281,7 +281,7 @@ static Scheduler *filled_by_user_0(SequenceClass class) {
     SequenceRequest request = small_request(16, 2000, 0);
     SchedulerEvent events[32];
     uint64_t handle;
-    request.class = class;
+    request.priority = priority;
     for (int i = 0; i < 40; i++) {
         cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
     }
@@ -322,7 +322,7 @@ static int steps_to_first_tokens(Scheduler *s, uint64_t count, uint32_t most) {
 
 Test(policy, users_who_have_nothing_running_wait_for_steps_and_not_for_a_long_answer) {
     for (uint32_t plans = 1; plans <= 2; plans++) {
-        Scheduler *s = filled_by_user_0(CLASS_INTERACTIVE);
+        Scheduler *s = filled_by_user_0(PRIORITY_INTERACTIVE);
         SequenceRequest request = small_request(16, 2000, 0);
         uint64_t handle;
         for (uint32_t user = 1; user <= 4; user++) {
@@ -345,7 +345,7 @@ Test(policy, users_who_have_nothing_running_wait_for_steps_and_not_for_a_long_an
 
 Test(policy, interactive_takes_every_place_of_batch_with_several_users_too) {
     for (uint32_t plans = 1; plans <= 2; plans++) {
-        Scheduler *s = filled_by_user_0(CLASS_BATCH);
+        Scheduler *s = filled_by_user_0(PRIORITY_BATCH);
         SequenceRequest request = small_request(4, 2000, 0);
         uint64_t handle;
         request.user = 1;
@@ -462,7 +462,7 @@ Test(sched, batch_keeps_its_pages_when_they_would_not_be_enough) {
     options.no_prefix_cache = true;
     Scheduler *s = small_open(&options);
     SequenceRequest chat = small_request(150, 50, 1), batch_request = small_request(20, 30, 2);
-    batch_request.class = CLASS_BATCH;
+    batch_request.priority = PRIORITY_BATCH;
     uint64_t handle;
     SchedulerEvent events[16];
     cr_assert_eq(sched_add(s, &chat, &handle, NULL), OK);
@@ -483,7 +483,7 @@ Test(sched, preemptions_of_one_sequence_are_bounded) {
     options.sequences_max = 1;
     Scheduler *s = small_open(&options);
     SequenceRequest batch_request = small_request(20, 60, 1), chat = small_request(10, 2, 2);
-    batch_request.class = CLASS_BATCH;
+    batch_request.priority = PRIORITY_BATCH;
     uint64_t handle;
     SchedulerEvent events[16];
     sched_add(s, &batch_request, &handle, NULL);

@@ -39,7 +39,7 @@ Test(users, a_line_names_a_user_and_what_is_left_out_is_unlimited, .fini = forge
     cr_expect_eq(alice->limits.in_flight_max, 0);
     cr_expect_eq(alice->limits.tokens_per_minute, 0);
     cr_expect_eq(alice->limits.queued_tokens_max, 0);
-    cr_expect(alice->class_allowed[CLASS_INTERACTIVE] && alice->class_allowed[CLASS_BATCH]);
+    cr_expect(alice->class_allowed[PRIORITY_INTERACTIVE] && alice->class_allowed[PRIORITY_BATCH]);
     cr_expect(!alice->sees_all);
 }
 
@@ -60,7 +60,7 @@ Test(users, every_setting_is_read_in_any_order, .fini = forget) {
     cr_expect_eq(night->limits.in_flight_max, 64);
     cr_expect_eq(night->limits.tokens_per_minute, 200000);
     cr_expect_eq(night->limits.queued_tokens_max, 2000000);
-    cr_expect(!night->class_allowed[CLASS_INTERACTIVE] && night->class_allowed[CLASS_BATCH]);
+    cr_expect(!night->class_allowed[PRIORITY_INTERACTIVE] && night->class_allowed[PRIORITY_BATCH]);
     cr_expect(night->sees_all);
 }
 
