@@ -161,7 +161,7 @@ static void slot_count_end(Service *service, const Slot *slot, const DoneEvent *
     stats->pictures_finished += worst <= DONE_LENGTH ? slot->request.image_count : 0;
     stats->requests_failed += worst == DONE_ERROR;
     stats->requests_cancelled += worst == DONE_CANCEL || worst == DONE_DEADLINE;
-    metrics_observe(m, METRIC_REQUEST, slot->ask.class,
+    metrics_observe(m, METRIC_REQUEST, slot->ask.priority,
                     (service->now_ms - slot->received_ms) * 1000000u);
     log_event(LOG_INFO, "done",
               "request=%" PRIu64 " connection=%u stream=%" PRIu64
@@ -396,7 +396,7 @@ static void slot_begun(Service *service, Slot *leader, const SchedulerEvent *eve
     leader->first_ms = service->now_ms;
     leader->begun_ms = leader->prepared_ms + event->queued_ms;
     admission_begun(&service->admission, &leader->ask);
-    metrics_observe(m, METRIC_FIRST_TOKEN, leader->ask.class,
+    metrics_observe(m, METRIC_FIRST_TOKEN, leader->ask.priority,
                     (service->now_ms - leader->received_ms) * 1000000u);
     metrics_observe(m, METRIC_STAGE, STAGE_QUEUE, event->queued_ms * UINT64_C(1000000));
     metrics_observe(m, METRIC_STAGE, STAGE_PREFILL,
@@ -419,7 +419,7 @@ static void slot_answered(Service *service, Slot *slot, DoneReason reason) {
     slot->sample.answered = true;
     slot->sample.reason = reason;
     if (tokens > 1) {
-        metrics_observe(service->metrics, METRIC_TOKEN, leader->ask.class,
+        metrics_observe(service->metrics, METRIC_TOKEN, leader->ask.priority,
                         (service->now_ms - slot->sample.first_ms) * 1000000u / (tokens - 1));
     }
 }
