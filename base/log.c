@@ -14,7 +14,7 @@
 enum { LOG_LINE_MAX = 2048 };
 
 static const char *const log_names[] = {"error", "warn", "info", "debug"};
-static LogLevel log_level = LOG_WARN; // set once, before threads start
+LogLevel log_level = LOG_WARN; // set once, before threads start
 
 void log_set_level(const char *name) {
     for (int i = 0; i <= LOG_DEBUG; i++) {
@@ -150,10 +150,7 @@ static void line_format(Line *line, const char *format, va_list *arguments) {
     }
 }
 
-void log_event(LogLevel level, const char *event, const char *format, ...) {
-    if (level > log_level) {
-        return;
-    }
+void log_write(LogLevel level, const char *event, const char *format, ...) {
     Line line = {.length = 0};
     char now[32];
     clock_utc_text(now);

@@ -16,10 +16,13 @@
 typedef enum LogLevel { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG } LogLevel;
 
 void log_set_level(const char *name); // "error", "warn", "info", "debug"; before threads start
+extern LogLevel log_level;            // read only by log_event
 
 // d, i, u, x, f, g, e, with l, ll or z, and s with .* for texts without a zero.
 // log_event(LOG_INFO, "model_open", "seconds=%.2f", seconds)
-void log_event(LogLevel level, const char *event, const char *format, ...)
+// A line that is not asked for costs one comparison: its arguments are not computed.
+#define log_event(level, ...) ((level) <= log_level ? log_write((level), __VA_ARGS__) : (void)0)
+void log_write(LogLevel level, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 // Lines that somebody without a token can cause: so many in so long, the others are counted.

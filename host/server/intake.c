@@ -335,6 +335,9 @@ void intake_generate(Service *service, Connection *connection, Call *call) {
     Error error;
     in.ask.priority = call->generate.batch ? PRIORITY_BATCH : PRIORITY_INTERACTIVE;
     in.budget = call->generate.budget != 0 ? call->generate.budget : service->options.model.budget;
+    log_event(LOG_DEBUG, "call", "connection=%u stream=%" PRIu64 " messages=%zu pictures=%u",
+              connection->index, call->ticket, (size_t)call->generate.message_count,
+              call->generate.image_count);
     Status status = intake_judge(&in, &retry_ms, &error);
     if (status == OK) {
         intake_accept(&in);

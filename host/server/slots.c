@@ -324,6 +324,8 @@ void slot_worked(Service *service, uint32_t leader) {
         slot_end(service, leader, DONE_ERROR, request->status, request->error.text);
         slot_settle(service, leader);
     } else {
+        log_event(LOG_DEBUG, "prepared", "request=%" PRIu64 " tag=%u prompt_tokens=%u", slot->id,
+                  leader, request->prompt.token_count);
         slot_step(service, leader);
     }
 }
@@ -385,6 +387,8 @@ static void slot_say(Service *service, Slot *slot, const SchedulerEvent *event) 
     }
     Session *session = slot_session(service, leader);
     if (session != NULL && !leader->ending) {
+        log_event(LOG_DEBUG, "token", "request=%" PRIu64 " sample=%u text_bytes=%zu", leader->id,
+                  token.index, token.text.length);
         session_token(session, leader->call->ticket, &token);
     }
 }

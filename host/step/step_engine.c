@@ -40,6 +40,7 @@ Status step_engine_begin(void *step_engine, const Batch *batch, Error *error) {
     Status status = engine_begin(self->engine, batch, error);
     if (status == OK) {
         self->begun[self->begun_count++] = step;
+        log_event(LOG_DEBUG, "begun", "rows=%u under_way=%u", step.rows, self->begun_count);
     } else {
         step_engine_log(&step, 0, status, error);
     }

@@ -2,6 +2,7 @@
 #include "host/step/stepper.h"
 
 #include "base/check.h"
+#include "base/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,6 +130,7 @@ static Status stepper_try(Stepper *stepper, uint32_t tag, Error *error) {
     }
     TRY(sched_add(stepper->options.scheduler, &sequence, &entry->handle, error));
     entry->state = TAG_RUNNING;
+    log_event(LOG_DEBUG, "added", "tag=%u tokens=%u", tag, sequence.token_count);
     return OK;
 }
 
@@ -226,6 +228,8 @@ static void stepper_take(Stepper *stepper, const SchedulerEvent *raw, Status sta
 static void stepper_begin(Stepper *stepper) {
     const Batch *batch = sched_plan(stepper->options.scheduler);
     if (batch != NULL) {
+        log_event(LOG_DEBUG, "planned", "rows=%u sequences=%u images=%u", batch->row_count,
+                  batch->sequence_count, batch->image_count);
         Status status = stepper->options.begin(stepper->options.context, batch, &stepper->error);
         stepper->failed = stepper->failed || status != OK;
         stepper->begun[stepper->begun_count++] = status;
