@@ -77,23 +77,6 @@ static void step_loop_emit(StepLoop *loop, Request *request) {
     }
 }
 
-static SequenceRequest step_loop_sequence(const StepLoop *loop, uint32_t slot) {
-    const Request *request = loop->slots[slot];
-    const Question *question = request->question;
-    const GenerationDefaults *generation = &loop->options.runtime->weights->config.generation;
-    return (SequenceRequest){
-        .tokens = request->prompt.tokens,
-        .token_count = request->prompt.token_count,
-        .images = request->prompt.images,
-        .image_count = request->prompt.image_count,
-        .new_tokens_max = question->new_tokens_max,
-        .stop_ids = generation->stop_ids,
-        .stop_count = generation->stop_count,
-        .sampling = question->sampling,
-        .tag = slot,
-    };
-}
-
 void step_loop_add(StepLoop *loop, Request *request) {
     uint32_t slot = 0;
     while (slot < loop->slot_count && loop->slots[slot] != NULL) {
@@ -104,7 +87,8 @@ void step_loop_add(StepLoop *loop, Request *request) {
     request->status = answer_begin(&request->answer, loop->options.runtime->tokenizer,
                                    request->question, &request->error);
     if (request->status == OK) {
-        loop->sequences[slot] = step_loop_sequence(loop, slot);
+        loop->sequences[slot] =
+            request_sequence(request, &loop->options.runtime->weights->config.generation, slot);
         request->status =
             stepper_add(loop->stepper, &loop->sequences[slot], STEPPER_NO_TAG, &request->error);
     }

@@ -9,10 +9,10 @@
 static void prep_pool_thread(void *argument) {
     PrepPool *pool = argument;
     Prep prep = {.rules = &pool->rules};
-    Work *work;
+    PrepWork *work;
     niceness_add(pool->niceness);
     while (mailbox_pop(&pool->asked, &work, UINT64_MAX)) {
-        work_run(&prep, work);
+        prep_work_run(&prep, work);
         mailbox_push(&pool->done, &work);
     }
     prep_free(&prep);
@@ -20,8 +20,8 @@ static void prep_pool_thread(void *argument) {
 
 Status prep_pool_open(PrepPool *pool, const PrepPoolOptions *options, Error *error) {
     *pool = (PrepPool){.rules = options->rules, .niceness = options->niceness};
-    TRY(mailbox_open(&pool->asked, sizeof(Work *), options->work_max, error));
-    TRY(mailbox_open(&pool->done, sizeof(Work *), options->work_max, error));
+    TRY(mailbox_open(&pool->asked, sizeof(PrepWork *), options->work_max, error));
+    TRY(mailbox_open(&pool->done, sizeof(PrepWork *), options->work_max, error));
     mailbox_on_push(&pool->done, options->wake, options->wake_context);
     pool->threads = calloc(options->threads, sizeof *pool->threads);
     if (pool->threads == NULL) {
@@ -49,11 +49,11 @@ void prep_pool_close(PrepPool *pool) {
     *pool = (PrepPool){0};
 }
 
-void prep_pool_push(PrepPool *pool, Work *work) {
+void prep_pool_push(PrepPool *pool, PrepWork *work) {
     mailbox_push(&pool->asked, &work);
 }
 
-Work *prep_pool_take(PrepPool *pool) {
-    Work *work;
+PrepWork *prep_pool_take(PrepPool *pool) {
+    PrepWork *work;
     return mailbox_take(&pool->done, &work, 1) == 1 ? work : NULL;
 }

@@ -5,12 +5,12 @@
 #ifndef HOST_REQUEST_PREP_POOL_H
 #define HOST_REQUEST_PREP_POOL_H
 
-#include "host/request/work.h"
+#include "host/request/prep_work.h"
 #include "host/step/mailbox.h"
 
 typedef struct PrepPool {
     PrepRules rules;
-    Mailbox asked, done; // of Work *
+    Mailbox asked, done; // of PrepWork *
     uv_thread_t *threads;
     uint32_t thread_count;
     int niceness;
@@ -29,7 +29,7 @@ typedef struct PrepPoolOptions {
 Status prep_pool_open(PrepPool *pool, const PrepPoolOptions *options, Error *error);
 void prep_pool_close(PrepPool *pool); // waits for the threads; a zero PrepPool is fine
 
-void prep_pool_push(PrepPool *pool, Work *work);
-Work *prep_pool_take(PrepPool *pool); // what has come back, or NULL
+void prep_pool_push(PrepPool *pool, PrepWork *work);
+PrepWork *prep_pool_take(PrepPool *pool); // what has come back, or NULL
 
 #endif

@@ -24,6 +24,21 @@ void request_free(Request *request, uint32_t images_max) {
     *request = (Request){0};
 }
 
+SequenceRequest request_sequence(const Request *request, const GenerationDefaults *model,
+                                 uint32_t tag) {
+    return (SequenceRequest){
+        .tokens = request->prompt.tokens,
+        .token_count = request->prompt.token_count,
+        .images = request->prompt.images,
+        .image_count = request->prompt.image_count,
+        .new_tokens_max = request->question->new_tokens_max,
+        .stop_ids = model->stop_ids,
+        .stop_count = model->stop_count,
+        .sampling = request->question->sampling,
+        .tag = tag,
+    };
+}
+
 void request_add_content(Request *request, Bytes file, uint32_t index) {
     Hash128 hash = hash128(file);
     if (index > 0) {

@@ -43,6 +43,11 @@ typedef struct Request {
 Status request_open(Request *request, uint32_t images_max, Error *error); // E_MEMORY
 void request_free(Request *request, uint32_t images_max);
 
+// What the scheduler is given of a prepared request: its prompt, and what the question says of
+// drawing and stopping. It borrows from the request until the sequence's end.
+SequenceRequest request_sequence(const Request *request, const GenerationDefaults *model,
+                                 uint32_t tag);
+
 // Puts picture `index`, the next one, into `content`; with several the hash is that of their hashes
 // in order.
 void request_add_content(Request *request, Bytes file, uint32_t index);

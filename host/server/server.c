@@ -68,7 +68,7 @@ static void server_wake(void *context) {
     uv_async_send(&((Server *)context)->wake);
 }
 
-static void server_work(void *context, Work *work) {
+static void server_work(void *context, PrepWork *work) {
     prep_pool_push(&((Server *)context)->prep, work);
 }
 
@@ -148,7 +148,7 @@ static void server_on_report(Server *server, const StepReport *report) {
 
 static void server_on_wake(uv_async_t *async) {
     Server *server = async->data;
-    Work *work;
+    PrepWork *work;
     server_take_signals(server);
     while ((work = prep_pool_take(&server->prep)) != NULL) {
         service_worked(server->service, work, server_now_ms());

@@ -325,7 +325,7 @@ static void service_call(void *context, Session *session, Call *call) {
 
 // ---- What comes back ----------------------------------------------------------------------------
 
-void service_worked(Service *service, Work *work, uint64_t now_ms) {
+void service_worked(Service *service, PrepWork *work, uint64_t now_ms) {
     service_at(service, now_ms);
     service->work_count--;
     slot_worked(service, work->tag);

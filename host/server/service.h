@@ -16,7 +16,7 @@
 #ifndef HOST_SERVER_SERVICE_H
 #define HOST_SERVER_SERVICE_H
 
-#include "host/request/work.h"
+#include "host/request/prep_work.h"
 #include "host/server/metrics.h"
 #include "host/server/users.h"
 #include "host/step/stepper.h"
@@ -29,9 +29,9 @@ typedef struct Service Service;
 // back into the service, but note what is to be done and return.
 typedef struct ServicePorts {
     void *context;
-    // `work` goes to a prep thread, which runs work_run and hands it to service_worked. At most
-    // work_max are out at a time.
-    void (*work)(void *context, Work *work);
+    // `work` goes to a prep thread, which runs prep_work_run and hands it to service_worked. At
+    // most work_max are out at a time.
+    void (*work)(void *context, PrepWork *work);
     void (*command)(void *context, const StepperCommand *command); // to the stepper, in order
     // The connection has something to write or must be closed: ask service_output and
     // service_connection_end. Called from service_flush only, once per connection.
@@ -97,7 +97,7 @@ ConnectionEnd service_connection_end(const Service *service, uint32_t connection
 
 // ---- What comes back ----------------------------------------------------------------------------
 
-void service_worked(Service *service, Work *work, uint64_t now_ms);
+void service_worked(Service *service, PrepWork *work, uint64_t now_ms);
 void service_step_event(Service *service, const StepperEvent *event, uint64_t now_ms);
 
 // After every step.

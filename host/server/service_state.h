@@ -53,7 +53,7 @@ typedef struct Slot {
     uint64_t id; // for the log
     uint32_t connection, connection_generation;
     Call *call;
-    Work work;
+    PrepWork work;
     Question question;
     Chat chat;
     Blob **blobs; // [blob_count] held, in the call's arena

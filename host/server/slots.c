@@ -202,7 +202,7 @@ static DoneEvent slot_done(const Service *service, const Slot *slot) {
 }
 
 static void slot_answer_tokenize(Session *session, Service *service, const Slot *slot) {
-    const Work *work = &slot->work;
+    const PrepWork *work = &slot->work;
     if (slot->ending) { // the server is draining
         session_error(session, slot->call->ticket, slot->status, NULL, 0);
     } else if (work->status != OK) {

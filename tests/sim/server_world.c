@@ -66,7 +66,7 @@ typedef struct Running {
 } Running;
 
 typedef struct PendingWork {
-    Work *work;
+    PrepWork *work;
     double ready_ms;
 } PendingWork;
 
@@ -105,7 +105,7 @@ static uint64_t clock_of(const ServerWorld *w) {
 
 // ---- Ports --------------------------------------------------------------------------------------
 
-static void world_work(void *context, Work *work) {
+static void world_work(void *context, PrepWork *work) {
     ServerWorld *w = context;
     REQUIRE(w->work_count < WORKS);
     w->works[w->work_count++] = (PendingWork){work, w->now_ms + dice_below(&w->dice, 40)};
@@ -556,9 +556,9 @@ static void run_works(ServerWorld *w) {
             i++;
             continue;
         }
-        Work *work = w->works[i].work;
+        PrepWork *work = w->works[i].work;
         w->works[i] = w->works[--w->work_count];
-        work_run(&w->prep, work);
+        prep_work_run(&w->prep, work);
         service_worked(w->service, work, clock_of(w));
     }
 }

@@ -4,7 +4,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-static void take_work(void *context, Work *work) {
+static void take_work(void *context, PrepWork *work) {
     Bench *bench = context;
     cr_assert_lt(bench->work_count, BENCH_LIST);
     bench->works[bench->work_count++] = work;
@@ -171,9 +171,9 @@ ClientEvent bench_event(Bench *bench, uint32_t client, ClientEventKind kind) {
 
 void bench_prepare(Bench *bench) {
     cr_assert_gt(bench->work_count, 0);
-    Work *work = bench->works[0];
-    memmove(bench->works, bench->works + 1, --bench->work_count * sizeof(Work *));
-    work_run(&bench->prep, work);
+    PrepWork *work = bench->works[0];
+    memmove(bench->works, bench->works + 1, --bench->work_count * sizeof(PrepWork *));
+    prep_work_run(&bench->prep, work);
     service_worked(bench->service, work, bench->now_ms);
     bench_pump(bench);
 }

@@ -27,7 +27,7 @@ typedef struct Bench {
     Prep prep;
     uint64_t now_ms;
     BenchClient clients[BENCH_CONNECTIONS];
-    Work *works[BENCH_LIST]; // out with the prep threads, oldest first
+    PrepWork *works[BENCH_LIST]; // out with the prep threads, oldest first
     uint32_t work_count;
     StepperCommand commands[BENCH_LIST]; // not looked at yet
     uint32_t command_count;

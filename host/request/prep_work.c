@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "host/request/work.h"
+#include "host/request/prep_work.h"
 
-static void work_tokenize(Prep *prep, Work *work) {
+static void prep_work_tokenize(Prep *prep, PrepWork *work) {
     const Tokenizer *tokenizer = prep->rules->maker->tokenizer;
     work->ids.count = 0;
     work->ids.failed = false;
@@ -16,10 +16,10 @@ static void work_tokenize(Prep *prep, Work *work) {
     }
 }
 
-void work_run(Prep *prep, Work *work) {
+void prep_work_run(Prep *prep, PrepWork *work) {
     if (work->kind == WORK_PREPARE) {
         prep_run(prep, work->request);
     } else {
-        work_tokenize(prep, work);
+        prep_work_tokenize(prep, work);
     }
 }
