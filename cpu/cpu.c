@@ -5,11 +5,11 @@
 #include "cpu/cpu.h"
 
 #include "base/check.h"
+#include "base/machine.h"
 #include "cpu/context.h"
 #include "cpu/kv_page.h"
 
 #include <cpuid.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -188,21 +188,9 @@ static Status device_place_floats(void *context, const float *host, size_t count
     return OK;
 }
 
-// MemAvailable of /proc/meminfo: free pages and page cache that can be dropped.
 static uint64_t device_memory_bytes(void *context) {
     (void)context;
-    FILE *file = fopen("/proc/meminfo", "r");
-    char line[128];
-    unsigned long long kib = 0;
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) {
-            break;
-        }
-    }
-    if (file != NULL) {
-        fclose(file);
-    }
-    return (uint64_t)kib * 1024;
+    return machine_memory_available();
 }
 
 // The context and the device table with this backend's name.
@@ -223,16 +211,6 @@ static void backend_close(void *context) {
     free(backend);
 }
 
-// Processors this process may run on.
-static uint32_t allowed_processors(void) {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof set, &set) != 0) {
-        return 1; // more than 1024 processors; the caller can say how many
-    }
-    return (uint32_t)CPU_COUNT(&set);
-}
-
 Status cpu_open(const CpuOptions *options, Backend *out, Error *error) {
     CpuIsa isa = options->isa;
     if (isa == CPU_ISA_AUTO) {
@@ -247,7 +225,7 @@ Status cpu_open(const CpuOptions *options, Backend *out, Error *error) {
                          "This processor has no %s, which instruction set '%s' needs. Use 'auto'.",
                          missing, isas[isa].name);
     }
-    uint32_t threads = options->threads != 0 ? options->threads : allowed_processors();
+    uint32_t threads = options->threads != 0 ? options->threads : machine_processors();
     if (isa == CPU_ISA_REFERENCE) {
         threads = 1;
     }

@@ -12,6 +12,7 @@
 #include "cuda/weight_layout.h"
 
 extern "C" {
+#include "base/machine.h"
 #include "weights/fanout.h"
 }
 
@@ -191,7 +192,7 @@ static void permute(const Matrix *host, bool rows, uint32_t first, uint32_t coun
                     unsigned char *codes, unsigned char *scales) {
     uint32_t pieces = (uint32_t)num_min(count, PERMUTE_PIECES);
     Permuting p = {host, rows, first, count, pieces, codes, scales};
-    uint32_t threads = (uint32_t)num_min(PERMUTE_THREADS, fanout_processors());
+    uint32_t threads = (uint32_t)num_min(PERMUTE_THREADS, machine_processors());
     fanout_run(threads, p.pieces, permute_piece, &p);
 }
 

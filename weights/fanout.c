@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weights/fanout.h"
 
+#include "base/machine.h"
 #include "base/num.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -28,19 +28,10 @@ static void *fanout_work(void *argument) {
     }
 }
 
-uint32_t fanout_processors(void) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0) {
-        return 1;
-    }
-    int count = CPU_COUNT(&set);
-    return count < 1 ? 1 : (uint32_t)count;
-}
-
 void fanout_run(uint32_t threads, size_t count, void (*run)(void *context, size_t index),
                 void *context) {
     Fanout fanout = {.count = count, .run = run, .context = context};
-    size_t helpers = threads == 0 ? fanout_processors() : threads;
+    size_t helpers = threads == 0 ? machine_processors() : threads;
     helpers = num_min(num_min(helpers, FANOUT_THREADS_MAX), num_max(count, 1)) - 1;
     pthread_t thread[FANOUT_THREADS_MAX];
     bool started[FANOUT_THREADS_MAX];

@@ -14,7 +14,4 @@
 void fanout_run(uint32_t threads, size_t count, void (*run)(void *context, size_t index),
                 void *context);
 
-// Processors this process may run on, at least 1.
-uint32_t fanout_processors(void);
-
 #endif
