@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "weights/finite.h"
 #include "weights/identity.h"
+#include "weights/store.h"
 
 #include <inttypes.h>
 #include <stddef.h>
@@ -201,7 +202,7 @@ static Status options_fit(const PackHeader *header, const WeightsOptions *option
                          "it is packed at %s and %s was asked for; pack it again from the original",
                          weight_level_name(header->level), weight_level_name(options->level));
     }
-    TRY(weights_check_group(options, (WeightLevel)header->level, error));
+    TRY(store_check_group(options, (WeightLevel)header->level, error));
     if (options->group != 0 && options->group != header->group) {
         return error_set(error, E_ARGUMENT,
                          "it is packed in groups of %" PRIu32 " and %" PRIu32
@@ -312,7 +313,8 @@ static Status pack_write(const WeightsStore *store, Bytes table, Bytes tokenizer
     return file_write_parts(path, parts, PACK_PARTS, error);
 }
 
-Status weights_pack(const Weights *weights, Bytes tokenizer_blob, const char *path, Error *error) {
+Status pack_file_write(const Weights *weights, Bytes tokenizer_blob, const char *path,
+                       Error *error) {
     const WeightsStore *store = weights->store;
     const Manifest *manifest = &store->manifest;
     if (store->map.base != NULL) { // other sources were looked at while they were made
@@ -349,31 +351,26 @@ static Status gaps_check(Bytes file, const PackHeader *header, Error *error) {
     return OK;
 }
 
-Status weights_verify(const char *path, Error *error) {
+static Status file_verify(const Weights *weights, Error *error) {
+    const WeightsStore *store = weights->store;
+    Bytes file = store->map.bytes;
+    PackHeader header;
+    memcpy(&header, file.data, sizeof header);
+    for (int i = 0; i < PACK_SECTION_COUNT; i++) {
+        TRY(section_check(file, &header, i, error));
+    }
+    TRY(gaps_check(file, &header, error));
+    return finite_check_pieces(&store->manifest, store->sections, error);
+}
+
+Status pack_file_verify(const char *path, Error *error) {
     const WeightsOptions options = {.level = LEVEL_COUNT};
     Weights *weights;
-    TRY(weights_open(path, &options, &weights, error));
-    Status status = OK;
-    Bytes file = weights->store->map.bytes;
-    if (file.data == NULL) {
-        status = error_set(error, E_ARGUMENT, "%s: only packed files can be verified", path);
-    } else {
-        PackHeader header;
-        memcpy(&header, file.data, sizeof header);
-        for (int i = 0; i < PACK_SECTION_COUNT && status == OK; i++) {
-            status = section_check(file, &header, i, error);
-        }
-        if (status == OK) {
-            status = gaps_check(file, &header, error);
-        }
-        if (status == OK) {
-            const WeightsStore *store = weights->store;
-            status = finite_check_pieces(&store->manifest, store->sections, error);
-        }
-        if (status != OK) {
-            error_prefix(error, status, "%s", path);
-        }
+    TRY(store_new(&weights, error));
+    Status status = pack_file_open(path, &options, weights, error);
+    if (status == OK) {
+        status = file_verify(weights, error);
     }
-    weights_close(weights);
-    return status;
+    store_close(weights);
+    return status == OK ? OK : error_prefix(error, status, "%s", path);
 }

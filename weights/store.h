@@ -28,20 +28,21 @@ typedef struct WeightsStore {
     Checksums checksums;
 } WeightsStore;
 
-// An empty Weights with its store, or NULL.
-Weights *weights_new(void);
+// An empty Weights with its store. E_MEMORY.
+Status store_new(Weights **out, Error *error);
+void store_close(Weights *weights); // NULL is allowed
 
 // Builds the manifest for the store's levels and takes zeroed memory for it, or with `shape_only`
 // zeros to read that need none. E_MEMORY (the text names the bytes needed and those available).
-Status weights_take_block(Weights *weights, bool shape_only, Error *error);
+Status store_take_block(Weights *weights, bool shape_only, Error *error);
 
 // Whether a group that was asked for has a use at `level`. E_ARGUMENT.
-Status weights_check_group(const WeightsOptions *options, WeightLevel level, Error *error);
+Status store_check_group(const WeightsOptions *options, WeightLevel level, Error *error);
 
 // Writable address of a piece in the block.
-uint8_t *weights_piece_bytes(const WeightsStore *store, const Piece *piece);
+uint8_t *store_piece_bytes(const WeightsStore *store, const Piece *piece);
 
 // Attaches the members and makes the identity from the checksums. E_MEMORY, E_JSON.
-Status weights_finish(Weights *weights, Error *error);
+Status store_finish(Weights *weights, Error *error);
 
 #endif

@@ -103,7 +103,7 @@ static void fill_chunk(void *context, size_t index) {
     const Piece *piece = job->piece;
     size_t begin = index * FILL_CHUNK;
     size_t bytes = num_min(FILL_CHUNK, piece->bytes - begin);
-    uint8_t *out = weights_piece_bytes(job->store, piece) + begin;
+    uint8_t *out = store_piece_bytes(job->store, piece) + begin;
     uint64_t seed = job->seed + begin;
     float unit = (float)(STANDARD_DEVIATION * sqrt(6.0));
     switch (piece->matrix.level) {
@@ -132,7 +132,7 @@ static void fill_matrix(const WeightsStore *store, const Piece *piece, uint64_t 
     FillJob job = {store, piece, seed};
     fanout_run(threads, num_ceil_div(piece->bytes, FILL_CHUNK), fill_chunk, &job);
     uint16_t *scales =
-        (uint16_t *)(weights_piece_bytes(store, piece) + (piece->scales_offset - piece->offset));
+        (uint16_t *)(store_piece_bytes(store, piece) + (piece->scales_offset - piece->offset));
     // The variance of the sum of two uniform integers below n is (n^2 - 1) / 6.
     double levels = matrix->level == LEVEL_INT4 ? 8.0 : 128.0;
     double unit = STANDARD_DEVIATION / sqrt((levels * levels - 1.0) / 6.0);
@@ -144,7 +144,7 @@ static void fill_matrix(const WeightsStore *store, const Piece *piece, uint64_t 
 }
 
 static void fill_vector(const WeightsStore *store, const Piece *piece, uint64_t seed) {
-    float *out = (float *)weights_piece_bytes(store, piece);
+    float *out = (float *)store_piece_bytes(store, piece);
     bool around_zero = strstr(piece->name, "bias") != NULL || strstr(piece->name, "positions");
     float centre = around_zero ? 0.0f : 1.0f;
     for (uint64_t i = 0; i < piece->length; i++) {
@@ -228,7 +228,7 @@ Status synthetic_open(const char *name, const WeightsOptions *options, Weights *
     if (store->levels.decoder >= LEVEL_INT8) {
         store->levels.group = options->group == 0 ? 32 : options->group;
     }
-    TRY(weights_take_block(weights, options->shape_only, error));
+    TRY(store_take_block(weights, options->shape_only, error));
     for (uint32_t i = 0; i < store->manifest.count && !options->shape_only; i++) {
         const Piece *piece = &store->manifest.pieces[i];
         uint64_t seed = synthetic_hash(i + 1);

@@ -81,11 +81,8 @@ void weights_close(Weights *weights);
 // along. E_MEMORY, E_JSON.
 Status weights_add_tokenizer(Weights *weights, Bytes tables, Error *error);
 
-// Writes our packed file: every tensor as it lies in memory, the three config texts, and the
-// tokenizer blob the host made. The file appears whole or not at all.
-Status weights_pack(const Weights *weights, Bytes tokenizer_blob, const char *path, Error *error);
-
-// Reads every byte of a packed file and compares the checksums of all sections.
+// Checks every byte of a packed file (weights/pack_file.h). E_ARGUMENT when the path is of another
+// source.
 Status weights_verify(const char *path, Error *error);
 
 // Bytes by kind, for `tessera info` and the memory plan.

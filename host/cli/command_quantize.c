@@ -10,6 +10,7 @@
 #include "host/cli/say.h"
 #include "host/cli/summary.h"
 #include "host/interrupt.h"
+#include "weights/pack_file.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -31,7 +32,7 @@ static Status quantize_pack(const Runtime *runtime, const Options *options, uint
     Bytes tokenizer =
         runtime->tokenizer != NULL ? tokenizer_tables(runtime->tokenizer) : (Bytes){0};
     quantize_say(options, "writing the packed file", begin_ns);
-    TRY(weights_pack(runtime->weights, tokenizer, path, error));
+    TRY(pack_file_write(runtime->weights, tokenizer, path, error));
     if (!quantize_keeps(path)) {
         return OK;
     }

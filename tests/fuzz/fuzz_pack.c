@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "weights/finite.h"
 #include "weights/pack_file.h"
+#include "weights/store.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +40,7 @@ static void put_checksums_right(uint8_t *file, size_t size) {
 
 static void read_everything(Weights *weights) {
     float sum = 0;
-    (void)weights_finish(weights, NULL);
+    (void)store_finish(weights, NULL);
     const Matrix *matrices[] = {&weights->embedding, &weights->layers[0].qkv,
                                 &weights->layers[weights->config.layer_count - 1].down};
     for (size_t i = 0; i < 3; i++) {
@@ -62,9 +63,9 @@ static void read_everything(Weights *weights) {
 
 static void try_file(Bytes file) {
     const WeightsOptions options = {.level = LEVEL_COUNT};
-    Weights *weights = weights_new();
+    Weights *weights;
     Error error = {0};
-    REQUIRE(weights != NULL);
+    REQUIRE(store_new(&weights, &error) == OK);
     Status status = pack_file_parse(file, &options, weights, &error);
     if (status == OK) {
         read_everything(weights);

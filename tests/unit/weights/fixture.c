@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/file_write.h"
 #include "base/hash.h"
+#include "weights/pack_file.h"
 #include "weights/safetensors.h"
 
 #include <criterion/criterion.h>
@@ -200,7 +201,7 @@ Packed packed_open(const char *folder, WeightLevel level) {
     close(mkstemp(packed.path));
     Weights *weights;
     cr_assert_eq(weights_open(folder, &options, &weights, NULL), OK);
-    cr_assert_eq(weights_pack(weights, bytes_of_text("tables"), packed.path, NULL), OK);
+    cr_assert_eq(pack_file_write(weights, bytes_of_text("tables"), packed.path, NULL), OK);
     weights_close(weights);
     cr_assert_eq(file_read(packed.path, 1 << 24, &packed.bytes, NULL), OK);
     for (int i = 0; i < PACKED_SECTIONS; i++) {

@@ -4,6 +4,7 @@
 // tensor is covered too.
 #include "fixture.h"
 #include "weights/finite.h"
+#include "weights/pack_file.h"
 #include "weights/store.h"
 
 #include "base/f16.h"
@@ -126,7 +127,7 @@ static void expect_piece_refused(const Packed *packed, const char *name) {
     Weights *weights;
     cr_assert_eq(weights_open(packed->path, &AS_STORED, &weights, &error), OK, "%s", error.text);
     error = (Error){0};
-    cr_expect_eq(weights_pack(weights, (Bytes){0}, "/tmp/tessera-never", &error), E_TENSOR);
+    cr_expect_eq(pack_file_write(weights, (Bytes){0}, "/tmp/tessera-never", &error), E_TENSOR);
     cr_expect_not_null(strstr(error.text, name), "no %s in: %s", name, error.text);
     weights_close(weights);
 }

@@ -2,6 +2,7 @@
 // The packed file: the same bytes back, and no damage that goes unnoticed.
 #include "fixture.h"
 #include "weights/pack_file.h"
+#include "weights/store.h"
 
 #include "base/file_write.h"
 #include "base/prng.h"
@@ -76,7 +77,7 @@ Test(pack, brings_every_byte_back_at_every_level) {
             Bytes blob = bytes_of_text("the host's own bytes");
             Error error;
             cr_assert_eq(weights_add_tokenizer(original, blob, &error), OK);
-            cr_assert_eq(weights_pack(original, blob, path, &error), OK, "%s", error.text);
+            cr_assert_eq(pack_file_write(original, blob, path, &error), OK, "%s", error.text);
             Weights *packed = open_at(path, LEVEL_COUNT);
             expect_same(original, packed);
             cr_expect(bytes_equal(packed->tokenizer_blob, blob));
@@ -86,7 +87,7 @@ Test(pack, brings_every_byte_back_at_every_level) {
             // A packed model packs again into the same file.
             char again[64];
             pack_path(again);
-            cr_assert_eq(weights_pack(packed, packed->tokenizer_blob, again, &error), OK);
+            cr_assert_eq(pack_file_write(packed, packed->tokenizer_blob, again, &error), OK);
             Buffer a = {0}, b = {0};
             cr_assert_eq(file_read(path, 1 << 24, &a, NULL), OK);
             cr_assert_eq(file_read(again, 1 << 24, &b, NULL), OK);
@@ -111,7 +112,7 @@ static Sample sample_open(void) {
     Sample sample = {0};
     pack_path(sample.path);
     Weights *weights = open_at(GOLDEN "flat", LEVEL_INT4);
-    cr_assert_eq(weights_pack(weights, bytes_of_text("blob"), sample.path, NULL), OK);
+    cr_assert_eq(pack_file_write(weights, bytes_of_text("blob"), sample.path, NULL), OK);
     weights_close(weights);
     cr_assert_eq(file_read(sample.path, 1 << 24, &sample.bytes, NULL), OK);
     return sample;
@@ -241,7 +242,7 @@ Test(pack, refuses_a_group_where_there_are_none) {
     Sample sample = sample_open();
     Weights *weights = open_at(GOLDEN "flat", LEVEL_BF16);
     Error error;
-    cr_assert_eq(weights_pack(weights, (Bytes){0}, sample.path, &error), OK, "%s", error.text);
+    cr_assert_eq(pack_file_write(weights, (Bytes){0}, sample.path, &error), OK, "%s", error.text);
     weights_close(weights);
     const WeightsOptions group = {.level = LEVEL_COUNT, .group = 64};
     const WeightsOptions bf16 = {.level = LEVEL_BF16, .group = 32};
@@ -260,7 +261,7 @@ Test(pack, refuses_a_group_where_there_are_none) {
 Test(pack, leaves_nothing_behind_when_it_cannot_write) {
     Weights *weights = open_at(GOLDEN "flat", LEVEL_INT4);
     Error error;
-    cr_expect_eq(weights_pack(weights, (Bytes){0}, "/nowhere/model.tessera", &error), E_IO);
+    cr_expect_eq(pack_file_write(weights, (Bytes){0}, "/nowhere/model.tessera", &error), E_IO);
     cr_expect_not_null(strstr(error.text, "/nowhere/model.tessera"), "%s", error.text);
     cr_expect_eq(weights_verify(GOLDEN "flat", &error), E_ARGUMENT);
     weights_close(weights);
