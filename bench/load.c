@@ -105,18 +105,19 @@ static bool load_begin(Load *load, double due_ms) {
     char system[80];
     snprintf(system, sizeof system, "Request %llu of load %llu.", (unsigned long long)number,
              (unsigned long long)o->seed);
-    const ClientAsk ask = {
-        .system = o->unique ? bytes_of_text(system) : (Bytes){0},
-        .text = bytes_of_text(o->question),
-        .images = picture ? &o->pictures[prng_u64(o->seed, 2, number) % o->picture_count] : NULL,
-        .image_count = picture,
-        .sampling = {o->temperature, -1, -1, -1, -1},
-        .seed = number,
-        .max_tokens = o->max_tokens,
-        .budget = o->budget,
-        .batch = o->batch,
-        .stream = !o->whole,
-    };
+    const Bytes *file =
+        picture ? &o->pictures[prng_u64(o->seed, 2, number) % o->picture_count] : NULL;
+    CallMessage messages[2];
+    CallPart parts[3];
+    GenerateCall call =
+        generate_question(o->unique ? bytes_of_text(system) : (Bytes){0},
+                          bytes_of_text(o->question), file, picture, messages, parts);
+    call.sampling.temperature = o->temperature;
+    call.seed = number;
+    call.max_tokens = o->max_tokens;
+    call.budget = o->budget;
+    call.batch = o->batch;
+    call.stream = !o->whole;
     LoadRecord *record = load_record(load);
     record->user = link->user;
     record->picture = picture;
@@ -126,7 +127,7 @@ static bool load_begin(Load *load, double due_ms) {
         at++;
     }
     link->flights[at] = (Flight){.live = true,
-                                 .call = client_generate(link->client, &ask),
+                                 .call = client_generate(link->client, &call),
                                  .record = load->report->count - 1};
     link->flight_count++;
     load->in_flight++;

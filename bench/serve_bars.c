@@ -19,6 +19,8 @@ typedef struct Bar {
     const LoadOptions *load;
     int pid;
     bool good;
+    CallMessage messages[2]; // of the question being asked
+    CallPart parts[3];
 } Bar;
 
 // Says how it went, and remembers a miss.
@@ -82,17 +84,18 @@ static Status line_stats(Line *line, ServerStats *stats, Error *error) {
     return line_read_stats(line, stats, error);
 }
 
-static ClientAsk bar_ask(const Bar *bar, const char *question) {
-    return (ClientAsk){.text = bytes_of_text(question),
-                       .images = bar->load->pictures,
-                       .image_count = bar->load->picture_count > 0,
-                       .sampling = {-1, -1, -1, -1, -1},
-                       .max_tokens = bar->load->max_tokens,
-                       .budget = bar->load->budget};
+// Good until the next one.
+static GenerateCall bar_ask(Bar *bar, const char *question, bool picture) {
+    GenerateCall call =
+        generate_question((Bytes){0}, bytes_of_text(question), bar->load->pictures,
+                          picture && bar->load->picture_count > 0, bar->messages, bar->parts);
+    call.max_tokens = bar->load->max_tokens;
+    call.budget = bar->load->budget;
+    return call;
 }
 
-static Status line_ask(Line *line, const ClientAsk *ask, ClientUsage *usage, Error *error) {
-    client_generate(line->client, ask);
+static Status line_ask(Line *line, const GenerateCall *call, ClientUsage *usage, Error *error) {
+    client_generate(line->client, call);
     ClientEvent event;
     do {
         TRY(line_next(line, &event, error));
@@ -163,7 +166,7 @@ static Status bar_prefix(Bar *bar, Error *error) {
     for (int i = 0; i < QUESTIONS; i++) {
         char question[64];
         snprintf(question, sizeof question, "Question %d: what is %d in this picture?", i, i * i);
-        ClientAsk ask = bar_ask(bar, question);
+        GenerateCall ask = bar_ask(bar, question, true);
         TRY(line_ask(&line, &ask, &usage, error));
         first = i == 0 ? usage : first;
         computed += usage.prompt_tokens - usage.cached_tokens;
@@ -270,8 +273,7 @@ static Status bar_unread(Bar *bar, Error *error) {
     Line lines[STREAMS], watcher;
     ServerStats stats;
     TRY(line_open(bar, &watcher, error));
-    ClientAsk ask = bar_ask(bar, "Say many words.");
-    ask.image_count = 0;
+    GenerateCall ask = bar_ask(bar, "Say many words.", false);
     ask.sampling.temperature = 100; // any token: seldom the end
     ask.max_tokens = 2000;
     for (int i = 0; i < STREAMS; i++) {
@@ -323,7 +325,7 @@ static Status bar_disconnect(Bar *bar, Error *error) {
         Line line;
         ClientEvent event;
         TRY(line_open(bar, &line, error));
-        ClientAsk ask = bar_ask(bar, "Say many words.");
+        GenerateCall ask = bar_ask(bar, "Say many words.", true);
         ask.sampling.temperature = 100;
         ask.seed = (uint64_t)i;
         ask.stream = true;

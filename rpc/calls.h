@@ -10,77 +10,22 @@
 
 #include "base/arena.h"
 #include "base/bytes.h"
-#include "base/hash.h"
 #include "base/status.h"
+#include "rpc/generate.h"
 #include "rpc/methods.h"
 
 enum { PROTOCOL_VERSION = 1 };
 
 enum {
-    CALL_MESSAGES_MAX = 256,
-    CALL_PARTS_MAX = 256,  // of one message
-    CALL_IMAGES_MAX = 64,  // of one call
-    CALL_SAMPLES_MAX = 16, // n of generate
-    CALL_STOPS_MAX = 64,
-    CALL_STOP_BYTES_MAX = 1024,
-    CALL_LOGPROBS_MAX = 20,
-    CALL_TOKENS_MAX = 1048576,
-    CALL_TEXT_BYTES_MAX = 4 << 20,
     CALL_TOKEN_BYTES_MAX = 512,
     CALL_CLIENT_BYTES_MAX = 128,
 };
-
-#define CALL_REPETITION_PENALTY_MIN 0.01
 
 typedef struct HelloCall {
     uint32_t version;
     Bytes token;  // length 0: none
     Bytes client; // length 0: not told
 } HelloCall;
-
-typedef enum CallRole { CALL_SYSTEM, CALL_USER, CALL_ASSISTANT } CallRole;
-typedef enum CallPartKind { CALL_TEXT, CALL_IMAGE, CALL_BLOB } CallPartKind;
-
-typedef struct CallPart {
-    CallPartKind kind;
-    Bytes text;   // CALL_TEXT: valid UTF-8
-    Bytes image;  // CALL_IMAGE: the file, at least one byte, not looked into
-    Hash128 blob; // CALL_BLOB: what put_blob of the same user gave
-} CallPart;
-
-typedef struct CallMessage {
-    CallRole role;
-    const CallPart *parts;
-    uint32_t part_count;
-    bool is_list; // content was an array of parts
-} CallMessage;
-
-// -1 in any field: not given, as the model says.
-typedef struct CallSampling {
-    double temperature;
-    int64_t top_k;
-    double top_p;
-    double min_p;
-    double repetition_penalty;
-} CallSampling;
-
-typedef struct GenerateCall {
-    const CallMessage *messages;
-    uint32_t message_count; // at least 1
-    uint32_t image_count;   // parts of kind CALL_IMAGE and CALL_BLOB in all messages
-    CallSampling sampling;
-    uint64_t seed;
-    uint32_t max_tokens;
-    Bytes stops[CALL_STOPS_MAX]; // valid UTF-8, 1..CALL_STOP_BYTES_MAX bytes
-    uint32_t stop_count;
-    uint32_t samples; // n
-    bool batch;       // class
-    bool stream;
-    bool thinking;
-    uint32_t deadline_ms; // 0 = none
-    uint32_t budget;      // 0 = as the model says
-    uint32_t logprobs;    // 0 = off
-} GenerateCall;
 
 typedef struct StreamCall { // cancel, credit
     uint64_t id;

@@ -97,6 +97,7 @@ void msg_put_text(Buffer *out, Bytes text);
 // For tests.
 void msg_put_text_repaired(Buffer *out, Bytes text); // each byte that is not UTF-8 as U+FFFD
 void msg_put_key(Buffer *out, const char *key);      // a string
+// For tests.
 void msg_put_binary(Buffer *out, Bytes bytes);
 void msg_put_uint(Buffer *out, uint64_t value);
 void msg_put_int(Buffer *out, int64_t value);

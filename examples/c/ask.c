@@ -11,8 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const CallSampling as_the_model_says = {-1, -1, -1, -1, -1};
-
 // Reads events until the answer is whole. OK also for an answer that ended early, for its reason.
 static Status listen_to(Socket *socket, Client *client, Error *error) {
     Status status = OK;
@@ -40,12 +38,13 @@ static Status ask(char **arguments, Bytes picture, Error *error) {
     if (status == OK) {
         const char *token = getenv("TESSERA_TOKEN");
         client_hello(client, bytes_of_text(token != NULL ? token : ""), "ask.c");
-        client_generate(client, &(ClientAsk){.text = bytes_of_text(arguments[2]),
-                                             .images = &picture,
-                                             .image_count = picture.length > 0,
-                                             .sampling = as_the_model_says,
-                                             .max_tokens = 200,
-                                             .stream = true});
+        CallMessage messages[2];
+        CallPart parts[3];
+        GenerateCall call = generate_question((Bytes){0}, bytes_of_text(arguments[2]), &picture,
+                                              picture.length > 0, messages, parts);
+        call.max_tokens = 200;
+        call.stream = true;
+        client_generate(client, &call);
         status = listen_to(&socket, client, error);
         client_close(client);
     }

@@ -12,6 +12,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     REMOTE_WAIT_MS = 100,                 // how soon an interruption is noticed
@@ -36,8 +37,9 @@ typedef struct RemoteRunner {
     RemoteRunnerStats *stats;
     Slot *slots;
     uint32_t slot_count, busy_count;
-    Buffer files;  // of the request being asked, one after the other
-    Bytes *images; // [image_capacity]
+    Buffer files;    // of the request being asked, one after the other
+    Bytes *images;   // [image_capacity]
+    CallPart *parts; // [image_capacity + 2]
     uint32_t image_capacity;
     bool dry, stopped;
 } RemoteRunner;
@@ -54,12 +56,14 @@ static void runner_end(RemoteRunner *runner, Slot *slot) {
 }
 
 static Status runner_fit(RemoteRunner *runner, uint32_t image_count, Error *error) {
-    if (image_count > runner->image_capacity) {
-        Bytes *images = realloc(runner->images, image_count * sizeof *images);
-        if (images == NULL) {
+    if (runner->parts == NULL || image_count > runner->image_capacity) {
+        Bytes *images = realloc(runner->images, (image_count + 1) * sizeof *images);
+        runner->images = images != NULL ? images : runner->images;
+        CallPart *parts = realloc(runner->parts, (image_count + 2) * sizeof *parts);
+        runner->parts = parts != NULL ? parts : runner->parts;
+        if (images == NULL || parts == NULL) {
             return error_set(error, E_MEMORY, "no memory for %u pictures", image_count);
         }
-        runner->images = images;
         runner->image_capacity = image_count;
     }
     return OK;
@@ -125,23 +129,22 @@ static bool runner_streams(const RemoteRunner *runner, const Question *question)
 
 static void runner_send(RemoteRunner *runner, Slot *slot) {
     const Question *question = slot->request.question;
-    const ClientAsk ask = {
-        .system = question->system != NULL ? bytes_of_text(question->system) : (Bytes){0},
-        .text = bytes_of_text(question->text),
-        .images = runner->images,
-        .image_count = slot->request.image_count,
-        .sampling = runner_sampling(&question->sampling),
-        .seed = question->sampling.seed,
-        .max_tokens = question->new_tokens_max,
-        .stops = question->stops,
-        .stop_count = question->stop_count,
-        .budget = question->budget,
-        .logprobs = question->sampling.logprobs,
-        .batch = runner->options->batch,
-        .stream = runner_streams(runner, question),
-        .thinking = question->thinking,
-    };
-    slot->call = client_generate(runner->options->remote->client, &ask);
+    CallMessage messages[2];
+    GenerateCall call =
+        generate_question(question->system != NULL ? bytes_of_text(question->system) : (Bytes){0},
+                          bytes_of_text(question->text), runner->images, slot->request.image_count,
+                          messages, runner->parts);
+    call.sampling = runner_sampling(&question->sampling);
+    call.seed = question->sampling.seed;
+    call.max_tokens = question->new_tokens_max;
+    memcpy(call.stops, question->stops, question->stop_count * sizeof *call.stops);
+    call.stop_count = question->stop_count;
+    call.budget = question->budget;
+    call.logprobs = question->sampling.logprobs;
+    call.batch = runner->options->batch;
+    call.stream = runner_streams(runner, question);
+    call.thinking = question->thinking;
+    slot->call = client_generate(runner->options->remote->client, &call);
     slot->state = SLOT_ASKED;
 }
 
@@ -409,6 +412,7 @@ static void runner_close(RemoteRunner *runner) {
     }
     free(runner->slots);
     free(runner->images);
+    free(runner->parts);
     buffer_free(&runner->files);
 }
 

@@ -103,77 +103,9 @@ uint32_t client_hello(Client *client, Bytes token, const char *program) {
     return id;
 }
 
-static void put_part(Buffer *out, const char *type, const char *key) {
-    msg_put_map(out, 2);
-    msg_pair_word(out, "type", type);
-    msg_put_key(out, key);
-}
-
-static void put_messages(Buffer *out, const ClientAsk *ask) {
-    msg_put_key(out, "messages");
-    msg_put_array(out, ask->system.length > 0 ? 2 : 1);
-    if (ask->system.length > 0) {
-        msg_put_map(out, 2);
-        msg_pair_word(out, "role", "system");
-        msg_pair_text(out, "content", ask->system);
-    }
-    msg_put_map(out, 2);
-    msg_pair_word(out, "role", "user");
-    msg_put_key(out, "content");
-    msg_put_array(out, ask->image_count + 1);
-    for (uint32_t i = 0; i < ask->image_count; i++) {
-        put_part(out, "image", "data");
-        msg_put_binary(out, ask->images[i]);
-    }
-    put_part(out, "text", "text");
-    msg_put_text(out, ask->text);
-}
-
-static void put_sampling(Buffer *out, const CallSampling *s) {
-    msg_put_key(out, "sampling");
-    msg_put_map(out, (uint32_t)(s->temperature >= 0) + (s->top_k >= 0) + (s->top_p >= 0) +
-                         (s->min_p >= 0) + (s->repetition_penalty >= 0));
-    if (s->temperature >= 0) {
-        msg_pair_real(out, "temperature", s->temperature);
-    }
-    if (s->top_k >= 0) {
-        msg_pair_uint(out, "top_k", (uint64_t)s->top_k);
-    }
-    if (s->top_p >= 0) {
-        msg_pair_real(out, "top_p", s->top_p);
-    }
-    if (s->min_p >= 0) {
-        msg_pair_real(out, "min_p", s->min_p);
-    }
-    if (s->repetition_penalty >= 0) {
-        msg_pair_real(out, "repetition_penalty", s->repetition_penalty);
-    }
-}
-
-static void put_flag(Buffer *out, const char *key, bool value) {
-    msg_pair_bool(out, key, value);
-}
-
-uint32_t client_generate(Client *client, const ClientAsk *ask) {
+uint32_t client_generate(Client *client, const GenerateCall *call) {
     uint32_t id = begin_call(client, METHOD_GENERATE);
-    Buffer *out = &client->output;
-    msg_put_map(out, ask->budget > 0 ? 10 : 9);
-    put_messages(out, ask);
-    put_sampling(out, &ask->sampling);
-    msg_pair_uint(out, "seed", ask->seed);
-    msg_pair_uint(out, "max_tokens", ask->max_tokens);
-    msg_put_key(out, "stop");
-    msg_put_array(out, ask->stop_count);
-    for (uint32_t i = 0; i < ask->stop_count; i++) {
-        msg_put_text(out, ask->stops[i]);
-    }
-    msg_pair_word(out, "class", ask->batch ? "batch" : "interactive");
-    put_flag(out, "stream", ask->stream);
-    put_flag(out, "thinking", ask->thinking);
-    msg_pair_uint(out, "logprobs", ask->logprobs);
-    if (ask->budget > 0) {
-        msg_pair_uint(out, "budget", ask->budget);
-    }
+    generate_put(&client->output, call);
     return id;
 }
 

@@ -5,7 +5,7 @@
 //
 //     client_open(&client, &error);
 //     client_hello(client, token, "my program 1.0");
-//     uint32_t call = client_generate(client, &ask);
+//     uint32_t id = client_generate(client, &call);
 //     ... write client_output, client_written; client_receive what comes ...
 //     while (client_next(client, &event)) { ... }
 //
@@ -29,22 +29,7 @@ void client_close(Client *client);              // NULL is fine
 
 uint32_t client_hello(Client *client, Bytes token, const char *program); // token length 0: none
 
-// One user message (after a system message, if there is one): pictures, then the text.
-typedef struct ClientAsk {
-    Bytes system; // length 0: none
-    Bytes text;
-    const Bytes *images; // files
-    uint32_t image_count;
-    CallSampling sampling; // -1 where the model decides
-    uint64_t seed;
-    uint32_t max_tokens;
-    const Bytes *stops;
-    uint32_t stop_count;
-    uint32_t budget; // 0 = as the model says
-    uint32_t logprobs;
-    bool batch, stream, thinking;
-} ClientAsk;
-uint32_t client_generate(Client *client, const ClientAsk *ask);
+uint32_t client_generate(Client *client, const GenerateCall *call);
 
 // For tests, and for programs that use the installed client.
 void client_cancel(Client *client, uint64_t stream);

@@ -23,9 +23,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (client_open(&client, &error) != OK) {
         return 0;
     }
-    const ClientAsk ask = {.text = bytes_of_text("hi"), .max_tokens = 5, .stream = true};
+    CallMessage messages[2];
+    CallPart parts[2];
+    const GenerateCall call =
+        generate_question((Bytes){0}, bytes_of_text("hi"), NULL, 0, messages, parts);
     client_hello(client, (Bytes){0}, "fuzz");
-    client_generate(client, &ask);
+    client_generate(client, &call);
     client_call(client, METHOD_MODELS);
     client_call(client, METHOD_STATS);
     client_written(client, client_output(client).length);

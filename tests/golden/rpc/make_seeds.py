@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the seeds of fuzz_session and fuzz_client from the dialogues of rpc/spec.md: one seed per dialogue.
+"""Writes the seeds of fuzz_session, fuzz_client and fuzz_generate from the dialogues of rpc/spec.md.
 
-Of fuzz_session a seed is the client's messages with things the service does between them; of fuzz_client it is
-what the server says. Run by ci/golden after make_spec.py could have changed the page.
+Of fuzz_session a seed is the client's messages with things the service does between them, of fuzz_client what
+the server says, of fuzz_generate one call of generate. Run by ci/golden after make_spec.py could have changed the page.
 """
 import pathlib
 
@@ -36,7 +36,7 @@ def received(data):
 
 
 def main():
-    for name in ("session", "client"):
+    for name in ("session", "client", "generate"):
         (CORPUS / name).mkdir(exist_ok=True)
     for number, (head, messages) in enumerate(dialogues(), 1):
         flag = b"\x01" if "hello" in head else b"\x00"
@@ -44,6 +44,9 @@ def main():
         said = b"".join(data for mark, data in messages if mark == "<")
         (CORPUS / "session" / f"dialogue_{number:02}").write_bytes(flag + asked + DONE)
         (CORPUS / "client" / f"dialogue_{number:02}").write_bytes(said)
+        calls = [data for mark, data in messages if mark == ">" and b"generate" in data]
+        for call, data in enumerate(calls, 1):
+            (CORPUS / "generate" / f"dialogue_{number:02}_{call}").write_bytes(data)
 
 
 if __name__ == "__main__":

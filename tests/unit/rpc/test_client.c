@@ -16,8 +16,6 @@ typedef struct Pair {
     Client *client;
 } Pair;
 
-static const CallSampling as_the_model_says = {-1, -1, -1, -1, -1};
-
 // Less credit than clients like to grant at a time.
 static void pair_limits(SessionLimits *limits) {
     limits->credit_first = 5;
@@ -63,7 +61,7 @@ static bool pair_next(Pair *pair, ClientEvent *event) {
     return any;
 }
 
-static uint64_t pair_generate(Pair *pair, const ClientAsk *ask) {
+static uint64_t pair_generate(Pair *pair, const GenerateCall *ask) {
     ClientEvent event;
     pair->server.accept_calls = true;
     uint32_t id = client_generate(pair->client, ask);
@@ -83,21 +81,18 @@ Test(client, what_is_asked_arrives) {
     pair_open(&pair);
     const Bytes images[] = {bytes_of_text("\xff\xd8 jpeg"), bytes_of_text("png")};
     const Bytes stops[] = {bytes_of_text("\n\n")};
-    const ClientAsk ask = {
-        .system = bytes_of_text("short"),
-        .text = bytes_of_text("what is it?"),
-        .images = images,
-        .image_count = 2,
-        .sampling = {0.5, 40, -1, 0.25, -1},
-        .seed = 77,
-        .max_tokens = 9,
-        .stops = stops,
-        .stop_count = 1,
-        .budget = 140,
-        .logprobs = 3,
-        .batch = true,
-        .thinking = true,
-    };
+    const Bytes text = bytes_of_text("what is it?");
+    CallMessage messages[2];
+    CallPart parts[4];
+    GenerateCall ask = generate_question(bytes_of_text("short"), text, images, 2, messages, parts);
+    ask.sampling = (CallSampling){0.5, 40, -1, 0.25, -1};
+    ask.seed = 77;
+    ask.max_tokens = 9;
+    ask.stops[0] = stops[0];
+    ask.stop_count = 1;
+    ask.budget = 140;
+    ask.logprobs = 3;
+    ask.batch = ask.thinking = true;
     pair_generate(&pair, &ask);
     const GenerateCall *got = &pair.server.calls[0]->generate;
     cr_assert_eq(got->message_count, 2);
@@ -105,7 +100,7 @@ Test(client, what_is_asked_arrives) {
     cr_assert(bytes_equal(got->messages[0].parts[0].text, bytes_of_text("short")));
     cr_assert_eq(got->messages[1].part_count, 3);
     cr_assert(bytes_equal(got->messages[1].parts[1].image, images[1]));
-    cr_assert(bytes_equal(got->messages[1].parts[2].text, ask.text));
+    cr_assert(bytes_equal(got->messages[1].parts[2].text, text));
     cr_assert_eq(got->image_count, 2);
     cr_assert_eq(got->sampling.temperature, 0.5);
     cr_assert_eq(got->sampling.top_k, 40);
@@ -122,10 +117,12 @@ Test(client, what_is_asked_arrives) {
 Test(client, a_stream_of_a_thousand_tokens_arrives_whole_with_credit_granted_on_the_way) {
     Pair pair;
     pair_open(&pair);
-    const ClientAsk ask = {.text = bytes_of_text("count"),
-                           .max_tokens = 1000,
-                           .sampling = as_the_model_says,
-                           .stream = true};
+    CallMessage messages[2];
+    CallPart parts[2];
+    GenerateCall ask =
+        generate_question((Bytes){0}, bytes_of_text("count"), NULL, 0, messages, parts);
+    ask.max_tokens = 1000;
+    ask.stream = true;
     uint64_t stream = pair_generate(&pair, &ask);
     Buffer got = {0}, sent = {0};
     ClientEvent event;
@@ -167,8 +164,10 @@ Test(client, a_stream_of_a_thousand_tokens_arrives_whole_with_credit_granted_on_
 Test(client, an_answer_without_stream_comes_with_done) {
     Pair pair;
     pair_open(&pair);
-    const ClientAsk ask = {
-        .text = bytes_of_text("hi"), .max_tokens = 4, .sampling = as_the_model_says};
+    CallMessage messages[2];
+    CallPart parts[2];
+    const GenerateCall ask =
+        generate_question((Bytes){0}, bytes_of_text("hi"), NULL, 0, messages, parts);
     uint64_t stream = pair_generate(&pair, &ask);
     const int32_t id = 5;
     const ChoiceEvent top = {.id = 5, .text = bytes_of_text("ho"), .logprob = -0.5};

@@ -137,17 +137,15 @@ void bench_pump(Bench *bench) {
 }
 
 uint32_t bench_ask(Bench *bench, uint32_t client, const char *text, Bytes picture, bool stream) {
-    const ClientAsk ask = {
-        .text = bytes_of_text(text),
-        .images = &picture,
-        .image_count = picture.length > 0,
-        .sampling = {-1, -1, -1, -1, -1},
-        .max_tokens = 8,
-        .stream = stream,
-    };
-    uint32_t call = client_generate(bench->clients[client].client, &ask);
+    CallMessage messages[2];
+    CallPart parts[3];
+    GenerateCall call = generate_question((Bytes){0}, bytes_of_text(text), &picture,
+                                          picture.length > 0, messages, parts);
+    call.max_tokens = 8;
+    call.stream = stream;
+    uint32_t id = client_generate(bench->clients[client].client, &call);
     bench_pump(bench);
-    return call;
+    return id;
 }
 
 bool bench_has_event(Bench *bench, uint32_t client, ClientEvent *event) {

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parameters of `generate`, typed: what a client may ask. A client fills a GenerateCall and
+// generate_put writes it; the server's generate_read checks every range and gives the same struct
+// again. Texts, pictures and arrays are borrowed.
+#ifndef RPC_GENERATE_H
+#define RPC_GENERATE_H
+
+#include "base/arena.h"
+#include "base/bytes.h"
+#include "base/hash.h"
+#include "rpc/msg.h"
+
+enum {
+    CALL_MESSAGES_MAX = 256,
+    CALL_PARTS_MAX = 256,  // of one message
+    CALL_IMAGES_MAX = 64,  // of one call
+    CALL_SAMPLES_MAX = 16, // n
+    CALL_STOPS_MAX = 64,
+    CALL_STOP_BYTES_MAX = 1024,
+    CALL_LOGPROBS_MAX = 20,
+    CALL_TOKENS_MAX = 1048576,
+    CALL_TOKENS_DEFAULT = 256, // max_tokens
+    CALL_TEXT_BYTES_MAX = 4 << 20,
+};
+
+#define CALL_REPETITION_PENALTY_MIN 0.01
+
+typedef enum CallRole { CALL_SYSTEM, CALL_USER, CALL_ASSISTANT, CALL_ROLE_COUNT } CallRole;
+typedef enum CallPartKind { CALL_TEXT, CALL_IMAGE, CALL_BLOB } CallPartKind;
+
+typedef struct CallPart {
+    CallPartKind kind;
+    Bytes text;   // CALL_TEXT: valid UTF-8
+    Bytes image;  // CALL_IMAGE: the file, at least one byte, not looked into
+    Hash128 blob; // CALL_BLOB: what put_blob of the same user gave
+} CallPart;
+
+typedef struct CallMessage {
+    CallRole role;
+    const CallPart *parts;
+    uint32_t part_count;
+    bool is_list; // content is an array of parts; else parts[0] is its text
+} CallMessage;
+
+// -1 in any field: not given, as the model says.
+typedef struct CallSampling {
+    double temperature;
+    int64_t top_k;
+    double top_p;
+    double min_p;
+    double repetition_penalty;
+} CallSampling;
+
+typedef struct GenerateCall {
+    const CallMessage *messages;
+    uint32_t message_count; // at least 1
+    uint32_t image_count;   // parts of kind CALL_IMAGE and CALL_BLOB in all messages
+    CallSampling sampling;
+    uint64_t seed;
+    uint32_t max_tokens;
+    Bytes stops[CALL_STOPS_MAX]; // valid UTF-8, 1..CALL_STOP_BYTES_MAX bytes
+    uint32_t stop_count;
+    uint32_t samples; // n
+    bool batch;       // class
+    bool stream;
+    bool thinking;
+    uint32_t deadline_ms; // 0 = none
+    uint32_t budget;      // 0 = as the model says
+    uint32_t logprobs;    // 0 = off
+} GenerateCall;
+
+// A user's question: after a system text (length 0: none) one message of pictures, then the text.
+// `messages` has room for 2, `parts` for image_count + 2. All else is as if it were left out.
+GenerateCall generate_question(Bytes system, Bytes text, const Bytes *images, uint32_t image_count,
+                               CallMessage *messages, CallPart *parts);
+
+// Appends the parameters as a map: the inverse of generate_read.
+void generate_put(Buffer *out, const GenerateCall *call);
+
+// Reads the parameters, arrays into the arena. What is wrong, and no memory, is the first fault of
+// the map's reader.
+void generate_read(MsgMap *params, Arena *arena, GenerateCall *out);
+
+#endif
