@@ -121,7 +121,7 @@ static ServiceOptions serve_service(Serve *serve) {
         .model = serve_model(serve),
         .session = serve_limits(serve),
         .media = media_limits_default(),
-        .requests_max = serve_number(serve, OPT_REQUESTS),
+        .samples_max = serve_number(serve, OPT_REQUESTS),
         .images_max = serve->runtime.sizes.images,
         .context = serve->runtime.sizes.context,
         .queued_tokens_max = v[OPT_QUEUE_TOKENS].number,

@@ -38,18 +38,18 @@ uint32_t admission_retry_ms(const Admission *admission) {
     return wait < 1 ? 1 : wait > RETRY_MS_MAX ? RETRY_MS_MAX : (uint32_t)wait;
 }
 
-static uint64_t admission_queue_tokens(const Ask *ask) {
-    return ask->prompt_tokens; // samples share the prompt
+static uint64_t admission_queue_tokens(const Demand *demand) {
+    return demand->prompt_tokens; // samples share the prompt
 }
 
-static Status admission_room(const Admission *admission, const Ask *ask, Error *error) {
-    if (ask->samples > admission->places - admission->in_flight) {
+static Status admission_room(const Admission *admission, const Demand *demand, Error *error) {
+    if (demand->samples > admission->places - admission->in_flight) {
         return error_set(error, E_BUSY, "%u requests are here, the most there may be is %u",
                          admission->in_flight, admission->places);
     }
     // An empty queue takes anything that fits the context.
     if (admission->queued_tokens > 0 &&
-        admission->queued_tokens + admission_queue_tokens(ask) > admission->queued_tokens_max) {
+        admission->queued_tokens + admission_queue_tokens(demand) > admission->queued_tokens_max) {
         return error_set(error, E_BUSY, "%llu prompt tokens are waiting, the most that may is %llu",
                          (unsigned long long)admission->queued_tokens,
                          (unsigned long long)admission->queued_tokens_max);
@@ -57,16 +57,16 @@ static Status admission_room(const Admission *admission, const Ask *ask, Error *
     return OK;
 }
 
-static Status admission_limits(const Admission *admission, const Ask *ask,
+static Status admission_limits(const Admission *admission, const Demand *demand,
                                const ServerUser *settings, bool alone, Error *error) {
-    const AdmissionUser *user = &admission->users[ask->user];
+    const AdmissionUser *user = &admission->users[demand->user];
     const UserLimits *limits = &settings->limits;
-    if (limits->in_flight_max > 0 && user->in_flight + ask->samples > limits->in_flight_max) {
+    if (limits->in_flight_max > 0 && user->in_flight + demand->samples > limits->in_flight_max) {
         return error_set(error, E_USER_BUSY, "%u requests of %s are in flight, the limit is %u",
                          user->in_flight, settings->name, limits->in_flight_max);
     }
     if (limits->queued_tokens_max > 0 && user->queued_tokens > 0 &&
-        user->queued_tokens + admission_queue_tokens(ask) > limits->queued_tokens_max) {
+        user->queued_tokens + admission_queue_tokens(demand) > limits->queued_tokens_max) {
         return error_set(error, E_USER_BUSY,
                          "%llu prompt tokens of %s are waiting, the limit is %llu",
                          (unsigned long long)user->queued_tokens, settings->name,
@@ -80,54 +80,55 @@ static Status admission_limits(const Admission *admission, const Ask *ask,
     return OK;
 }
 
-Status admission_look(const Admission *admission, const Ask *ask, const ServerUser *settings,
+Status admission_look(const Admission *admission, const Demand *demand, const ServerUser *settings,
                       bool alone, uint32_t *retry_ms, Error *error) {
     *retry_ms = 0;
-    if (!settings->class_allowed[ask->priority]) {
+    if (!settings->class_allowed[demand->priority]) {
         return error_set(error, E_ARGUMENT, "class: %s may not use %s", settings->name,
-                         ask->priority == PRIORITY_BATCH ? "batch" : "interactive");
+                         demand->priority == PRIORITY_BATCH ? "batch" : "interactive");
     }
-    Status status = admission_limits(admission, ask, settings, alone, error);
+    Status status = admission_limits(admission, demand, settings, alone, error);
     if (status == OK) {
-        status = admission_room(admission, ask, error);
+        status = admission_room(admission, demand, error);
     }
     *retry_ms = status != OK ? admission_retry_ms(admission) : 0;
     return status;
 }
 
-Status admission_ask(Admission *admission, const Ask *ask, const ServerUser *settings, bool alone,
-                     uint64_t now_ms, uint32_t *retry_ms, Error *error) {
-    TRY(admission_look(admission, ask, settings, alone, retry_ms, error));
-    AdmissionUser *user = &admission->users[ask->user];
-    uint64_t total = (uint64_t)ask->samples * ((uint64_t)ask->prompt_tokens + ask->new_tokens);
+Status admission_ask(Admission *admission, const Demand *demand, const ServerUser *settings,
+                     bool alone, uint64_t now_ms, uint32_t *retry_ms, Error *error) {
+    TRY(admission_look(admission, demand, settings, alone, retry_ms, error));
+    AdmissionUser *user = &admission->users[demand->user];
+    uint64_t total =
+        (uint64_t)demand->samples * ((uint64_t)demand->prompt_tokens + demand->new_tokens);
     if (!allowance_take(&user->allowance, settings->limits.tokens_per_minute, total, now_ms,
                         retry_ms)) {
         return error_set(error, E_RATE, "the %u tokens per minute of %s are used up",
                          settings->limits.tokens_per_minute, settings->name);
     }
-    admission->in_flight += ask->samples;
-    user->in_flight += ask->samples;
-    user->queued += ask->samples;
-    user->queued_tokens += admission_queue_tokens(ask);
-    admission->queued_tokens += admission_queue_tokens(ask);
+    admission->in_flight += demand->samples;
+    user->in_flight += demand->samples;
+    user->queued += demand->samples;
+    user->queued_tokens += admission_queue_tokens(demand);
+    admission->queued_tokens += admission_queue_tokens(demand);
     return OK;
 }
 
-void admission_begun(Admission *admission, const Ask *ask) {
-    AdmissionUser *user = &admission->users[ask->user];
-    REQUIRE(user->queued >= ask->samples && user->queued_tokens >= ask->prompt_tokens);
-    user->queued -= ask->samples;
-    user->queued_tokens -= admission_queue_tokens(ask);
-    admission->queued_tokens -= admission_queue_tokens(ask);
+void admission_begun(Admission *admission, const Demand *demand) {
+    AdmissionUser *user = &admission->users[demand->user];
+    REQUIRE(user->queued >= demand->samples && user->queued_tokens >= demand->prompt_tokens);
+    user->queued -= demand->samples;
+    user->queued_tokens -= admission_queue_tokens(demand);
+    admission->queued_tokens -= admission_queue_tokens(demand);
 }
 
-void admission_ended(Admission *admission, const Ask *ask, bool queued) {
+void admission_ended(Admission *admission, const Demand *demand, bool queued) {
     if (queued) {
-        admission_begun(admission, ask);
+        admission_begun(admission, demand);
     }
-    REQUIRE(admission->users[ask->user].in_flight >= ask->samples);
-    admission->users[ask->user].in_flight -= ask->samples;
-    admission->in_flight -= ask->samples;
+    REQUIRE(admission->users[demand->user].in_flight >= demand->samples);
+    admission->users[demand->user].in_flight -= demand->samples;
+    admission->in_flight -= demand->samples;
 }
 
 void admission_check(const Admission *admission) {

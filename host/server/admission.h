@@ -26,14 +26,14 @@ typedef struct Admission {
 } Admission;
 
 // What one call asks for.
-typedef struct Ask {
+typedef struct Demand {
     uint32_t user;
     Priority priority;
     uint32_t samples;
     uint32_t prompt_tokens; // image tokens exactly, text by its length
     uint32_t new_tokens;    // of one sample
     uint64_t pixels;        // that its pictures declare
-} Ask;
+} Demand;
 
 void admission_open(Admission *admission, uint32_t places, uint64_t queued_tokens_max);
 
@@ -53,15 +53,15 @@ void admission_set_user(Admission *admission, uint32_t user, const ServerUser *s
 //                of the user's are here as there are places left, so that others find room
 //   E_RATE       the user's tokens per minute
 //   E_ARGUMENT   the class is not the user's
-Status admission_ask(Admission *admission, const Ask *ask, const ServerUser *settings, bool alone,
-                     uint64_t now_ms, uint32_t *retry_ms, Error *error);
+Status admission_ask(Admission *admission, const Demand *demand, const ServerUser *settings,
+                     bool alone, uint64_t now_ms, uint32_t *retry_ms, Error *error);
 
-void admission_begun(Admission *admission, const Ask *ask); // a first token: queued no more
-void admission_ended(Admission *admission, const Ask *ask, bool queued); // all its samples
+void admission_begun(Admission *admission, const Demand *demand); // a first token: queued no more
+void admission_ended(Admission *admission, const Demand *demand, bool queued); // all its samples
 
 // The same answer without taking anything, and without the tokens per minute: for a call whose
 // pictures are not looked at yet, so that `prompt_tokens` may be too few.
-Status admission_look(const Admission *admission, const Ask *ask, const ServerUser *settings,
+Status admission_look(const Admission *admission, const Demand *demand, const ServerUser *settings,
                       bool alone, uint32_t *retry_ms, Error *error);
 
 uint32_t admission_retry_ms(const Admission *admission); // for whoever finds the queue full

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Accepting a generate call: what costs nothing to know is judged first, then what it asks for is
-// counted from the headers of its pictures, admission says yes or no, and only then are slots
+// counted from the headers of its pictures, admission says yes or no, and only then are places
 // taken. Nothing is decoded here and nothing waits.
 //
 // A sent picture is looked at once, a blob never (blobs.h has what is known of it): the work here
@@ -15,12 +15,12 @@
 
 enum { TEXT_BYTES_PER_TOKEN = 4, MESSAGE_TOKENS = 8, CONVERSATION_TOKENS = 16 };
 
-// What is being accepted, before it has a slot.
+// What is being accepted, before it has a place.
 typedef struct Intake {
     Service *service;
     Connection *connection;
     Call *call;
-    Ask ask;
+    Demand demand;
     uint32_t budget;
     Chat chat;
     Bytes *files; // [image_count]
@@ -33,7 +33,7 @@ typedef struct Intake {
 
 static Status intake_blob(Intake *in, const CallPart *part, ImageInfo *info, Bytes *file,
                           Error *error) {
-    Blob *blob = blobs_hold(&in->service->blobs, in->ask.user, part->blob);
+    Blob *blob = blobs_hold(&in->service->blobs, in->demand.user, part->blob);
     if (blob == NULL) {
         char name[33];
         hash128_text(part->blob, name);
@@ -53,7 +53,7 @@ static Status intake_sent(Intake *in, const CallPart *part, ImageInfo *info, Byt
                           Error *error) {
     *file = part->image;
     Status status = media_probe(part->image, &in->service->options.media, info, error);
-    metrics_add(in->service->metrics, METRIC_LOOKED_BYTES, 0, info->looked_at);
+    counts_looked(in->service, info->looked_at);
     return status;
 }
 
@@ -71,7 +71,7 @@ static Status intake_image(Intake *in, const CallPart *part, Error *error) {
     }
     in->files[in->file_count++] = file;
     in->image_tokens += geometry.token_count + 2;
-    in->ask.pixels += (uint64_t)info.width * info.height;
+    in->demand.pixels += (uint64_t)info.width * info.height;
     return OK;
 }
 
@@ -144,9 +144,9 @@ static void intake_weigh(Intake *in) {
     uint64_t prompt = in->image_tokens + in->text_bytes / TEXT_BYTES_PER_TOKEN +
                       (uint64_t)g->message_count * MESSAGE_TOKENS + CONVERSATION_TOKENS;
     uint32_t context = in->service->options.context;
-    in->ask.prompt_tokens = prompt < context ? (uint32_t)prompt : context;
-    in->ask.new_tokens = g->max_tokens;
-    in->ask.samples = g->samples;
+    in->demand.prompt_tokens = prompt < context ? (uint32_t)prompt : context;
+    in->demand.new_tokens = g->max_tokens;
+    in->demand.samples = g->samples;
 }
 
 static Status intake_counts(Intake *in, Error *error) {
@@ -167,12 +167,12 @@ static Status intake_ask(Intake *in, bool take, uint32_t *retry_ms, Error *error
     Service *service = in->service;
     Admission *admission = &service->admission;
     TRY(admission_closed(admission, error));
-    const ServerUser *user = users_at(service->users, in->ask.user);
+    const ServerUser *user = users_at(service->users, in->demand.user);
     bool alone = users_count(service->users) == 1;
     if (!take) {
-        return admission_look(admission, &in->ask, user, alone, retry_ms, error);
+        return admission_look(admission, &in->demand, user, alone, retry_ms, error);
     }
-    return admission_ask(admission, &in->ask, user, alone, service->now_ms, retry_ms, error);
+    return admission_ask(admission, &in->demand, user, alone, service->now_ms, retry_ms, error);
 }
 
 // All that is asked before a picture is looked at, then the pictures, then the places.
@@ -195,14 +195,9 @@ static void intake_refuse(Intake *in, Status status, const Error *error, uint32_
     if (status == E_BUSY || status == E_USER_BUSY) {
         retry_ms = retry_ms > 0 ? retry_ms : admission_retry_ms(&service->admission);
     }
-    service->stats.requests_refused++;
-    service->totals[in->ask.user].refused++;
-    metrics_add(service->metrics, METRIC_REQUESTS_REFUSED, metrics_status(status), 1);
-    metrics_add(service->metrics, METRIC_USER_REFUSED, in->ask.user, 1);
-    metrics_observe(service->metrics, METRIC_REFUSAL, 0,
-                    (service->now_ms - call->received_ms) * 1000000u);
+    counts_refused(service, call, in->demand.user, status);
     log_event(LOG_INFO, "refused", "connection=%u user=%s reason=%s retry_ms=%u",
-              in->connection->index, users_at(service->users, in->ask.user)->name,
+              in->connection->index, users_at(service->users, in->demand.user)->name,
               status_name(status), retry_ms);
     session_error(in->connection->session, call->ticket, status, error->text, retry_ms);
     call_free(in->call);
@@ -238,15 +233,16 @@ static Question intake_question(const Intake *in, const Chat *chat) {
     return question;
 }
 
-static void intake_log(const Intake *in, const Slot *slot) {
+static void intake_log(const Intake *in, const ServedCall *served) {
     const GenerateCall *g = &in->call->generate;
     log_event(LOG_INFO, "accepted",
               "request=%" PRIu64 " connection=%u stream=%" PRIu64
               " user=%s class=%s pictures=%u image_tokens=%" PRIu64 " text_bytes=%" PRIu64
               " max_tokens=%u samples=%u",
-              slot->id, in->connection->index, in->call->ticket,
-              users_at(in->service->users, in->ask.user)->name, g->batch ? "batch" : "interactive",
-              g->image_count, in->image_tokens, in->text_bytes, g->max_tokens, g->samples);
+              served->id, in->connection->index, in->call->ticket,
+              users_at(in->service->users, in->demand.user)->name,
+              g->batch ? "batch" : "interactive", g->image_count, in->image_tokens, in->text_bytes,
+              g->max_tokens, g->samples);
     if (!in->service->options.log_prompts) {
         return;
     }
@@ -254,70 +250,44 @@ static void intake_log(const Intake *in, const Slot *slot) {
         for (uint32_t p = 0; p < g->messages[m].part_count; p++) {
             if (g->messages[m].parts[p].kind == CALL_TEXT) {
                 Bytes text = g->messages[m].parts[p].text;
-                log_event(LOG_INFO, "prompt", "request=%" PRIu64 " text=%.*s", slot->id,
+                log_event(LOG_INFO, "prompt", "request=%" PRIu64 " text=%.*s", served->id,
                           (int)text.length, (const char *)text.data);
             }
         }
     }
 }
 
-// Takes the first of the slots that the call was let in for.
-static uint32_t intake_slot(Intake *in) {
-    Service *service = in->service;
-    uint32_t leader = slot_take(service);
-    REQUIRE(leader != NO_SLOT);
-    Slot *slot = &service->slots[leader];
-    const Slot before = *slot;
-    *slot = (Slot){
-        .generation = before.generation,
-        .leader = leader,
-        .request = before.request,
-        .id = ++service->next_id,
-        .connection = in->connection->index,
-        .connection_generation = in->connection->generation,
-        .call = in->call,
-        .work = {.tag = leader, .request = &slot->request, .ids = before.work.ids},
-        .chat = in->chat,
-        .blobs = in->blobs,
-        .blob_count = in->blob_count,
-        .ask = in->ask,
-        .queued = true,
-        .received_ms = in->call->received_ms,
-    };
-    slot->slots[0] = leader;
-    for (uint32_t n = 1; n < in->ask.samples; n++) {
-        uint32_t follower = slot_take(service);
-        REQUIRE(follower != NO_SLOT);
-        slot->slots[n] = follower;
-        service->slots[follower].state = SLOT_FOLLOWING;
-        service->slots[follower].leader = leader;
-        service->slots[follower].sample = (Sample){.index = n};
-    }
-    return leader;
+// The places that the call was let in for.
+static ServedCall *intake_take(Intake *in, uint32_t samples) {
+    ServedCall *served = served_take(in->service, samples);
+    served->connection = in->connection->index;
+    served->connection_generation = in->connection->generation;
+    served->call = in->call;
+    served->chat = in->chat;
+    served->blobs = in->blobs;
+    served->blob_count = in->blob_count;
+    served->demand = in->demand;
+    served->received_ms = in->call->received_ms;
+    return served;
 }
 
 static void intake_accept(Intake *in) {
     Service *service = in->service;
     Call *call = in->call;
-    uint32_t leader = intake_slot(in);
-    Slot *slot = &service->slots[leader];
+    ServedCall *served = intake_take(in, in->demand.samples);
     if (call->generate.deadline_ms > 0) {
-        slot->deadline_ms = call->received_ms + call->generate.deadline_ms;
+        served->deadline_ms = call->received_ms + call->generate.deadline_ms;
     }
-    slot->question = intake_question(in, &slot->chat);
-    slot->request.question = &slot->question;
-    slot->request.image_files = in->files;
-    slot->request.image_count = call->generate.image_count;
-    slot->work.kind = WORK_PREPARE;
-    service->stats.requests_accepted++;
-    service->totals[in->ask.user].requests++;
-    metrics_add(service->metrics, METRIC_REQUESTS_ACCEPTED, in->ask.priority, 1);
-    metrics_add(service->metrics, METRIC_USER_REQUESTS, in->ask.user, 1);
-    metrics_observe(service->metrics, METRIC_STAGE, STAGE_RECEIVE,
-                    (call->received_ms - call->began_ms) * UINT64_C(1000000));
-    intake_log(in, slot);
-    session_accept(in->connection->session, call, (uint64_t)slot->generation << 32 | leader);
-    slot_wait(service, leader);
+    served->question = intake_question(in, &served->chat);
+    served->request.question = &served->question;
+    served->request.image_files = in->files;
+    served->request.image_count = call->generate.image_count;
+    served->work.kind = WORK_PREPARE;
+    counts_accepted(service, served);
+    intake_log(in, served);
+    session_accept(in->connection->session, call,
+                   (uint64_t)served->generation << 32 | served->number);
+    served_wait(service, served);
 }
 
 static Intake intake_begin(Service *service, Connection *connection, Call *call) {
@@ -325,7 +295,7 @@ static Intake intake_begin(Service *service, Connection *connection, Call *call)
         .service = service,
         .connection = connection,
         .call = call,
-        .ask = {.user = session_user(connection->session)->number, .samples = 1},
+        .demand = {.user = session_user(connection->session)->number, .samples = 1},
     };
 }
 
@@ -333,7 +303,7 @@ void intake_generate(Service *service, Connection *connection, Call *call) {
     Intake in = intake_begin(service, connection, call);
     uint32_t retry_ms = 0;
     Error error;
-    in.ask.priority = call->generate.batch ? PRIORITY_BATCH : PRIORITY_INTERACTIVE;
+    in.demand.priority = call->generate.batch ? PRIORITY_BATCH : PRIORITY_INTERACTIVE;
     in.budget = call->generate.budget != 0 ? call->generate.budget : service->options.model.budget;
     log_event(LOG_DEBUG, "call", "connection=%u stream=%" PRIu64 " messages=%zu pictures=%u",
               connection->index, call->ticket, (size_t)call->generate.message_count,
@@ -350,16 +320,16 @@ void intake_tokenize(Service *service, Connection *connection, Call *call) {
     Intake in = intake_begin(service, connection, call);
     uint32_t retry_ms = 0;
     Error error;
-    const ServerUser *user = users_at(service->users, in.ask.user);
-    in.ask.priority =
+    const ServerUser *user = users_at(service->users, in.demand.user);
+    in.demand.priority =
         user->class_allowed[PRIORITY_INTERACTIVE] ? PRIORITY_INTERACTIVE : PRIORITY_BATCH;
     Status status = intake_ask(&in, true, &retry_ms, &error);
     if (status != OK) {
         intake_refuse(&in, status, &error, retry_ms);
         return;
     }
-    uint32_t leader = intake_slot(&in);
-    service->slots[leader].work.kind = WORK_TOKENIZE;
-    service->slots[leader].work.text = call->tokenize.text;
-    slot_wait(service, leader);
+    ServedCall *served = intake_take(&in, 0);
+    served->work.kind = WORK_TOKENIZE;
+    served->work.text = call->tokenize.text;
+    served_wait(service, served);
 }

@@ -318,7 +318,7 @@ static Status server_open_service(Server *server, Runtime *runtime, const Servic
     service.ports = (ServicePorts){server, server_work, server_command, server_output};
     const StepThreadOptions step = {
         .runtime = runtime,
-        .tags_max = service.requests_max,
+        .tags_max = service.samples_max,
         .users_max = USERS_MAX,
         // The thread that drives a GPU computes nothing itself: a GPU must not wait for it.
         .niceness = runtime->options.device.choice == DEVICE_CPU ? SERVER_NICENESS : 0,

@@ -35,23 +35,6 @@ static Status service_open_connections(Service *service, Error *error) {
     return connections_open(&service->connections, &rules, error);
 }
 
-static Status service_take_memory(Service *service, Error *error) {
-    const ServiceOptions *o = &service->options;
-    service->slots = calloc(o->requests_max, sizeof *service->slots);
-    service->totals = calloc(USERS_MAX, sizeof *service->totals);
-    if (service->slots == NULL || service->totals == NULL) {
-        return error_set(error, E_MEMORY, "no memory for %u requests; lower them", o->requests_max);
-    }
-    for (uint32_t i = 0; i < o->requests_max; i++) {
-        TRY(request_open(&service->slots[i].request, o->images_max, error));
-        service->slots[i].next = i + 1 < o->requests_max ? i + 1 : NO_SLOT;
-    }
-    for (uint32_t i = 0; i < USERS_MAX; i++) {
-        service->totals[i].waiting_first = service->totals[i].waiting_last = NO_SLOT;
-    }
-    return OK;
-}
-
 // A user whose share is full gives up a blob of his own, which he can put again.
 static bool service_reclaim(void *context, uint32_t user) {
     return blobs_forget_oldest(&((Service *)context)->blobs, user);
@@ -76,16 +59,15 @@ Status service_open(const ServiceOptions *options, const Users *users, Metrics *
     service->metrics = metrics;
     service_open_budgets(service);
     service->now_ms = service->opened_ms = now_ms;
-    service->settled = NO_SLOT;
     service->mark.ms = service->mark_next.ms = now_ms;
-    admission_open(&service->admission, options->requests_max, options->queued_tokens_max);
+    admission_open(&service->admission, options->samples_max, options->queued_tokens_max);
     Status status = blobs_open(&service->blobs, options->blob_bytes_max, &service->options.media,
                                secret_seed(&options->maker->secret), error);
     if (status == OK) {
         status = service_open_connections(service, error);
     }
     if (status == OK) {
-        status = service_take_memory(service, error);
+        status = served_open(service, error);
     }
     if (status != OK) {
         service_close(service);
@@ -107,16 +89,10 @@ void service_close(Service *service) {
             service_disconnect(service, i, service->now_ms);
         }
     }
-    REQUIRE(service->slot_count == 0 && service->work_count == 0);
-    for (uint32_t i = 0; service->slots != NULL && i < service->options.requests_max; i++) {
-        request_free(&service->slots[i].request, service->options.images_max);
-        token_list_free(&service->slots[i].work.ids);
-    }
+    served_close(service);
     connections_close(&service->connections);
     blobs_close(&service->blobs);
     buffer_free(&service->scratch);
-    free(service->slots);
-    free(service->totals);
     free(service);
 }
 
@@ -157,8 +133,8 @@ static void service_at(Service *service, uint64_t now_ms) {
 
 // Ends every input: what has ended is answered and freed, threads get new work.
 static void service_settle(Service *service) {
-    slot_settle_all(service);
-    slot_start_work(service);
+    served_settle_all(service);
+    served_start_work(service);
 }
 
 Status service_connect(Service *service, uint64_t now_ms, uint32_t *connection, Error *error) {
@@ -235,9 +211,9 @@ void service_flush(Service *service) {
 static void service_cancel(void *context, Session *session, uint64_t tag) {
     Service *service = ((Connection *)context)->owner;
     (void)session;
-    uint32_t slot = (uint32_t)tag;
-    if (service->slots[slot].generation == (uint32_t)(tag >> 32)) {
-        slot_end(service, slot, DONE_CANCEL, OK, NULL);
+    ServedCall *call = &service->served[(uint32_t)tag];
+    if (call->generation == (uint32_t)(tag >> 32)) {
+        served_end(service, call, DONE_CANCEL, OK, NULL);
     }
 }
 
@@ -246,8 +222,7 @@ static void service_put_blob(Service *service, Session *session, Call *call) {
     Hash128 name;
     Error error;
     Status status = blobs_put(&service->blobs, session_user(session)->number, call, &name, &error);
-    metrics_add(service->metrics, METRIC_LOOKED_BYTES, 0,
-                service->blobs.looked_bytes - looked_before);
+    counts_looked(service, service->blobs.looked_bytes - looked_before);
     if (status != OK) {
         session_error(session, ticket, status, error.text, 0);
         return;
@@ -328,13 +303,13 @@ static void service_call(void *context, Session *session, Call *call) {
 void service_worked(Service *service, PrepWork *work, uint64_t now_ms) {
     service_at(service, now_ms);
     service->work_count--;
-    slot_worked(service, work->tag);
+    samples_worked(service, &service->served[work->tag]);
     service_settle(service);
 }
 
 void service_step_event(Service *service, const StepperEvent *event, uint64_t now_ms) {
     service_at(service, now_ms);
-    slot_step_event(service, event);
+    samples_event(service, event);
     service_settle(service);
 }
 
@@ -364,7 +339,7 @@ void service_step_report(Service *service, const StepReport *report, uint64_t no
         service->failed = true;
         admission_close(&service->admission, E_DEVICE);
         metrics_add(m, METRIC_STEPS_FAILED, 0, 1);
-        log_event(LOG_ERROR, "engine_failed", "requests=%u", service->slot_count);
+        log_event(LOG_ERROR, "engine_failed", "requests=%u", service->admission.in_flight);
     }
     service->report = *report;
 }
@@ -386,19 +361,19 @@ static void service_tick_rates(Service *service) {
     }
 }
 
-static void service_tick_slots(Service *service) {
+static void service_tick_calls(Service *service) {
     uint64_t oldest_ms = service->now_ms;
     uint32_t preparing = 0;
-    for (uint32_t i = 0; i < service->options.requests_max; i++) {
-        Slot *slot = &service->slots[i];
-        if (slot->state == SLOT_FREE || slot->state == SLOT_FOLLOWING) {
+    for (uint32_t i = 0; i < service->served_used; i++) {
+        ServedCall *call = &service->served[i];
+        if (call->state == SERVED_FREE) {
             continue;
         }
-        if (slot->deadline_ms > 0 && slot->deadline_ms <= service->now_ms) {
-            slot_end(service, i, DONE_DEADLINE, E_DEADLINE, NULL);
+        if (call->deadline_ms > 0 && call->deadline_ms <= service->now_ms) {
+            served_end(service, call, DONE_DEADLINE, E_DEADLINE, NULL);
         }
-        preparing += slot->state == SLOT_WAITING || slot->state == SLOT_PREPARING;
-        oldest_ms = slot->queued && slot->received_ms < oldest_ms ? slot->received_ms : oldest_ms;
+        preparing += call->state == SERVED_WAITING || call->state == SERVED_PREPARING;
+        oldest_ms = call->queued && call->received_ms < oldest_ms ? call->received_ms : oldest_ms;
     }
     service->stats.preparing = preparing;
     metrics_set(service->metrics, METRIC_OLDEST_QUEUED, 0,
@@ -408,10 +383,10 @@ static void service_tick_slots(Service *service) {
 // The time to drain is over: what is still there ends. What steps does so with the next step.
 static void service_end_late(Service *service, Status why) {
     uint32_t ended = 0;
-    for (uint32_t i = 0; i < service->options.requests_max; i++) {
-        const Slot *slot = &service->slots[i];
-        if (slot->state != SLOT_FREE && slot->state != SLOT_FOLLOWING && !slot->ending) {
-            slot_end(service, i, DONE_ERROR, why, NULL);
+    for (uint32_t i = 0; i < service->served_used; i++) {
+        ServedCall *call = &service->served[i];
+        if (call->state != SERVED_FREE && !call->ending) {
+            served_end(service, call, DONE_ERROR, why, NULL);
             ended++;
         }
     }
@@ -429,7 +404,7 @@ static void service_tick_drain(Service *service) {
     if (service->now_ms >= service->drain_deadline_ms) {
         service_end_late(service, why);
     }
-    slot_settle_all(service);
+    served_settle_all(service);
     connections_end_idle(&service->connections, why);
 }
 
@@ -437,7 +412,7 @@ void service_tick(Service *service, uint64_t now_ms) {
     service_at(service, now_ms);
     Metrics *m = service->metrics;
     service_tick_rates(service);
-    service_tick_slots(service);
+    service_tick_calls(service);
     connections_tick(&service->connections, now_ms);
     service_tick_drain(service);
     service_settle(service);
@@ -462,7 +437,7 @@ void service_drain(Service *service, uint64_t now_ms, uint64_t deadline_ms) {
         service->draining = true;
         admission_close(&service->admission, E_DRAIN);
         service->drain_deadline_ms = deadline_ms;
-        log_event(LOG_INFO, "drain", "requests=%u connections=%u", service->slot_count,
+        log_event(LOG_INFO, "drain", "requests=%u connections=%u", service->admission.in_flight,
                   service->connections.count);
     }
     service->drain_deadline_ms = num_min(service->drain_deadline_ms, deadline_ms);
@@ -470,7 +445,7 @@ void service_drain(Service *service, uint64_t now_ms, uint64_t deadline_ms) {
 }
 
 bool service_drained(const Service *service) {
-    return service->slot_count == 0 && service->connections.count == 0;
+    return service->served_count == 0 && service->connections.count == 0;
 }
 
 Health service_health(const Service *service) {
@@ -510,41 +485,57 @@ void service_stats(const Service *service, uint64_t now_ms, ServerStats *out) {
     out->retry_ms = admission_retry_ms(&service->admission);
 }
 
-void service_check(const Service *service) {
-    uint32_t used = 0, samples = 0, working = 0, waiting = 0;
-    uint64_t held = service->blobs.held_bytes;
-    uint32_t open = service->strangers;
-    for (uint32_t i = 0; i < service->options.requests_max; i++) {
-        const Slot *slot = &service->slots[i];
-        used += slot->state != SLOT_FREE;
-        working += slot->state == SLOT_PREPARING;
-        waiting += slot->state == SLOT_WAITING;
-        REQUIRE(slot->state != SLOT_SETTLED); // never between two inputs
-        if (slot->state == SLOT_FREE || slot->state == SLOT_FOLLOWING) {
+// A call's samples agree with it: their number.
+static uint32_t service_check_samples(const ServedCall *call) {
+    uint32_t count = 0, stepping = 0;
+    for (const Sample *sample = call->samples; sample != NULL; sample = sample->next) {
+        REQUIRE(sample->call == call && sample->index == count);
+        stepping += sample->stepping;
+        count++;
+    }
+    REQUIRE(count == (call->work.kind == WORK_TOKENIZE ? 0 : call->demand.samples));
+    REQUIRE(stepping == call->stepping_count);
+    REQUIRE((call->state == SERVED_STEPPING) == (stepping > 0));
+    return count;
+}
+
+// Calls, samples, admission and the prep threads agree: the bytes that the calls hold.
+static uint64_t service_check_calls(const Service *service) {
+    uint32_t used = 0, places = 0, samples = 0, working = 0, waiting = 0;
+    uint64_t held = 0;
+    for (uint32_t i = 0; i < service->served_used; i++) {
+        const ServedCall *call = &service->served[i];
+        REQUIRE(call->number == i && call->state != SERVED_SETTLED); // never between two inputs
+        if (call->state == SERVED_FREE) {
             continue;
         }
-        REQUIRE(slot->leader == i && slot->call != NULL);
-        held += call_bytes(slot->call);
-        uint32_t stepping = 0;
-        for (uint32_t n = 0; n < slot->ask.samples; n++) {
-            const Slot *sample = &service->slots[slot->slots[n]];
-            REQUIRE(sample->leader == i && sample->sample.index == n);
-            stepping += sample->sample.stepping;
-        }
-        REQUIRE(stepping == slot->stepping_count);
-        REQUIRE((slot->state == SLOT_STEPPING) == (stepping > 0));
-        samples += slot->ask.samples;
+        REQUIRE(call->call != NULL);
+        used++;
+        working += call->state == SERVED_PREPARING;
+        waiting += call->state == SERVED_WAITING;
+        places += call->demand.samples;
+        samples += service_check_samples(call);
+        held += call_bytes(call->call);
     }
-    REQUIRE(used == service->slot_count && samples == used);
-    REQUIRE(service->admission.in_flight == used);
-    REQUIRE(working == service->work_count && waiting == service->waiting_count);
+    for (const Sample *sample = service->samples_free; sample != NULL; sample = sample->next) {
+        samples++;
+    }
+    REQUIRE(used == service->served_count && samples == service->samples_used);
+    REQUIRE(service->admission.in_flight == places);
+    REQUIRE(working == service->work_count && waiting == service->turns.waiting);
     REQUIRE(waiting == 0 || working == service->options.work_max);
-    admission_check(&service->admission);
-    held += connections_bytes(&service->connections);
+    return held;
+}
+
+void service_check(const Service *service) {
+    uint64_t held = service->blobs.held_bytes + service_check_calls(service) +
+                    connections_bytes(&service->connections);
+    uint32_t open = service->strangers;
     for (uint32_t i = 0; i < USERS_MAX; i++) {
         open += service->totals[i].connections;
     }
     REQUIRE(open == service->connections.count);
+    admission_check(&service->admission);
     budget_check(&service->incoming);
     budget_check(&service->outgoing);
     REQUIRE_MESSAGE(held == service->incoming.held + service->outgoing.held,

@@ -44,7 +44,7 @@ typedef struct ServiceOptions {
     SessionLimits session;
     MediaLimits media;
     uint32_t connections_max;
-    uint32_t requests_max;      // samples accepted and not ended; tags are below this
+    uint32_t samples_max;       // accepted and not ended; tags are below this
     uint32_t images_max;        // of one request
     uint32_t context;           // most tokens of prompt and answer
     uint32_t running_max;       // sequences in a batch, for stats
@@ -129,7 +129,7 @@ bool service_drained(const Service *service); // no request and no connection is
 Health service_health(const Service *service);
 void service_stats(const Service *service, uint64_t now_ms, ServerStats *out);
 
-// Requests and slots agree, counts add up: REQUIRE of every invariant. For tests; slow.
+// Calls and samples agree, counts add up: REQUIRE of every invariant. For tests; slow.
 void service_check(const Service *service);
 
 #endif

@@ -237,7 +237,7 @@ static void open_service(ServerWorld *w) {
         .session = session_limits(w),
         .media = media_limits_default(),
         .connections_max = CLIENTS,
-        .requests_max = REQUESTS_MAX,
+        .samples_max = REQUESTS_MAX,
         .images_max = 2,
         .context = CONTEXT,
         .running_max = 10,

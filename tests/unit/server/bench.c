@@ -50,7 +50,7 @@ void bench_open(Bench *bench, uint32_t requests, const char *users) {
         .session = session_limits_default(),
         .media = media_limits_default(),
         .connections_max = BENCH_CONNECTIONS,
-        .requests_max = requests,
+        .samples_max = requests,
         .images_max = 2,
         .context = BENCH_CONTEXT,
         .running_max = 4,

@@ -16,7 +16,7 @@ static void begin(uint32_t places, uint64_t queued_tokens) {
 }
 
 static Status ask_as(uint32_t number, uint32_t samples, uint32_t tokens, bool alone) {
-    const Ask ask = {number, PRIORITY_INTERACTIVE, samples, tokens, 10, 0};
+    const Demand ask = {number, PRIORITY_INTERACTIVE, samples, tokens, 10, 0};
     uint32_t retry_ms;
     Error error;
     Status status = admission_ask(admission, &ask, &user, alone, 1000, &retry_ms, &error);
@@ -30,7 +30,7 @@ static Status ask(uint32_t samples, uint32_t tokens) {
 }
 
 static void end(uint32_t samples, uint32_t tokens, bool queued) {
-    const Ask ended = {0, PRIORITY_INTERACTIVE, samples, tokens, 10, 0};
+    const Demand ended = {0, PRIORITY_INTERACTIVE, samples, tokens, 10, 0};
     if (!queued) {
         admission_begun(admission, &ended);
     }
@@ -53,7 +53,7 @@ Test(admission, waiting_tokens_are_bounded_but_an_empty_queue_takes_anything) {
     begin(10, 100);
     cr_expect_eq(ask(1, 500), OK);
     cr_expect_eq(ask(1, 1), E_BUSY);
-    const Ask first = {0, PRIORITY_INTERACTIVE, 1, 500, 10, 0};
+    const Demand first = {0, PRIORITY_INTERACTIVE, 1, 500, 10, 0};
     admission_begun(admission, &first); // its first token came
     cr_expect_eq(ask(1, 60), OK);
     cr_expect_eq(ask(1, 40), OK);
@@ -78,7 +78,7 @@ Test(admission, limits_of_a_user) {
     cr_expect_eq(ask(1, 80), OK); // 80 and 10 new ones
     cr_expect_eq(ask(1, 1), E_RATE);
     user.class_allowed[PRIORITY_INTERACTIVE] = false;
-    const Ask wrong = {0, PRIORITY_INTERACTIVE, 1, 1, 1, 0};
+    const Demand wrong = {0, PRIORITY_INTERACTIVE, 1, 1, 1, 0};
     uint32_t retry_ms;
     cr_expect_eq(admission_ask(admission, &wrong, &user, true, 1000, &retry_ms, NULL), E_ARGUMENT);
     cr_expect_eq(retry_ms, 0, "never");
