@@ -7,9 +7,7 @@
 MemoryPlan mem_plan_sum(const Weights *weights, const Backend *backend,
                         const EngineOptions *options) {
     const Gemma4Config *config = &weights->config;
-    WeightsBytes bytes = weights_bytes(weights);
-    MemoryPlan plan = {.weights = bytes.decoder + bytes.embedding + bytes.vision + bytes.audio +
-                                  bytes.norms};
+    MemoryPlan plan = {.weights = weights_bytes(weights)};
     plan.total = plan.weights;
     for (int pages = 0; pages < PAGE_KIND_COUNT; pages++) {
         plan.page_bytes[pages] = kv_store_page_bytes(config, options->kv, pages, backend);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The weights as the device has them: the same struct, every pointer device memory. The backend
-// owns what it placed and frees it when it closes; the cpu backend places nothing.
+// owns what it placed and frees it when it closes; the cpu backend places nothing. What is placed
+// is what the manifest lists (weights/manifest.h).
 #ifndef MODEL_PLACED_H
 #define MODEL_PLACED_H
 

@@ -70,18 +70,15 @@ Status weights_add_tokenizer(Weights *weights, Bytes tables, Error *error) {
     return identity_make(store, &store->checksums, weights->identity, error);
 }
 
-WeightsBytes weights_bytes(const Weights *weights) {
-    const Manifest *manifest = &weights->store->manifest;
-    uint64_t sums[SECTION_COUNT] = {0};
+const Manifest *weights_manifest(const Weights *weights) {
+    return &weights->store->manifest;
+}
+
+uint64_t weights_bytes(const Weights *weights) {
+    const Manifest *manifest = weights_manifest(weights);
+    uint64_t sum = 0;
     for (uint32_t i = 0; i < manifest->count; i++) {
-        const Piece *piece = &manifest->pieces[i];
-        sums[piece->section] += piece->bytes + piece->scales_bytes;
+        sum += manifest->pieces[i].bytes + manifest->pieces[i].scales_bytes;
     }
-    return (WeightsBytes){
-        .decoder = sums[SECTION_DECODER],
-        .embedding = sums[SECTION_EMBEDDING],
-        .vision = sums[SECTION_VISION],
-        .audio = sums[SECTION_AUDIO],
-        .norms = sums[SECTION_NORMS],
-    };
+    return sum;
 }

@@ -85,10 +85,10 @@ Status weights_add_tokenizer(Weights *weights, Bytes tables, Error *error);
 // source.
 Status weights_verify(const char *path, Error *error);
 
-// Bytes by kind, for `tessera info` and the memory plan.
-typedef struct WeightsBytes {
-    uint64_t decoder, embedding, vision, audio, norms;
-} WeightsBytes;
-WeightsBytes weights_bytes(const Weights *weights);
+// Bytes of all tensors, for the memory plan.
+uint64_t weights_bytes(const Weights *weights);
+
+// What the tensors are and where each stands in Weights (weights/manifest.h).
+const struct Manifest *weights_manifest(const Weights *weights);
 
 #endif

@@ -10,6 +10,7 @@
 #include "host/cli/summary.h"
 #include "host/runtime/boot.h"
 #include "host/runtime/cards.h"
+#include "weights/manifest.h"
 
 #include <string.h>
 
@@ -22,48 +23,33 @@ typedef struct InfoFacts {
     uint32_t batch_max; // requests at once that fit whole; 0: unknown, or not one
 } InfoFacts;
 
+// One section of the weights, summed up.
 typedef struct InfoKind {
     const char *name;
     uint64_t matrices, parameters, bytes;
 } InfoKind;
 
-enum { INFO_KIND_COUNT = 5 };
-
-static void info_add(InfoKind *kind, const Matrix *matrix) {
-    kind->matrices++;
-    kind->parameters += (uint64_t)matrix->rows * matrix->columns;
-}
+enum { INFO_KIND_COUNT = SECTION_COUNT };
 
 static void info_kinds(const Weights *w, InfoKind out[INFO_KIND_COUNT]) {
-    const Gemma4Config *c = &w->config;
-    const WeightsBytes bytes = weights_bytes(w);
-    InfoKind decoder = {.name = "decoder", .bytes = bytes.decoder};
-    InfoKind norms = {.name = "norms", .bytes = bytes.norms};
-    InfoKind embedding = {.name = "embedding", .bytes = bytes.embedding};
-    InfoKind vision = {.name = "vision", .bytes = bytes.vision};
-    InfoKind audio = {.name = "audio", .bytes = bytes.audio};
-    info_add(&embedding, &w->embedding);
-    for (uint32_t i = 0; i < c->layer_count; i++) {
-        const LayerWeights *layer = &w->layers[i];
-        info_add(&decoder, &layer->qkv);
-        info_add(&decoder, &layer->o);
-        info_add(&decoder, &layer->gate_up);
-        info_add(&decoder, &layer->down);
-        norms.parameters += 4ull * c->hidden + 2ull * c->layers[i].head_dim + 1;
+    static const SectionKind order[INFO_KIND_COUNT] = {
+        SECTION_DECODER, SECTION_EMBEDDING, SECTION_VISION, SECTION_AUDIO, SECTION_NORMS};
+    static const char *const names[SECTION_COUNT] = {"norms", "embedding", "decoder", "vision",
+                                                     "audio"};
+    const Manifest *manifest = weights_manifest(w);
+    InfoKind sums[SECTION_COUNT] = {0};
+    for (uint32_t i = 0; i < manifest->count; i++) {
+        const Piece *piece = &manifest->pieces[i];
+        InfoKind *kind = &sums[piece->section];
+        bool matrix = piece->kind == PIECE_MATRIX;
+        kind->matrices += matrix;
+        kind->parameters +=
+            matrix ? (uint64_t)piece->matrix.rows * piece->matrix.columns : piece->length;
+        kind->bytes += piece->bytes + piece->scales_bytes;
     }
-    norms.parameters += c->hidden;
-    if (c->has_vision) {
-        info_add(&vision, &w->vision.patch_dense);
-        info_add(&vision, &w->vision.projection);
-        vision.parameters += 2ull * c->patch_values + 5ull * c->vision_hidden +
-                             2ull * c->position_count * c->vision_hidden;
-    }
-    if (c->has_audio) {
-        info_add(&audio, &w->audio.projection);
-    }
-    InfoKind kinds[INFO_KIND_COUNT] = {decoder, embedding, vision, audio, norms};
     for (int i = 0; i < INFO_KIND_COUNT; i++) {
-        out[i] = kinds[i];
+        out[i] = sums[order[i]];
+        out[i].name = names[order[i]];
     }
 }
 

@@ -219,8 +219,7 @@ static uint64_t runtime_limit(const Runtime *runtime) {
     bool on_heap = options->device.choice == DEVICE_CPU && !options->weights.shape_only &&
                    (runtime->weights->folder != NULL ||
                     strncmp(options->model, "synthetic:", strlen("synthetic:")) == 0);
-    WeightsBytes bytes = weights_bytes(runtime->weights);
-    uint64_t weights = bytes.decoder + bytes.embedding + bytes.vision + bytes.audio + bytes.norms;
+    uint64_t weights = weights_bytes(runtime->weights);
     uint64_t free_bytes = device_memory_bytes(runtime->backend);
     if (free_bytes != 0 && options->device.choice == DEVICE_CUDA) {
         return cuda_plan_bytes_max(free_bytes);
