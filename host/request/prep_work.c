@@ -3,16 +3,19 @@
 
 static void prep_work_tokenize(Prep *prep, PrepWork *work) {
     const Tokenizer *tokenizer = prep->rules->maker->tokenizer;
+    Request *request = work->request;
     work->ids.count = 0;
     work->ids.failed = false;
     if (tokenizer == NULL) {
-        work->status = error_set(&work->error, E_UNSUPPORTED, "this model has no tokenizer");
+        request->status = error_set(&request->error, E_UNSUPPORTED, "this model has no tokenizer");
         return;
     }
-    work->status = tokenizer_encode(tokenizer, work->text, 0, &prep->prompt_scratch.chat.tokenizer,
-                                    &work->ids, &work->error);
-    if (work->status == OK && work->ids.failed) {
-        work->status = error_set(&work->error, E_MEMORY, "no memory for the tokens of a text");
+    request->status =
+        tokenizer_encode(tokenizer, work->text, 0, &prep->prompt_scratch.chat.tokenizer, &work->ids,
+                         &request->error);
+    if (request->status == OK && work->ids.failed) {
+        request->status =
+            error_set(&request->error, E_MEMORY, "no memory for the tokens of a text");
     }
 }
 

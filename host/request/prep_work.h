@@ -12,11 +12,9 @@ typedef enum PrepWorkKind { WORK_PREPARE, WORK_TOKENIZE } PrepWorkKind;
 typedef struct PrepWork {
     PrepWorkKind kind;
     uint32_t tag;     // the service's own name for it
-    Request *request; // PREPARE: its prep part is filled
+    Request *request; // its status and error say how it went; PREPARE: its prep part is filled
     Bytes text;       // TOKENIZE
     TokenList ids;    // TOKENIZE: filled; emptied first
-    Status status;    // TOKENIZE; of a request: request->status
-    Error error;
 } PrepWork;
 
 void prep_work_run(Prep *prep, PrepWork *work);

@@ -23,6 +23,7 @@ typedef struct Intake {
     Demand demand;
     uint32_t budget;
     Chat chat;
+    Question *question;
     Bytes *files; // [image_count]
     uint32_t file_count;
     Blob **blobs; // [blob_count] held
@@ -95,7 +96,8 @@ static Status intake_messages(Intake *in, Error *error) {
     ChatMessage *messages = arena_take_array(arena, g->message_count, sizeof *messages);
     in->files = arena_take_array(arena, g->image_count + 1, sizeof *in->files);
     in->blobs = arena_take_array(arena, g->image_count + 1, sizeof *in->blobs);
-    if (messages == NULL || in->files == NULL || in->blobs == NULL) {
+    in->question = arena_take(arena, sizeof *in->question);
+    if (messages == NULL || in->files == NULL || in->blobs == NULL || in->question == NULL) {
         return call_no_memory(in->call, error);
     }
     for (uint32_t m = 0; m < g->message_count; m++) {
@@ -278,8 +280,8 @@ static void intake_accept(Intake *in) {
     if (call->generate.deadline_ms > 0) {
         served->deadline_ms = call->received_ms + call->generate.deadline_ms;
     }
-    served->question = intake_question(in, &served->chat);
-    served->request.question = &served->question;
+    *in->question = intake_question(in, &served->chat);
+    served->question = served->request.question = in->question;
     served->request.image_files = in->files;
     served->request.image_count = call->generate.image_count;
     served->work.kind = WORK_PREPARE;

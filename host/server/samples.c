@@ -12,7 +12,7 @@
 
 // The answer does not keep log probabilities: they leave with each token.
 static Sampling sample_sampling(const ServedCall *call, uint32_t index) {
-    Sampling sampling = call->question.sampling;
+    Sampling sampling = call->question->sampling;
     sampling.logprobs = call->call->generate.logprobs;
     sampling.seed += index * UINT64_C(0x9E3779B97F4A7C15); // sample 0 draws as a request alone
     return sampling;
@@ -31,7 +31,7 @@ static SequenceRequest sample_sequence(const Service *service, const Sample *sam
 
 static Status sample_step(Service *service, Sample *sample, Error *error) {
     ServedCall *call = sample->call;
-    TRY(answer_begin(&sample->answer, service->options.maker->tokenizer, &call->question, error));
+    TRY(answer_begin(&sample->answer, service->options.maker->tokenizer, call->question, error));
     sample->sequence = sample_sequence(service, sample);
     const StepperCommand add = {
         .kind = STEPPER_ADD,

@@ -205,19 +205,20 @@ static void served_answer_generate(Service *service, const ServedCall *call) {
 }
 
 static void served_answer_tokenize(Service *service, const ServedCall *call) {
-    const PrepWork *work = &call->work;
+    const TokenList *list = &call->work.ids;
+    const Request *request = &call->request;
     Session *session = served_session(service, call);
     if (session == NULL) {
         return;
     }
     if (call->ending) { // the server is draining
         session_error(session, call->call->ticket, call->status, NULL, 0);
-    } else if (work->status != OK) {
-        session_error(session, call->call->ticket, work->status, work->error.text, 0);
+    } else if (request->status != OK) {
+        session_error(session, call->call->ticket, request->status, request->error.text, 0);
     } else {
         Buffer *out = &service->scratch;
         buffer_clear(out);
-        result_put_ids(out, work->ids.ids, work->ids.count);
+        result_put_ids(out, list->ids, list->count);
         session_result(session, call->call->ticket, out);
     }
 }

@@ -60,8 +60,8 @@ struct ServedCall {
     Blob **blobs; // [blob_count] held, in the call's arena
     uint32_t blob_count;
     Chat chat;
-    Question question;
-    Request request; // its pictures and its prompt; their memory is kept from use to use
+    const Question *question; // in the call's arena; of a tokenize call NULL
+    Request request;          // its pictures and its prompt; their memory is kept from use to use
     PrepWork work;
 
     bool queued; // no token has come yet

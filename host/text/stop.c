@@ -6,7 +6,7 @@
 #include <string.h>
 
 Status stop_begin(Stop *stop, const Bytes *strings, size_t count, Error *error) {
-    *stop = (Stop){.count = count, .found = -1};
+    *stop = (Stop){.strings = strings, .count = count, .found = -1};
     if (count > STOP_STRINGS_MAX) {
         return error_set(error, E_LIMIT, "%zu stop strings are more than the limit of %d", count,
                          STOP_STRINGS_MAX);
@@ -17,7 +17,6 @@ Status stop_begin(Stop *stop, const Bytes *strings, size_t count, Error *error) 
                              "stop string %zu has %zu bytes; 1 to %d are allowed", i + 1,
                              strings[i].length, STOP_BYTES_MAX);
         }
-        stop->strings[i] = strings[i];
     }
     return OK;
 }

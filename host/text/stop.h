@@ -19,13 +19,13 @@
 enum { STOP_STRINGS_MAX = 64, STOP_BYTES_MAX = 1024 }; // strings, bytes of each
 
 typedef struct Stop {
-    Bytes strings[STOP_STRINGS_MAX]; // borrowed
+    const Bytes *strings; // [count] borrowed
     size_t count;
     Buffer held; // text that may yet be the beginning of a stop string
     int found;   // index of the stop string, -1 while none
 } Stop;
 
-// The strings must outlive the Stop. E_LIMIT, E_ARGUMENT (an empty string).
+// The strings and their list must outlive the Stop. E_LIMIT, E_ARGUMENT (an empty string).
 Status stop_begin(Stop *stop, const Bytes *strings, size_t count, Error *error);
 
 // Adds `text`, appends to `out` what is certain. True when a stop string has been found: of all
