@@ -34,8 +34,10 @@ enum { ERROR_TEXT_MAX = 1024 };
 
 typedef struct Error {
     Status status;
-    char text[ERROR_TEXT_MAX]; // one or more full sentences, zero-terminated, never empty after
-                               // error_set
+    // What happened, the rule, the remedy, separated by semicolons: no capital at the beginning, no
+    // full stop at the end, since callers put names before it. Zero-terminated, never empty after
+    // error_set.
+    char text[ERROR_TEXT_MAX];
 } Error;
 
 // Fills `error` (when not NULL) and returns `status`, so that a failing function ends in

@@ -201,7 +201,7 @@ static Status step(Bench *bench, const Batch *batch, uint64_t *spent_ns) {
     *spent_ns = clock_ns() - start;
     for (uint32_t i = 0; i < result.sample_count; i++) {
         if (!isfinite(bench->samples[i].chosen.logprob)) {
-            return error_set(&bench->error, E_INTERNAL, "A drawn token has no probability.");
+            return error_set(&bench->error, E_INTERNAL, "a drawn token has no probability");
         }
     }
     return OK;
@@ -251,7 +251,7 @@ static Status open_all(Bench *bench) {
     const Gemma4Config *config = &bench->weights->config;
     bench->pages_each = (uint32_t)num_ceil_div(options->rows + NEW_TOKENS, KV_PAGE_TOKENS);
     if (!make_prompt(bench)) {
-        return error_set(&bench->error, E_MEMORY, "No memory for a prompt of %u rows.",
+        return error_set(&bench->error, E_MEMORY, "no memory for a prompt of %u rows",
                          options->rows);
     }
     TRY(cpu_open(&(CpuOptions){.isa = options->isa, .threads = options->threads}, &bench->cpu,

@@ -70,7 +70,7 @@ static Status make_requests(Captions *captions, Error *error) {
     captions->pixels = malloc(values + 1);
     captions->positions = malloc(((size_t)options->patches + 1) * 2 * sizeof *captions->positions);
     if (captions->tokens == NULL || captions->pixels == NULL || captions->positions == NULL) {
-        return error_set(error, E_MEMORY, "No memory for %u requests of %u tokens.",
+        return error_set(error, E_MEMORY, "no memory for %u requests of %u tokens",
                          captions->batch_max, options->prompt);
     }
     for (size_t i = 0; i < tokens; i++) {
@@ -203,7 +203,7 @@ static Status wave_take_events(WaveState *wave, size_t count, Error *error) {
     for (size_t i = 0; i < count; i++) {
         const SchedulerEvent *event = &wave->events[i];
         if (event->has_token && !isfinite(event->chosen.logprob)) {
-            return error_set(error, E_INTERNAL, "A drawn token has no probability.");
+            return error_set(error, E_INTERNAL, "a drawn token has no probability");
         }
         if (!wave->began[event->tag]) {
             wave->began[event->tag] = true;
@@ -242,7 +242,7 @@ static Status wave_step(WaveState *wave, Error *error) {
         TRY(wave_begin_step(wave, error));
     }
     if (wave->step_count == 0) {
-        return error_set(error, E_INTERNAL, "%u of %u requests are finished and no step is left.",
+        return error_set(error, E_INTERNAL, "%u of %u requests are finished and no step is left",
                          wave->finished, wave->batch);
     }
     StepResult result = {.samples = wave->samples};
@@ -290,7 +290,7 @@ Status captions_wave(const Captions *captions, uint32_t batch, CaptionsWave *out
     REQUIRE(batch > 0 && batch <= captions->batch_max);
     WaveState *wave = calloc(1, sizeof *wave);
     if (wave == NULL) {
-        return error_set(error, E_MEMORY, "No memory for a wave of requests.");
+        return error_set(error, E_MEMORY, "no memory for a wave of requests");
     }
     wave->captions = captions;
     wave->batch = batch;

@@ -89,7 +89,7 @@ Status peak_measure(Pool *pool, CpuIsa isa, Peak *out, Error *error) {
     size_t bytes = READ_TASKS * READ_WORDS * sizeof(uint64_t);
     uint64_t *memory = aligned_alloc(4096, READ_PARTS * bytes);
     if (memory == NULL) {
-        return error_set(error, E_MEMORY, "There is no 1 GiB to measure the bandwidth with.");
+        return error_set(error, E_MEMORY, "there is no 1 GiB to measure the bandwidth with");
     }
     memset(memory, 1, READ_PARTS * bytes); // so that every page is there
     peak.memory = memory;

@@ -6,7 +6,7 @@
 
 Rooms (docs/architecture.md): a file includes only what ALLOWED says of its room; what it reaches through other files
 must not hold what SEALED says; no two rooms reach each other, and no two files of a room. A function that is not static is used outside the tests, or
-its header says "for tests". Habits: device headers only in cuda/ and tests/simt, uv.h only in host/, no banned calls, a head
+its header says "for tests". An error text speaks with one voice: lower case, no full stop. Habits: device headers only in cuda/ and tests/simt, uv.h only in host/, no banned calls, a head
 comment in every file, no unowned notes, and files over 800 lines must say why in their head comment ("Long because").
 ci/layers_test.py plants one violation of each kind.
 """
@@ -71,6 +71,10 @@ READING = r"\b(fgets|getline|getdelim|f?scanf|fread)\s*\("
 READERS = ("host/jobs/inputs.c", "host/cli/command_ask.c")
 # Written so that this file does not contain what it looks for.
 NOTES = r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|HA" + r"CK)\b"
+# Functions that are given an error text, ours and those of single files.
+ERRORS = re.compile(r"\b(?:error_set|error_prefix|\w*(?:fault|fail|failed|refuse|refused|damaged|_cut|_die))\(")
+LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"')
+BETWEEN = re.compile(r'"[\s\\]*(?:PRI\w+[\s\\]*)?"')
 INCLUDE = re.compile(r'\s*#\s*include\s+["<]([^">]+)[">]')
 DEFINED = re.compile(r"^(?!static|typedef|extern|return|else)[A-Za-z_][\w ]*[ *](\w+)\([^;]*$")
 DECLARED = re.compile(r"^[A-Za-z_][^\n;{(]*?\b(\w+)\(", re.M)
@@ -239,12 +243,35 @@ def said_for_tests(header):
                 tests = False
 
 
+def call_at(text, start):
+    """What stands between the parentheses of the call that opens at `start`."""
+    depth = 0
+    for found in re.compile(r'"(?:[^"\\]|\\.)*"|[()]').finditer(text, start):
+        depth += {"(": 1, ")": -1}.get(found.group(), 0)
+        if depth == 0:
+            return text[start:found.end()]
+    return ""
+
+
+def check_voice(path, text, faults):
+    """An error text is often put behind a name: lower case, clauses joined by semicolons, no full stop."""
+    for found in ERRORS.finditer(text):
+        for said in LITERAL.findall(BETWEEN.sub("", call_at(text, found.end() - 1))):
+            where = f"{path}:{text.count(chr(10), 0, found.start()) + 1}"
+            if " " in said and re.match(r"[A-Z][a-z]|A ", said):
+                faults.append(f"{where}: an error text begins with a capital: {said}")
+            if " " in said and (re.search(r"[^.]\.$", said) or re.search(r"\w[.!] [A-Z]", said)):
+                faults.append(f"{where}: an error text has a full stop: {said}")
+
+
 def faults_of(sources):
     """`sources`: {path: text} of everything in git that is C, C++, CUDA or a table."""
     faults = []
     for path, text in sources.items():
         if not path.endswith((".def", ".cpp")):
             check_file(path, text, faults)
+            if room_of(path) not in FREE or path.startswith("bench/"):
+                check_voice(path, text, faults)
     check_closure(sources, faults)
     check_circles(sources, faults)
     check_file_circles(sources, faults)

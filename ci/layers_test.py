@@ -48,6 +48,14 @@ class Layers(unittest.TestCase):
         self.assertFinds("host/server/service.c: reaches host/cli/options.h",
                          host__request__request_DOT_h='#include "host/cli/options.h"\n')
 
+    def test_an_error_text_with_a_capital_or_a_full_stop(self):
+        call = "static int open_it(int n) {\n    return error_set(n, E_IO,\n                     %s);\n}\n"
+        fine = '"%s is \\"%u\\" of e.g. 3; " "give another"'
+        self.assertEqual(faults_with(base__bytes_DOT_c=call % fine), [])
+        self.assertFinds("base/bytes.c:8: an error text begins with a capital", base__bytes_DOT_c=call % '"The file %s ends", n')
+        self.assertFinds("an error text has a full stop", base__bytes_DOT_c=call % '"the file " PRIu64 " ends."')
+        self.assertFinds("an error text has a full stop", base__bytes_DOT_c=call % '"the file ends. Fetch " "it"')
+
     def test_two_rooms_that_reach_each_other(self):
         self.assertFinds("a circle of rooms", host__step__stepper_DOT_h='#include "host/request/request.h"\n')
 

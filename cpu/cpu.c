@@ -111,8 +111,8 @@ Status cpu_isa_parse(const char *name, CpuIsa *out, Error *error) {
         }
     }
     return error_set(error, E_ARGUMENT,
-                     "There is no instruction set '%s'. Use auto, reference, scalar, avx2 or "
-                     "avx512.",
+                     "there is no instruction set '%s'; use auto, reference, scalar, avx2 or "
+                     "avx512",
                      name);
 }
 
@@ -222,7 +222,7 @@ Status cpu_open(const CpuOptions *options, Backend *out, Error *error) {
     const char *missing = missing_feature(isa);
     if (missing != NULL) {
         return error_set(error, E_UNSUPPORTED,
-                         "This processor has no %s, which instruction set '%s' needs. Use 'auto'.",
+                         "this processor has no %s, which instruction set '%s' needs; use 'auto'",
                          missing, isas[isa].name);
     }
     uint32_t threads = options->threads != 0 ? options->threads : machine_processors();
@@ -231,7 +231,7 @@ Status cpu_open(const CpuOptions *options, Backend *out, Error *error) {
     }
     CpuBackend *backend = calloc(1, sizeof *backend);
     if (backend == NULL) {
-        return error_set(error, E_MEMORY, "There is no memory for the CPU backend.");
+        return error_set(error, E_MEMORY, "no memory for the CPU backend");
     }
     CpuContext *context = &backend->context;
     context->isa = isa;
@@ -242,10 +242,9 @@ Status cpu_open(const CpuOptions *options, Backend *out, Error *error) {
         context->scratch[i] = memory_take(CPU_SCRATCH_BYTES);
         enough = context->scratch[i] != NULL;
     }
-    Status status = enough
-                        ? pool_open(threads, options->niceness, &context->pool, error)
-                        : error_set(error, E_MEMORY,
-                                    "There is no memory for the scratch of %u threads.", threads);
+    Status status =
+        enough ? pool_open(threads, options->niceness, &context->pool, error)
+               : error_set(error, E_MEMORY, "no memory for the scratch of %u threads", threads);
     if (status != OK) {
         backend_close(backend);
         return status;

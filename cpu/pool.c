@@ -147,8 +147,7 @@ Status pool_open(uint32_t thread_count, int niceness, Pool **out, Error *error) 
     if (pool == NULL || workers == NULL) {
         free(pool);
         free(workers);
-        return error_set(error, E_MEMORY, "There is no memory for a pool of %u threads.",
-                         thread_count);
+        return error_set(error, E_MEMORY, "no memory for a pool of %u threads", thread_count);
     }
     memset(pool, 0, sizeof *pool);
     pool->thread_count = thread_count;
@@ -160,7 +159,7 @@ Status pool_open(uint32_t thread_count, int niceness, Pool **out, Error *error) 
         if (failure != 0) {
             pool_close(pool);
             return error_set(error, E_MEMORY,
-                             "Thread %u of %u could not be started: %s. Ask for fewer threads.", i,
+                             "thread %u of %u could not be started: %s; ask for fewer threads", i,
                              thread_count, strerror(failure));
         }
         pool->started++;

@@ -298,10 +298,9 @@ static Status describe(CudaBackend *backend, Error *error) {
     int compute = backend->context.compute;
     snprintf(backend->name, sizeof backend->name, "cuda sm_%d %s", compute, properties.name);
     if (compute < COMPUTE_LEAST) {
-        return error_set(
-            error, E_UNSUPPORTED,
-            "GPU %d is %s of sm_%d; the kernels need sm_%d or newer. Use --device cpu.",
-            backend->context.device, properties.name, compute, COMPUTE_LEAST);
+        return error_set(error, E_UNSUPPORTED,
+                         "GPU %d is %s of sm_%d; the kernels need sm_%d or newer; use --device cpu",
+                         backend->context.device, properties.name, compute, COMPUTE_LEAST);
     }
     for (cudaEvent_t &mark : backend->marks) {
         CU(cudaEventCreate(&mark));
@@ -342,7 +341,7 @@ static void fill_table(CudaBackend *backend) {
 Status cuda_open(const CudaOptions *options, Backend *out, Error *error) {
     CudaBackend *backend = (CudaBackend *)calloc(1, sizeof *backend);
     if (backend == NULL) {
-        return error_set(error, E_MEMORY, "There is no memory for the CUDA backend.");
+        return error_set(error, E_MEMORY, "no memory for the CUDA backend");
     }
     Status status = cuda_context_open(options->device, &backend->context, error);
     if (status == OK) {

@@ -59,8 +59,8 @@ cudaError_t cuda_staging_sent(CudaContext *context) {
 
 Status cuda_launched(CudaContext *context, const char *kernel, cudaError_t status) {
     if (status != cudaSuccess && context->failed == OK) {
-        context->failed = error_set(&context->failure, E_DEVICE, "The kernel %s failed: %s.",
-                                    kernel, cudaGetErrorString(status));
+        context->failed = error_set(&context->failure, E_DEVICE, "the kernel %s failed: %s", kernel,
+                                    cudaGetErrorString(status));
     }
     return context->failed;
 }

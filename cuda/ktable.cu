@@ -118,7 +118,7 @@ Status ktable_save(const KernelTable *table, const char *card, const char *path,
                       table->entries[i].variant->name);
     }
     buffer_printf(&text, "%u entries\n", table->count);
-    Status status = text.failed ? error_set(error, E_MEMORY, "No memory for the kernel table.")
+    Status status = text.failed ? error_set(error, E_MEMORY, "no memory for the kernel table")
                                 : file_write_whole(path, {text.data, text.length}, error);
     buffer_free(&text);
     return status;
@@ -158,7 +158,7 @@ static bool read_line(const char *line, KernelTable *table) {
            ktable_bucket(key.tokens) == key.tokens && ktable_set(table, &key, variant);
 }
 
-#define KTABLE_AGAIN "Measure it anew with 'tessera bench gpu --tune', or delete the file."
+#define KTABLE_AGAIN "measure it anew with 'tessera bench gpu --tune', or delete the file"
 
 // The line that begins at *text, which then is what follows; NULL: there is no whole line left.
 static char *next_line(char **text) {
@@ -182,11 +182,11 @@ static Status read_text(char *text, const char *path, const char *card, KernelTa
                         Error *error) {
     const char *first = next_line(&text);
     if (first == NULL || strncmp(first, "tessera ", 8) != 0) {
-        return error_set(error, E_CONFIG, "%s is no kernel table. " KTABLE_AGAIN, path);
+        return error_set(error, E_CONFIG, "%s is no kernel table; " KTABLE_AGAIN, path);
     }
     if (strcmp(first, card) != 0) {
         return error_set(error, E_CONFIG,
-                         "%s was measured by \"%s\"; this is \"%s\". " KTABLE_AGAIN, path, first,
+                         "%s was measured by \"%s\"; this is \"%s\"; " KTABLE_AGAIN, path, first,
                          card);
     }
     for (uint32_t number = 2;; number++) {
@@ -195,8 +195,8 @@ static Status read_text(char *text, const char *path, const char *card, KernelTa
             return OK;
         }
         if (line == NULL || !read_line(line, table)) {
-            return error_set(error, E_CONFIG, "%s, line %u is %s. " KTABLE_AGAIN, path, number,
-                             line == NULL ? "missing: the file is cut short"
+            return error_set(error, E_CONFIG, "%s, line %u is %s; " KTABLE_AGAIN, path, number,
+                             line == NULL ? "missing, the file is cut short"
                                           : "not an entry of this program's kernel table");
         }
     }
@@ -288,7 +288,7 @@ static Status tune(Tuning *tuning, KernelTable *table, Error *error) {
         }
     }
     if (best != NULL && !ktable_set(table, &key, best)) {
-        return error_set(error, E_LIMIT, "The kernel table is full: %d entries.", KTABLE_MAX);
+        return error_set(error, E_LIMIT, "the kernel table is full: %d entries", KTABLE_MAX);
     }
     return OK;
 }

@@ -58,20 +58,20 @@ static Status check_options(const Weights *weights, const EngineOptions *options
     const Gemma4Config *config = &weights->config;
     if (options->rows_max == 0 || options->sequences_max == 0) {
         return error_set(error, E_ARGUMENT,
-                         "rows_max is %u and sequences_max is %u; both must be at least 1.",
+                         "rows_max is %u and sequences_max is %u; both must be at least 1",
                          options->rows_max, options->sequences_max);
     }
     uint32_t head_dim[LAYER_KIND_COUNT] = {0};
     for (uint32_t l = 0; l < config->layer_count; l++) {
         const LayerShape *shape = &config->layers[l];
         if (options->pages[shape->kind] == 0) {
-            return error_set(error, E_ARGUMENT, "pages of the %s layers must be at least 1.",
+            return error_set(error, E_ARGUMENT, "pages of the %s layers must be at least 1",
                              shape->kind == LAYER_SLIDING ? "sliding" : "full");
         }
         if (head_dim[shape->kind] != 0 && head_dim[shape->kind] != shape->head_dim) {
             return error_set(error, E_UNSUPPORTED,
-                             "Layer %u has a head size of %u where others of its kind have %u; "
-                             "one size per kind is supported.",
+                             "layer %u has a head size of %u where others of its kind have %u; "
+                             "one size per kind is supported",
                              l, shape->head_dim, head_dim[shape->kind]);
         }
         head_dim[shape->kind] = shape->head_dim;
@@ -171,8 +171,8 @@ static Status refused(const Backend *backend, const MemoryPlan *plan, const Engi
     }
     Error said = {0};
     bool more = backend->device->wait(backend->context, &said) != OK; // the device has said more
-    return more ? error_set(error, status, "The device refused the weights. %s", said.text)
-                : error_set(error, status, "The device refused the weights: %s.",
+    return more ? error_set(error, status, "the device refused the weights: %s", said.text)
+                : error_set(error, status, "the device refused the weights: %s",
                             status_text(status));
 }
 
@@ -386,8 +386,7 @@ static void fail(Engine *engine, Status status) {
     const Backend *backend = engine->model.backend;
     engine->failed = status;
     if (backend->device->wait(backend->context, &engine->failure) == OK) { // else it has said more
-        error_set(&engine->failure, status, "A step of the engine failed: %s.",
-                  status_text(status));
+        error_set(&engine->failure, status, "a step of the engine failed: %s", status_text(status));
     }
 }
 

@@ -35,10 +35,10 @@ Status mem_plan_check(const MemoryPlan *plan, const EngineOptions *options, cons
     }
     return error_set(
         error, E_MEMORY,
-        "The engine needs %.2f GiB: weights %.2f, KV cache %.2f for %u sliding pages and %.2f for "
-        "%u full pages, workspace %.2f for %u rows and %u sequences. Beside the weights %.2f GiB "
-        "are free. Lower the pages of the KV cache (fewer sequences or a shorter context) or the "
-        "rows of a step, or choose a smaller weight level.",
+        "the engine needs %.2f GiB: weights %.2f, KV cache %.2f for %u sliding pages and %.2f for "
+        "%u full pages, workspace %.2f for %u rows and %u sequences; beside the weights %.2f GiB "
+        "are free; lower the pages of the KV cache (fewer sequences or a shorter context) or the "
+        "rows of a step, or choose a smaller weight level",
         gib(plan->total), gib(plan->weights), gib(plan->kv[PAGE_SLIDING]),
         options->pages[PAGE_SLIDING], gib(plan->kv[PAGE_FULL]), options->pages[PAGE_FULL],
         gib(plan->workspace), options->rows_max, options->sequences_max, gib(free_bytes));

@@ -65,14 +65,14 @@ Status precision_check(EngineActivation setting, WeightLevel decoder_level, Erro
     bool quantized = decoder_level == LEVEL_INT8 || decoder_level == LEVEL_INT4;
     if (setting >= ENGINE_ACTIVATION_INT8 && !quantized) {
         return error_set(error, E_ARGUMENT,
-                         "Activations of kind %s need weights of int8 or int4, and these are %s. "
-                         "Choose auto, or load the model with int8 or int4 weights.",
+                         "activations of kind %s need weights of int8 or int4, and these are %s; "
+                         "choose auto, or load the model with int8 or int4 weights",
                          setting_names[setting], weight_level_name(decoder_level));
     }
     if (setting == ENGINE_ACTIVATION_BF16 && decoder_level == LEVEL_F32) {
         return error_set(error, E_ARGUMENT,
-                         "Activations of bf16 need weights of bf16, int8 or int4, and these are "
-                         "f32. Choose auto or f32.");
+                         "activations of bf16 need weights of bf16, int8 or int4, and these are "
+                         "f32; choose auto or f32");
     }
     return OK;
 }

@@ -84,7 +84,7 @@ static Status rows_open(const GpuBench *bench, const GpuAttentionCase *one, Rows
     size_t bytes = words * sizeof(uint32_t) + one->batch * sizeof(BatchSequence);
     out->host = (uint32_t *)calloc(1, bytes);
     if (out->host == NULL) {
-        return error_set(error, E_MEMORY, "No memory for a step's arrays.");
+        return error_set(error, E_MEMORY, "no memory for a step's arrays");
     }
     CU(cudaMalloc((void **)&out->device, bytes));
     fill_rows(out, one, skipped, (uint32_t)words);
@@ -129,7 +129,7 @@ static Status check(AttentionJob *job, Error *error) {
     size_t last = (size_t)(job->op.rows.row_count - 1) * job->op.out.stride;
     uint16_t *rows = (uint16_t *)malloc(2 * bytes);
     if (rows == NULL) {
-        return error_set(error, E_MEMORY, "No memory for a row.");
+        return error_set(error, E_MEMORY, "no memory for a row");
     }
     Status status = OK;
     for (int turn = 0; turn < 2 && status == OK; turn++) {
@@ -149,7 +149,7 @@ static Status check(AttentionJob *job, Error *error) {
         finite = finite && (rows[i] & 0x7f80) != 0x7f80;
     }
     if (status == OK && (!finite || memcmp(rows, rows + columns, bytes) != 0)) {
-        status = error_set(error, E_INTERNAL, "attention is not finite, or not the same twice.");
+        status = error_set(error, E_INTERNAL, "attention is not finite, or not the same twice");
     }
     free(rows);
     return status;

@@ -98,7 +98,7 @@ static Status check(LinearJob *job, Error *error) {
     size_t count = (size_t)rows * job->op.out_stride;
     float *numbers = (float *)malloc(2 * count * sizeof *numbers);
     if (numbers == NULL) {
-        return error_set(error, E_MEMORY, "No memory for %zu numbers.", 2 * count);
+        return error_set(error, E_MEMORY, "no memory for %zu numbers", 2 * count);
     }
     Status status = work_linear(job, 0);
     if (status == OK) {
@@ -114,7 +114,7 @@ static Status check(LinearJob *job, Error *error) {
         status = download(job->bench, numbers + count, count * sizeof *numbers, error);
     }
     if (status == OK && !near(numbers, numbers + count, count)) {
-        status = error_set(error, E_INTERNAL, "%s differs from %s: [%u][%u], %u rows.",
+        status = error_set(error, E_INTERNAL, "%s differs from %s: [%u][%u], %u rows",
                            kernel_of(job), linear_plain_variant.name, job->shape.rows,
                            job->shape.columns, job->op.row_count);
     }
@@ -175,7 +175,7 @@ static Status peer_bits(GpuBench *bench, GpuPeer *peer, const GpuLinearShape *sh
     uint32_t differ = 0;
     Status status = rows[0] != NULL && rows[1] != NULL
                         ? OK
-                        : error_set(error, E_MEMORY, "No memory for a row of %u.", shape->rows);
+                        : error_set(error, E_MEMORY, "no memory for a row of %u", shape->rows);
     for (uint32_t r = 0; r < plan->row_count_count && status == OK; r++) {
         PeerJob job = peer_job(bench, peer, PEER_BF16, shape, plan->row_counts[r]);
         work_peer(&job, 0);

@@ -96,7 +96,7 @@ Status gpu_bench_open(const GpuPlan *plan, const char *kernels, GpuBench **out, 
     *out = NULL;
     GpuBench *bench = (GpuBench *)calloc(1, sizeof *bench);
     if (bench == NULL) {
-        return error_set(error, E_MEMORY, "There is no memory for the bench.");
+        return error_set(error, E_MEMORY, "no memory for the bench");
     }
     bench->plan = plan;
     CudaOptions options = {};

@@ -277,7 +277,7 @@ Status gpu_profile_open(const Backend *cuda, uint32_t vocab_count, uint64_t dela
     *out = NULL;
     GpuProfile *profile = (GpuProfile *)calloc(1, sizeof *profile);
     if (profile == NULL) {
-        return error_set(error, E_MEMORY, "There is no memory for the profile.");
+        return error_set(error, E_MEMORY, "no memory for the profile");
     }
     profile->inner = *cuda;
     profile->context = (CudaContext *)cuda->context;

@@ -87,14 +87,14 @@ static Status load(LinearLibrary *library, const char *const *files, Error *erro
     if (library->file == NULL) {
         return error_set(error, E_NOT_FOUND,
                          "bf16 products by cuBLASLt need %s, which is not where the system looks "
-                         "for libraries. Install libcublas of the CUDA toolkit, add its folder to "
-                         "LD_LIBRARY_PATH, or leave out --bf16-products.",
+                         "for libraries; install libcublas of the CUDA toolkit, add its folder to "
+                         "LD_LIBRARY_PATH, or leave out --bf16-products",
                          tried);
     }
 #define F(function)                                                                                \
     *(void **)&library->function = dlsym(library->file, #function);                                \
     if (library->function == NULL) {                                                               \
-        return error_set(error, E_DEVICE, "%s is no cuBLASLt that can be used: it has no %s.",     \
+        return error_set(error, E_DEVICE, "%s is no cuBLASLt that can be used: it has no %s",      \
                          name, #function);                                                         \
     }
     LIBRARY_FUNCTIONS(F)
@@ -137,8 +137,8 @@ static Status open_library(LinearLibrary *library, const char *const *files, Err
     cublasStatus_t status = start(library);
     if (status != CUBLAS_STATUS_SUCCESS) {
         return error_set(error, E_DEVICE,
-                         "cuBLASLt does not start: %s. It must belong to a CUDA version that the "
-                         "driver has; or leave out --bf16-products.",
+                         "cuBLASLt does not start: %s; it must belong to a CUDA version that the "
+                         "driver has, or leave out --bf16-products",
                          library->cublasLtGetStatusString(status));
     }
     CU(cudaMalloc((void **)&library->workspace, CUDA_LIBRARY_WORKSPACE_BYTES));
@@ -149,7 +149,7 @@ static Status open_library(LinearLibrary *library, const char *const *files, Err
 Status linear_library_open(CudaContext *context, const char *const *files, Error *error) {
     context->library = (LinearLibrary *)calloc(1, sizeof *context->library);
     if (context->library == NULL) {
-        return error_set(error, E_MEMORY, "There is no memory for bf16 products by cuBLASLt.");
+        return error_set(error, E_MEMORY, "no memory for bf16 products by cuBLASLt");
     }
     Status status = open_library(context->library, files, error);
     if (status != OK) {
@@ -191,7 +191,7 @@ void linear_library_close(CudaContext *context) {
 
 static Status library_kept(CudaContext *context, const char *what, cublasStatus_t status) {
     if (status != CUBLAS_STATUS_SUCCESS && context->failed == OK) {
-        context->failed = error_set(&context->failure, E_DEVICE, "cuBLASLt refused %s: %s.", what,
+        context->failed = error_set(&context->failure, E_DEVICE, "cuBLASLt refused %s: %s", what,
                                     context->library->cublasLtGetStatusString(status));
     }
     return context->failed;

@@ -148,7 +148,8 @@ static bool ask_finished(void *context, Request *request) {
 // The model is known: what is asked of it.
 static Status ask_question(Ask *ask, Error *error) {
     if (ask->options->values[OPT_IMAGE].list_count > 0 && !ask->model.vision) {
-        return error_set(error, E_UNSUPPORTED, "%s: this model has no eyes (no vision tensors)",
+        return error_set(error, E_UNSUPPORTED,
+                         "%s: this model cannot read pictures (no vision tensors)",
                          ask->model.name);
     }
     ask->question = model_options_question(ask->options, &ask->model, ask->text, true);

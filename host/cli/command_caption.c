@@ -295,7 +295,8 @@ static Status caption_open_journal(Caption *job, Error *error) {
 // The model is known: what is asked of it.
 static Status caption_question(Caption *job, Error *error) {
     if (!job->model.vision) {
-        return error_set(error, E_UNSUPPORTED, "%s: this model has no eyes (no vision tensors)",
+        return error_set(error, E_UNSUPPORTED,
+                         "%s: this model cannot read pictures (no vision tensors)",
                          job->model.name);
     }
     job->question = model_options_question(job->options, &job->model,

@@ -75,7 +75,7 @@ static Status choose_cuda(bool only_if_there, DeviceChoice *out, Error *error) {
 static Status open_cuda(const DeviceOptions *options, Backend *out, Error *error) {
     (void)options;
     (void)out;
-    return error_set(error, E_UNSUPPORTED, "This program was built without the CUDA part.");
+    return error_set(error, E_UNSUPPORTED, "this program was built without the CUDA part");
 }
 #endif
 

@@ -155,7 +155,8 @@ static Status intake_counts(Intake *in, Error *error) {
     const ServiceOptions *o = &in->service->options;
     const GenerateCall *g = &in->call->generate;
     if (g->image_count > 0 && !o->model.vision) {
-        return error_set(error, E_UNSUPPORTED, "this model has no eyes (no vision tensors)");
+        return error_set(error, E_UNSUPPORTED,
+                         "this model cannot read pictures (no vision tensors)");
     }
     if (g->image_count > o->images_max) {
         return error_set(error, E_LIMIT, "%u pictures are given, at most %u are allowed",

@@ -392,8 +392,8 @@ Test(engine, what_does_not_fit_is_refused_with_the_sum_and_what_to_lower) {
         Engine *engine;
         Error error = {};
         cr_assert_eq(engine_open(demo.weights, &backend, &options, &engine, &error), E_MEMORY);
-        cr_assert(strstr(error.text, "The engine needs") != NULL, "%s", error.text);
-        cr_assert(strstr(error.text, "Lower the pages") != NULL, "%s", error.text);
+        cr_assert(strstr(error.text, "the engine needs") != NULL, "%s", error.text);
+        cr_assert(strstr(error.text, "lower the pages") != NULL, "%s", error.text);
         close_backend(&backend);
     }
     close_demo(&demo);

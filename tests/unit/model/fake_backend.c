@@ -74,7 +74,7 @@ static Status fake_download(void *context, void *to, const void *from, size_t by
 static Status fake_wait(void *context, Error *error) {
     ((FakeBackend *)context)->waits++;
     return ((FakeBackend *)context)->wait_fails
-               ? error_set(error, E_INTERNAL, "The fake device fell over.")
+               ? error_set(error, E_INTERNAL, "the fake device fell over")
                : OK;
 }
 
