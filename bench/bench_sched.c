@@ -46,7 +46,7 @@ int bench_sched(int argc, char **argv) {
                                 .waiting_max =
                                     WAITING + 2 * WAITING / USERS, // no user at its share
                                 .tokens_max = 512,
-                                .images_max = 1,
+                                .media_max = 1,
                                 .window = 1024,
                                 .pages = {RUNNING * 32, RUNNING * 32},
                                 .users_max = USERS};

@@ -144,15 +144,15 @@ typedef struct WaveState {
 
 static Status wave_add(WaveState *wave, uint32_t index, Error *error) {
     const CaptionsOptions *options = &wave->captions->options;
-    SequenceImage image = {.position_first = IMAGE_AT,
-                           .patch_count = options->patches,
-                           .pixels = wave->captions->pixels,
-                           .positions = wave->captions->positions};
+    SequenceMedia picture = {.position_first = IMAGE_AT,
+                             .row_count = options->patches,
+                             .pixels = wave->captions->pixels,
+                             .positions = wave->captions->positions};
     SequenceRequest request = {
         .tokens = wave->captions->tokens + (size_t)index * options->prompt,
         .token_count = options->prompt,
-        .images = &image,
-        .image_count = options->patches > 0,
+        .media = &picture,
+        .media_count = options->patches > 0,
         .new_tokens_max = options->output,
         .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f},
         .tag = index,
@@ -169,7 +169,7 @@ static Status wave_begin(WaveState *wave, Error *error) {
         .sequences_max = wave->batch,
         .waiting_max = wave->batch,
         .tokens_max = captions->options.prompt + captions->options.output,
-        .images_max = 1,
+        .media_max = 1,
         .window = captions->weights->config.window,
         .pages = {engine->pages[PAGE_SLIDING], engine->pages[PAGE_FULL]},
         .no_prefix_cache = true,

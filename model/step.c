@@ -206,8 +206,10 @@ static Status upload_samples(const Batch *batch, const Gemma4Config *config,
                              const Backend *backend) {
     size_t used = 0;
     for (uint32_t i = 0; i < batch->audio_count; i++) {
-        size_t bytes = (size_t)batch->audios[i].frame_count * config->audio_frame * sizeof(float);
-        memcpy(staging + used, batch->audios[i].samples, bytes);
+        const BatchAudio *audio = &batch->audios[i];
+        size_t bytes = (size_t)audio->frame_count * config->audio_frame * sizeof(float);
+        size_t first = (size_t)audio->frame_first * config->audio_frame;
+        memcpy(staging + used, audio->samples + first, bytes);
         used += bytes;
     }
     return used == 0 ? OK

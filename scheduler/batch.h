@@ -8,7 +8,8 @@
 // may attend to is a contiguous range of positions (docs/numerics.md, masks):
 //   full layers     [0, position]
 //   sliding layers  [max(0, position - window + 1), max(position, last position of its image)]
-// so the mask travels as one number per row, `sliding_end`. All rows of an image are in one step.
+// so the mask travels as one number per row, `sliding_end`. All rows of an image are in one step; a
+// sound may go on in the next one.
 #ifndef SCHEDULER_BATCH_H
 #define SCHEDULER_BATCH_H
 
@@ -90,11 +91,13 @@ typedef struct BatchImage {
     const uint16_t *positions; // [patch_count][2] column, row
 } BatchImage;
 
-// Soft tokens of audio: rows [row_first, row_first + frame_count), causal as text is.
+// Soft tokens of a sound, or of a part of it: rows [row_first, row_first + frame_count) are its
+// frames from frame_first on, causal as text is.
 typedef struct BatchAudio {
     uint32_t row_first;
-    uint32_t frame_count;
-    const float *samples; // [frame_count][audio_frame], 16 kHz, -1 .. 1; as BatchImage.pixels
+    uint32_t frame_first, frame_count;
+    const float *samples; // [..][audio_frame] of the whole sound, 16 kHz, -1 .. 1; as
+                          // BatchImage.pixels
 } BatchAudio;
 
 typedef struct Batch {

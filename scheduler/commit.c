@@ -98,7 +98,7 @@ static size_t sweep_ending(Scheduler *s, SchedulerEvent *events, size_t events_m
         if (!q->ending_listed) {
             continue; // it ended by itself in this step
         }
-        if (count == events_max || sequence_planned(q) > 0) { // a step under way reads its images
+        if (count == events_max || sequence_planned(q) > 0) { // a step under way reads its media
             s->ending.slots[kept++] = slot;
             continue;
         }

@@ -99,23 +99,36 @@ static bool make_room(Scheduler *s, Sequence *q, uint32_t position_end) {
 
 // ---- Rows ---------------------------------------------------------------------------------------
 
-static void put_images(Scheduler *s, const Sequence *q, uint32_t first, uint32_t end) {
-    Plan *plan = &s->plans[s->making];
+static void put_image(Plan *plan, const SequenceMedia *media, uint32_t row_first) {
+    for (uint32_t row = row_first; row < row_first + media->row_count; row++) {
+        plan->sliding_end[row] = media->position_first + media->row_count;
+    }
+    plan->images[plan->batch.image_count++] =
+        (BatchImage){row_first, media->row_count, media->pixels, media->positions};
+}
+
+// The media among the positions from `first` to `end`, which are the next rows of the step; of a
+// sound the part that is there.
+static void put_media(Plan *plan, const Sequence *q, uint32_t first, uint32_t end) {
     Batch *b = &plan->batch;
-    for (uint32_t i = 0; i < q->image_count; i++) {
-        const SequenceImage *image = &q->images[i];
-        if (image->position_first < first || image->position_first >= end) {
+    for (uint32_t i = 0; i < q->media_count; i++) {
+        const SequenceMedia *media = &q->media[i];
+        uint32_t from = (uint32_t)num_max(first, media->position_first);
+        uint32_t to = (uint32_t)num_min(end, media->position_first + media->row_count);
+        if (from >= to) {
             continue;
         }
-        uint32_t row_first = b->row_count + (image->position_first - first);
-        uint32_t image_end = image->position_first + image->patch_count;
-        REQUIRE(image_end <= end);
-        for (uint32_t row = row_first; row < row_first + image->patch_count; row++) {
+        uint32_t row_first = b->row_count + (from - first), row_count = to - from;
+        for (uint32_t row = row_first; row < row_first + row_count; row++) {
             plan->tokens[row] = BATCH_TOKEN_MEDIA;
-            plan->sliding_end[row] = image_end;
         }
-        plan->images[b->image_count++] =
-            (BatchImage){row_first, image->patch_count, image->pixels, image->positions};
+        if (media_is_whole(media->kind)) {
+            REQUIRE(row_count == media->row_count);
+            put_image(plan, media, row_first);
+        } else {
+            plan->audios[b->audio_count++] =
+                (BatchAudio){row_first, from - media->position_first, row_count, media->samples};
+        }
     }
 }
 
@@ -163,7 +176,7 @@ static void put_rows(Scheduler *s, uint32_t slot, uint32_t row_count) {
         plan->sliding_end[row_first + i] = first + i + 1;
         plan->row_sequence[row_first + i] = b->sequence_count;
     }
-    put_images(s, q, first, end);
+    put_media(plan, q, first, end);
     charge_prompt(s, q, first, end);
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         const PageTable *table = &q->tables[kind];
@@ -270,8 +283,8 @@ static uint32_t longest_match(Scheduler *s, const Sequence *q, uint32_t limit, b
     if (best_pages == 0 || best_pages == pages) { // a tail continues the longest run only
         Hash128 base = best_pages == 0 ? sequence_key_begin(q, &s->pages) : s->keys[best_pages - 1];
         uint32_t first = best, tails[2] = {q->prompt_count, 0};
-        for (uint32_t i = 0; i < q->image_count; i++) {
-            uint32_t end = q->images[i].position_first + q->images[i].patch_count;
+        for (uint32_t i = 0; i < q->media_count; i++) {
+            uint32_t end = q->media[i].position_first + q->media[i].row_count;
             tails[1] = end > first && end < first + KV_PAGE_TOKENS ? end : tails[1];
         }
         for (int i = 0; i < 2; i++) {
@@ -298,12 +311,12 @@ static PrefixHit find_prefix(Scheduler *s, const Sequence *q) {
     bool tail;
     uint32_t limit = (uint32_t)num_min(q->token_count, q->shareable_end);
     uint32_t matched = longest_match(s, q, limit, &tail);
-    // At least the last token is computed, for its logits; an image is computed whole or not at
+    // At least the last token is computed, for its logits; a picture is computed whole or not at
     // all.
     uint32_t tokens = (uint32_t)num_min(matched, q->token_count - 1);
-    const SequenceImage *image = sequence_image_around(q, tokens);
-    if (image != NULL) {
-        tokens = image->position_first;
+    const SequenceMedia *cut = sequence_cut_at(q, tokens);
+    if (cut != NULL) {
+        tokens = cut->position_first;
     }
     hit.tokens = tokens;
     hit.pages = tokens / KV_PAGE_TOKENS;
@@ -575,6 +588,7 @@ static Batch *plan_begin(Scheduler *s) {
         .sequences = plan->sequences,
         .pages = {plan->pages_out[0], plan->pages_out[1]},
         .images = plan->images,
+        .audios = plan->audios,
         .copy_from = {plan->copy_from[0], plan->copy_from[1]},
         .copy_to = {plan->copy_to[0], plan->copy_to[1]},
     };

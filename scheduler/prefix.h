@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which page holds which beginning of a prompt, for one page kind. A key is the hash of everything
-// from the first token up to a place: token ids, and for pictures their content and the patch
-// number, so equal keys mean equal keys and values in the page. A page can be known by two keys: as
-// full, and as a tail that ends inside it (at the end of an image or of a prompt).
+// from the first token up to a place: token ids, and for media the name and the number of the row,
+// so equal keys mean equal keys and values in the page. A page can be known by two keys: as full,
+// and as a tail that ends inside it (at the end of a medium or of a prompt).
 //
 // The table stores page numbers only; kv_pool keeps the pages alive. Nothing allocates after
 // prefix_open.

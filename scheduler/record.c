@@ -37,7 +37,7 @@ Status record_open(Scheduler *s, Error *error) {
     }
     // The largest entry is a request: room for it now, so that no later one allocates.
     static const uint8_t zeros[256];
-    size_t most = 1024 + 5 * (size_t)o->tokens_max + 48 * (size_t)o->images_max +
+    size_t most = 1024 + 5 * (size_t)o->tokens_max + 48 * (size_t)o->media_max +
                   16 * (size_t)o->sequences_max;
     for (size_t i = 0; i <= most / sizeof zeros; i++) {
         put_raw(s, zeros, sizeof zeros);
@@ -53,7 +53,7 @@ Status record_open(Scheduler *s, Error *error) {
         o->sequences_max,
         o->waiting_max,
         o->tokens_max,
-        o->images_max,
+        o->media_max,
         o->window,
         o->pages[0],
         o->pages[1],
@@ -98,11 +98,12 @@ void record_add(Scheduler *s, const SequenceRequest *r) {
     for (uint32_t i = 0; i < r->token_count; i++) {
         put(s, (uint32_t)r->tokens[i]);
     }
-    put(s, r->image_count);
-    for (uint32_t i = 0; i < r->image_count; i++) {
-        put(s, r->images[i].position_first);
-        put(s, r->images[i].patch_count);
-        put_raw(s, &r->images[i].content, sizeof r->images[i].content);
+    put(s, r->media_count);
+    for (uint32_t i = 0; i < r->media_count; i++) {
+        put(s, r->media[i].kind);
+        put(s, r->media[i].position_first);
+        put(s, r->media[i].row_count);
+        put_raw(s, &r->media[i].name, sizeof r->media[i].name);
     }
     put(s, r->new_tokens_max);
     put(s, r->stop_count);

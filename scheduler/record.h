@@ -6,7 +6,7 @@
 
 #include "scheduler/state.h"
 
-#define RECORD_MAGIC "TSRC3"
+#define RECORD_MAGIC "TSRC4"
 
 typedef enum RecordKind {
     RECORD_OPTIONS,

@@ -19,7 +19,7 @@ typedef struct Replay {
     const Batch *batches[SCHED_PLANS_MAX]; // of the open plans, oldest first
     uint32_t batch_count;
     int32_t *tokens, *stops;
-    SequenceImage *images;
+    SequenceMedia *media;
     StepSample *samples;
     SchedulerEvent *events;
     size_t events_max;
@@ -67,7 +67,7 @@ static const uint32_t any_set;
 static Status replay_options(Replay *r, Error *error) {
     SchedulerOptions *o = &r->options;
     uint32_t *const first[] = {&o->rows_max,   &o->sequences_max, &o->waiting_max,
-                               &o->tokens_max, &o->images_max,    &o->window,
+                               &o->tokens_max, &o->media_max,     &o->window,
                                &o->pages[0],   &o->pages[1],      &o->users_max};
     for (size_t i = 0; i < sizeof first / sizeof first[0]; i++) {
         *first[i] = (uint32_t)get(r, REPLAY_ITEMS_MAX);
@@ -85,10 +85,10 @@ static Status replay_options(Replay *r, Error *error) {
     r->events_max = 2 * (size_t)o->sequences_max + o->waiting_max;
     r->tokens = calloc(REPLAY_ITEMS_MAX, sizeof *r->tokens);
     r->stops = calloc(SCHED_STOP_MAX + 1, sizeof *r->stops);
-    r->images = calloc((size_t)o->images_max + 1, sizeof *r->images);
+    r->media = calloc((size_t)o->media_max + 1, sizeof *r->media);
     r->samples = calloc(o->sequences_max, sizeof *r->samples);
     r->events = calloc(r->events_max, sizeof *r->events);
-    if (r->tokens == NULL || r->stops == NULL || r->images == NULL || r->samples == NULL ||
+    if (r->tokens == NULL || r->stops == NULL || r->media == NULL || r->samples == NULL ||
         r->events == NULL) {
         return error_set(error, E_MEMORY, "no memory to replay a recording");
     }
@@ -108,18 +108,19 @@ static void replay_user(Replay *r) {
 }
 
 static void replay_add(Replay *r) {
-    SequenceRequest q = {.tokens = r->tokens, .images = r->images, .stop_ids = r->stops};
+    SequenceRequest q = {.tokens = r->tokens, .media = r->media, .stop_ids = r->stops};
     q.token_count = (uint32_t)get(r, REPLAY_ITEMS_MAX);
     for (uint32_t i = 0; i < q.token_count && !r->broken; i++) {
         r->tokens[i] = (int32_t)get_u32(r);
     }
-    // A recorded request may have more images than its scheduler takes; it was refused for that.
-    q.image_count = get_u32(r);
-    for (uint32_t i = 0; i < q.image_count && !r->broken; i++) {
-        SequenceImage *image = &r->images[num_min(i, r->options.images_max)];
-        image->position_first = get_u32(r);
-        image->patch_count = get_u32(r);
-        get_raw(r, &image->content, sizeof image->content);
+    // A recorded request may have more media than its scheduler takes; it was refused for that.
+    q.media_count = get_u32(r);
+    for (uint32_t i = 0; i < q.media_count && !r->broken; i++) {
+        SequenceMedia *media = &r->media[num_min(i, r->options.media_max)];
+        media->kind = (MediaKind)get(r, UINT32_MAX / 2);
+        media->position_first = get_u32(r);
+        media->row_count = get_u32(r);
+        get_raw(r, &media->name, sizeof media->name);
     }
     q.new_tokens_max = get_u32(r);
     q.stop_count = get_u32(r);
@@ -269,7 +270,7 @@ Status replay_run(Bytes recording, ReplayReport *report, Error *error) {
     }
     free(r.tokens);
     free(r.stops);
-    free(r.images);
+    free(r.media);
     free(r.samples);
     free(r.events);
     return status;

@@ -3,9 +3,9 @@
 // requests, cancels, for whom a set of tokens came, and what each step drew, and of each plan its
 // fingerprint. A scheduler depends on nothing else, so a replay makes the same plans: what happened
 // on a server can be looked at on a desk with every invariant checked. Prompts are in it as token
-// ids; of pictures only the hashes.
+// ids; of media only kind and name.
 //
-// Bytes: "TSRC3", then entries: a kind byte, then numbers as LEB128 varints; real numbers and
+// Bytes: "TSRC4", then entries: a kind byte, then numbers as LEB128 varints; real numbers and
 // hashes as they lie in memory (little endian).
 #ifndef SCHEDULER_REPLAY_H
 #define SCHEDULER_REPLAY_H

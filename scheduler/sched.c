@@ -53,11 +53,12 @@ static bool take_plan(Scheduler *s, Plan *plan) {
     plan->row_sequence = arena_take_array(a, o->rows_max, sizeof *plan->row_sequence);
     plan->sequences = arena_take_array(a, o->sequences_max, sizeof *plan->sequences);
     plan->slots = arena_take_array(a, o->sequences_max, sizeof *plan->slots);
-    plan->images =
-        arena_take_array(a, (size_t)o->sequences_max * o->images_max, sizeof *plan->images);
+    size_t media_most = (size_t)o->sequences_max * o->media_max;
+    plan->images = arena_take_array(a, media_most, sizeof *plan->images);
+    plan->audios = arena_take_array(a, media_most, sizeof *plan->audios);
     bool good = plan->tokens != NULL && plan->positions != NULL && plan->sliding_end != NULL &&
                 plan->row_sequence != NULL && plan->sequences != NULL && plan->slots != NULL &&
-                plan->images != NULL;
+                plan->images != NULL && plan->audios != NULL;
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         // Shared pages stand in several tables, so the bound is by sequence, not by pool.
         size_t per_sequence = sched_pages_needed(o, kind, o->tokens_max) + 1;
@@ -105,8 +106,8 @@ static bool take_slots(Scheduler *s) {
     for (uint32_t i = 0; i < s->slot_count; i++) {
         Sequence *q = &s->slots[i];
         s->deadlines_ms[i] = NO_DEADLINE;
-        q->images = arena_take_array(a, o->images_max, sizeof *q->images);
-        if (q->images == NULL) {
+        q->media = arena_take_array(a, o->media_max, sizeof *q->media);
+        if (q->media == NULL) {
             return false;
         }
         for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
@@ -204,28 +205,34 @@ void sched_user_set(Scheduler *s, uint32_t user, const UserLimits *limits) {
 
 // ---- Adding -------------------------------------------------------------------------------------
 
-static Status check_images(const SchedulerOptions *o, const SequenceRequest *r, Error *error) {
-    if (r->image_count > o->images_max) {
-        return error_set(error, E_CONTEXT, "%u images in one request; at most %u are allowed",
-                         r->image_count, o->images_max);
+static Status check_media(const SchedulerOptions *o, const SequenceRequest *r, Error *error) {
+    static const char *const names[MEDIA_KIND_COUNT] = {
+        [MEDIA_PICTURE] = "picture", [MEDIA_SOUND] = "sound", [MEDIA_FILM_FRAME] = "film frame"};
+    if (r->media_count > o->media_max) {
+        return error_set(error, E_CONTEXT,
+                         "%u pictures, sounds and film frames in one request; at most %u are "
+                         "allowed",
+                         r->media_count, o->media_max);
     }
     uint64_t previous_end = 0;
-    for (uint32_t i = 0; i < r->image_count; i++) {
-        const SequenceImage *image = &r->images[i];
-        uint64_t end = (uint64_t)image->position_first + image->patch_count;
-        if (image->patch_count == 0 || image->position_first < previous_end ||
-            end > r->token_count) {
+    for (uint32_t i = 0; i < r->media_count; i++) {
+        const SequenceMedia *media = &r->media[i];
+        uint64_t end = (uint64_t)media->position_first + media->row_count;
+        if (media->kind >= MEDIA_KIND_COUNT || media->row_count == 0 ||
+            media->position_first < previous_end || end > r->token_count) {
             return error_set(error, E_ARGUMENT,
-                             "image %u covers positions %u to %llu, which overlap another image or "
-                             "leave the prompt",
-                             i + 1, image->position_first, (unsigned long long)end);
+                             "medium %u covers positions %u to %llu, which overlap another one or "
+                             "leave the prompt, or its kind is unknown",
+                             i + 1, media->position_first, (unsigned long long)end);
         }
-        // Decode rows of the other sequences come first in every step; the image must fit beside
-        // them.
-        if (image->patch_count > o->rows_max - (o->sequences_max - 1)) {
+        // Decode rows of the other sequences come first in every step; what is never cut must fit
+        // beside them.
+        uint32_t room = o->rows_max - (o->sequences_max - 1);
+        if (media_is_whole(media->kind) && media->row_count > room) {
             return error_set(error, E_CONTEXT,
-                             "image %u takes %u rows and is never cut; a step has room for %u",
-                             i + 1, image->patch_count, o->rows_max - (o->sequences_max - 1));
+                             "medium %u, a %s, takes %u rows and is never cut; a step has room for "
+                             "%u",
+                             i + 1, names[media->kind], media->row_count, room);
         }
         previous_end = end;
     }
@@ -250,7 +257,7 @@ static Status check_request(const SchedulerOptions *o, const SequenceRequest *r,
             "prompt, ask for fewer tokens or raise the context",
             r->token_count, r->new_tokens_max, o->tokens_max);
     }
-    TRY(check_images(o, r, error));
+    TRY(check_media(o, r, error));
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         uint32_t need = sched_pages_needed(o, kind, (uint32_t)total);
         if (need > o->pages[kind]) {
@@ -329,11 +336,11 @@ static bool handle_is_live(const Scheduler *s, uint64_t handle) {
            s->slots[slot].generation == (uint32_t)(handle >> 32);
 }
 
-// A zero hash marks an image that must not be shared: nothing from it on has a key.
+// A medium without a name must not be shared: nothing from it on has a key.
 static uint32_t shareable_end(const SchedulerOptions *o, const SequenceRequest *r) {
-    for (uint32_t i = 0; i < r->image_count && !o->no_prefix_cache; i++) {
-        if (r->images[i].content.high == 0 && r->images[i].content.low == 0) {
-            return r->images[i].position_first;
+    for (uint32_t i = 0; i < r->media_count && !o->no_prefix_cache; i++) {
+        if (r->media[i].name.high == 0 && r->media[i].name.low == 0) {
+            return r->media[i].position_first;
         }
     }
     return o->no_prefix_cache ? 0 : UINT32_MAX;
@@ -346,7 +353,7 @@ Status sched_add(Scheduler *s, const SequenceRequest *r, uint64_t *handle, Error
     TRY(check_room(s, r, &tokens, error));
     uint32_t slot = s->free.slots[--s->free.count];
     Sequence *q = &s->slots[slot];
-    SequenceImage *images = q->images;
+    SequenceMedia *media = q->media;
     PageTable tables[PAGE_KIND_COUNT];
     memcpy(tables, q->tables, sizeof tables);
     *q = (Sequence){
@@ -360,10 +367,10 @@ Status sched_add(Scheduler *s, const SequenceRequest *r, uint64_t *handle, Error
         .priority = r->priority,
         .prompt_count = r->token_count,
         .new_tokens_max = r->new_tokens_max,
-        .image_count = r->image_count,
+        .media_count = r->media_count,
         .stop_count = r->stop_count,
         .shareable_end = shareable_end(&s->options, r),
-        .images = images,
+        .media = media,
         .sampling = r->sampling,
         .constrained = r->allowed != NULL,
         .allowed = r->allowed,
@@ -372,8 +379,8 @@ Status sched_add(Scheduler *s, const SequenceRequest *r, uint64_t *handle, Error
     };
     memcpy(q->tables, tables, sizeof tables);
     memcpy(q->tokens, r->tokens, r->token_count * sizeof *q->tokens);
-    if (r->image_count > 0) {
-        memcpy(q->images, r->images, r->image_count * sizeof *q->images);
+    if (r->media_count > 0) {
+        memcpy(q->media, r->media, r->media_count * sizeof *q->media);
     }
     if (r->stop_count > 0) {
         memcpy(q->stop_ids, r->stop_ids, r->stop_count * sizeof *q->stop_ids);

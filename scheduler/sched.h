@@ -15,7 +15,8 @@
 // What it decides, in this order, in every plan:
 //   1. Every running sequence with one uncached token is decoded.
 //   2. What is left of the token budget goes to prompts: running ones with more to compute and
-//      waiting ones, by class, then by the least served user. A chunk never ends inside an image.
+//      waiting ones, by class, then by the least served user. A chunk never ends inside a
+//      picture.
 //      While one prompt is unfinished others are admitted only if they fit the step whole.
 //   3. A waiting sequence is admitted while a place, budget and pages for the whole prompt (and a
 //      watermark beyond it) are free. Whose turn it is: policy.h.
@@ -27,7 +28,7 @@
 // way: a plan that would have to lets the pipeline run dry, and the next one with nothing under way
 // does it.
 //
-// A prompt that begins like one computed before (same tokens, same pictures) shares its pages:
+// A prompt that begins like one computed before (same tokens, same media) shares its pages:
 // prefix.h.
 #ifndef SCHEDULER_SCHED_H
 #define SCHEDULER_SCHED_H
@@ -56,7 +57,7 @@ typedef struct SchedulerOptions {
     uint32_t sequences_max; // running at once
     uint32_t waiting_max;   // accepted but not running
     uint32_t tokens_max;    // prompt + output of one sequence
-    uint32_t images_max;    // of one sequence
+    uint32_t media_max;     // of one sequence
     uint32_t window;        // sliding window of the model
     uint32_t pages[PAGE_KIND_COUNT];
     uint32_t users_max;          // (0 = 1)
@@ -74,22 +75,33 @@ typedef struct SchedulerOptions {
     void *record_context;
 } SchedulerOptions;
 
-// Position range of one image in a prompt and its pixels. The pixels are borrowed until the event
-// that finishes the sequence (a preempted sequence needs them again).
-typedef struct SequenceImage {
+// What stands in a prompt in the place of tokens. A film is many frames with text between them.
+typedef enum MediaKind { MEDIA_PICTURE, MEDIA_SOUND, MEDIA_FILM_FRAME, MEDIA_KIND_COUNT } MediaKind;
+
+// Every row of a picture or a frame sees all of it, so it is never cut. A sound is causal as text
+// is: a step may end inside it.
+static inline bool media_is_whole(MediaKind kind) {
+    return kind != MEDIA_SOUND;
+}
+
+// One medium: its rows in a prompt and its bytes. The bytes are borrowed until the event that
+// finishes the sequence (a preempted sequence needs them again).
+typedef struct SequenceMedia {
+    MediaKind kind;
     uint32_t position_first;
-    uint32_t patch_count;
-    const uint8_t *pixels;     // [patch_count][patch_values]
-    const uint16_t *positions; // [patch_count][2]
-    Hash128 content;           // of pixels and shape, for the prefix cache; zero = never shared
-} SequenceImage;
+    uint32_t row_count;        // its soft tokens: patches, or frames of a sound
+    const uint8_t *pixels;     // of a picture or a frame: [row_count][patch_values]
+    const uint16_t *positions; // with the pixels: [row_count][2]
+    const float *samples;      // of a sound: [row_count][audio_frame]
+    Hash128 name;              // equal for equal bytes, for the prefix cache; zero = never shared
+} SequenceMedia;
 
 typedef struct SequenceRequest {
-    // Prompt; the value at soft-token positions is the image token id. Copied.
+    // Prompt; the values at positions of media are not looked at. Copied.
     const int32_t *tokens;
     uint32_t token_count;
-    const SequenceImage *images; // ascending, not overlapping. Copied.
-    uint32_t image_count;
+    const SequenceMedia *media; // ascending, not overlapping. Copied.
+    uint32_t media_count;
     uint32_t new_tokens_max; // at least 1
     const int32_t *stop_ids; // copied, at most SCHED_STOP_MAX
     uint32_t stop_count;
@@ -168,8 +180,8 @@ void sched_user_set(Scheduler *scheduler, uint32_t user, const UserLimits *limit
 //   E_USER_BUSY this user's requests in flight or waiting tokens; or, with more than one user, as
 //               many of this user are waiting as could still be accepted (so there is always room
 //               for one who has nothing waiting)
-//   E_CONTEXT   can never fit: tokens_max, rows_max for an image, or the page pools
-//   E_ARGUMENT  images out of order, unknown user, ...
+//   E_CONTEXT   can never fit: tokens_max, rows_max for a picture, or the page pools
+//   E_ARGUMENT  media out of order, unknown user, ...
 Status sched_add(Scheduler *scheduler, const SequenceRequest *request, uint64_t *handle,
                  Error *error);
 

@@ -52,8 +52,7 @@ static void check_running(const Scheduler *s, const Sequence *q) {
     REQUIRE(q->token_count <= q->prompt_count + q->new_tokens_max);
     REQUIRE(q->preemptions <= SCHED_PREEMPTIONS_MAX);
     REQUIRE(q->reserved == (q->preemptions == SCHED_PREEMPTIONS_MAX));
-    REQUIRE(sequence_image_around(q, q->cached_count) == NULL);
-    REQUIRE(sequence_image_around(q, end) == NULL);
+    REQUIRE(sequence_cut_at(q, q->cached_count) == NULL && sequence_cut_at(q, end) == NULL);
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         const PageTable *table = &q->tables[kind];
         REQUIRE((table->skip + table->count) * KV_PAGE_TOKENS >= end);

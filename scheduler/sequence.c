@@ -64,12 +64,12 @@ void sequence_drop_pages(Sequence *sequence, Pages *pages) {
     sequence->chain_pages = 0;
 }
 
-const SequenceImage *sequence_image_around(const Sequence *sequence, uint32_t position) {
-    for (uint32_t i = 0; i < sequence->image_count; i++) {
-        const SequenceImage *image = &sequence->images[i];
-        if (image->position_first < position &&
-            position < image->position_first + image->patch_count) {
-            return image;
+const SequenceMedia *sequence_cut_at(const Sequence *sequence, uint32_t position) {
+    for (uint32_t i = 0; i < sequence->media_count; i++) {
+        const SequenceMedia *media = &sequence->media[i];
+        if (media_is_whole(media->kind) && media->position_first < position &&
+            position < media->position_first + media->row_count) {
+            return media;
         }
     }
     return NULL;
@@ -77,22 +77,22 @@ const SequenceImage *sequence_image_around(const Sequence *sequence, uint32_t po
 
 uint32_t sequence_chunk(const Sequence *sequence, uint32_t want) {
     uint32_t first = sequence_next(sequence), end = first + want;
-    const SequenceImage *image = sequence_image_around(sequence, end);
-    if (image != NULL) {
-        end = image->position_first;
+    const SequenceMedia *cut = sequence_cut_at(sequence, end);
+    if (cut != NULL) {
+        end = cut->position_first;
     }
     return end > first ? end - first : 0;
 }
 
-// What distinguishes a position: its token, or the picture and the patch.
+// What distinguishes a position: its token, or the medium and the row of it.
 static uint64_t sequence_word(const Sequence *sequence, uint32_t position) {
-    for (uint32_t i = 0; i < sequence->image_count; i++) {
-        const SequenceImage *image = &sequence->images[i];
-        if (position >= image->position_first &&
-            position < image->position_first + image->patch_count) {
-            uint64_t patch[] = {image->content.high, image->content.low,
-                                position - image->position_first};
-            return hash64((Bytes){(const uint8_t *)patch, sizeof patch}, 1);
+    for (uint32_t i = 0; i < sequence->media_count; i++) {
+        const SequenceMedia *media = &sequence->media[i];
+        if (position >= media->position_first &&
+            position < media->position_first + media->row_count) {
+            uint64_t row[] = {media->name.high, media->name.low, position - media->position_first,
+                              media->kind};
+            return hash64((Bytes){(const uint8_t *)row, sizeof row}, 1);
         }
     }
     return (uint32_t)sequence->tokens[position];
@@ -138,15 +138,15 @@ static void learn_tail(Sequence *sequence, Pages *pages, uint32_t cached_before,
 }
 
 void sequence_learn(Sequence *sequence, Pages *pages, uint32_t cached_before) {
-    uint32_t next_image = 0;
+    uint32_t next_media = 0;
     for (;;) {
         uint32_t page_end = (sequence->chain_pages + 1) * KV_PAGE_TOKENS;
-        for (; next_image < sequence->image_count; next_image++) {
-            const SequenceImage *image = &sequence->images[next_image];
-            if (image->position_first + image->patch_count >= page_end) {
+        for (; next_media < sequence->media_count; next_media++) {
+            const SequenceMedia *media = &sequence->media[next_media];
+            if (media->position_first + media->row_count >= page_end) {
                 break;
             }
-            learn_tail(sequence, pages, cached_before, image->position_first + image->patch_count);
+            learn_tail(sequence, pages, cached_before, media->position_first + media->row_count);
         }
         if (sequence->prompt_count < page_end) {
             learn_tail(sequence, pages, cached_before, sequence->prompt_count);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One sequence as the scheduler sees it: its tokens, its images, its pages and how far it has come.
+// One sequence as the scheduler sees it: its tokens, its media, its pages and how far it has come.
 //
 //   free -> WAITING -> RUNNING -> free
 //              ^          |
@@ -46,11 +46,10 @@ typedef struct Sequence {
     Priority priority;
     uint32_t prompt_count;
     uint32_t new_tokens_max;
-    uint32_t image_count;
+    uint32_t media_count;
     uint32_t stop_count;
-    // Positions from here on are never shared (an image without content hash)
-    uint32_t shareable_end;
-    SequenceImage *images; // [images_max]
+    uint32_t shareable_end; // positions from here on are never shared: a medium without a name
+    SequenceMedia *media;   // [media_max]
     int32_t stop_ids[SCHED_STOP_MAX];
     Sampling sampling;
     bool constrained; // every token is drawn from a set
@@ -116,11 +115,11 @@ void sequence_slide(Sequence *sequence, Pages *pages, uint32_t window, uint32_t 
 // Gives every page back, last first, so that the beginnings of prompts stay cached longest.
 void sequence_drop_pages(Sequence *sequence, Pages *pages);
 
-// Largest n <= want such that n rows from sequence_next on end at no place inside an image.
+// Largest n <= want such that n rows from sequence_next on end at no place inside a picture.
 uint32_t sequence_chunk(const Sequence *sequence, uint32_t want);
 
-// The image that contains `position` but does not start there, or NULL.
-const SequenceImage *sequence_image_around(const Sequence *sequence, uint32_t position);
+// The medium that would be cut before `position` and must not be (media_is_whole), or NULL.
+const SequenceMedia *sequence_cut_at(const Sequence *sequence, uint32_t position);
 
 // The prefix key of no position; and of the first `count` positions given the key of the `done`
 // before them; count - done <= 16.
@@ -128,7 +127,7 @@ Hash128 sequence_key_begin(const Sequence *sequence, const Pages *pages);
 Hash128 sequence_key(const Sequence *sequence, const Pages *pages, Hash128 key, uint32_t done,
                      uint32_t count);
 
-// Tells the prefix cache about pages that have become whole, and about tails that end at an image's
+// Tells the prefix cache about pages that have become whole, and about tails that end at a medium's
 // or the prompt's end inside the last page.
 void sequence_learn(Sequence *sequence, Pages *pages, uint32_t cached_before);
 

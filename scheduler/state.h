@@ -23,7 +23,8 @@ typedef struct Plan {
     int32_t *tokens;
     uint32_t *positions, *sliding_end, *row_sequence;
     BatchSequence *sequences;
-    BatchImage *images;
+    BatchImage *images; // [sequences_max * media_max]
+    BatchAudio *audios; // [sequences_max * media_max]
     uint32_t *pages_out[PAGE_KIND_COUNT];
     uint32_t *copy_from[PAGE_KIND_COUNT], *copy_to[PAGE_KIND_COUNT]; // [sequences_max]
     uint32_t *slots; // [sequences_max] slot of each batch sequence

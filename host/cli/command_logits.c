@@ -98,8 +98,8 @@ static Status logits_steps(Logits *job, NpyWriter *npy, Error *error) {
     const SequenceRequest request = {
         .tokens = job->prompt.tokens,
         .token_count = job->prompt.token_count,
-        .images = job->prompt.images,
-        .image_count = job->prompt.image_count,
+        .media = job->prompt.media,
+        .media_count = job->prompt.media_count,
         .new_tokens_max = 1,
         .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f},
     };

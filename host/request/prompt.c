@@ -21,15 +21,15 @@ static Status prompt_no_memory(Error *error) {
 static Status prompt_reset(Prompt *prompt, uint32_t image_count, Error *error) {
     prompt->list.count = 0;
     prompt->list.failed = false;
-    prompt->image_count = 0;
+    prompt->media_count = 0;
     prompt->image_token_count = 0;
-    if (image_count > prompt->image_capacity) {
-        SequenceImage *images = realloc(prompt->images, image_count * sizeof *images);
-        if (images == NULL) {
+    if (image_count > prompt->media_capacity) {
+        SequenceMedia *media = realloc(prompt->media, image_count * sizeof *media);
+        if (media == NULL) {
             return prompt_no_memory(error);
         }
-        prompt->images = images;
-        prompt->image_capacity = image_count;
+        prompt->media = media;
+        prompt->media_capacity = image_count;
     }
     return OK;
 }
@@ -48,12 +48,13 @@ static Status prompt_finish(Prompt *prompt, Error *error) {
 
 // The next picture begins at `position` of the list.
 static void prompt_add_span(Prompt *prompt, size_t position, const Patches *patches) {
-    prompt->images[prompt->image_count++] = (SequenceImage){
+    prompt->media[prompt->media_count++] = (SequenceMedia){
+        .kind = MEDIA_PICTURE,
         .position_first = (uint32_t)position,
-        .patch_count = patches->count,
+        .row_count = patches->count,
         .pixels = patches->pixels,
         .positions = patches->positions,
-        .content = patches->name,
+        .name = patches->name,
     };
     prompt->image_token_count += patches->count;
 }
@@ -98,8 +99,8 @@ static Status prompt_make_up(const PromptMaker *maker, const Chat *chat, const P
             if (part->kind == CHAT_TEXT) {
                 prompt_push_made_up(maker->config, out, part->text);
             } else {
-                REQUIRE(out->image_count < image_count);
-                prompt_push_image(maker->config, out, &patches[out->image_count]);
+                REQUIRE(out->media_count < image_count);
+                prompt_push_image(maker->config, out, &patches[out->media_count]);
             }
         }
     }
@@ -173,13 +174,13 @@ static Status prompt_place_images(const PromptMaker *maker, const TokenList *giv
             continue;
         }
         bool framed = at > 0 && given->ids[at - 1] == config->image_begin_id;
-        if (out->image_count == image_count) {
+        if (out->media_count == image_count) {
             return error_set(error, E_ARGUMENT,
                              "the prompt has an image token at position %zu for which there is no "
                              "picture; give one --image for each",
                              at);
         }
-        const Patches *picture = &patches[out->image_count];
+        const Patches *picture = &patches[out->media_count];
         if (!framed) {
             prompt_push_image(config, out, picture);
             at++;
@@ -190,15 +191,15 @@ static Status prompt_place_images(const PromptMaker *maker, const TokenList *giv
                 error, E_ARGUMENT,
                 "the prompt has %zu image tokens at position %zu, but picture %u takes "
                 "%u; write a single one to have it done",
-                run, at, out->image_count + 1, picture->count);
+                run, at, out->media_count + 1, picture->count);
         }
         prompt_add_span(out, out->list.count, picture);
         token_list_repeat(&out->list, config->image_id, run);
         at += run;
     }
-    if (out->image_count < image_count) {
+    if (out->media_count < image_count) {
         return error_set(error, E_ARGUMENT, "%u pictures, but the prompt has %u image tokens",
-                         image_count, out->image_count);
+                         image_count, out->media_count);
     }
     return prompt_finish(out, error);
 }
@@ -275,7 +276,7 @@ Status prompt_count(const PromptMaker *maker, const Question *question, uint32_t
 
 void prompt_free(Prompt *prompt) {
     token_list_free(&prompt->list);
-    free(prompt->images);
+    free(prompt->media);
     *prompt = (Prompt){0};
 }
 

@@ -38,8 +38,8 @@ typedef struct Prompt {
     TokenList list; // owns `tokens`
     const int32_t *tokens;
     uint32_t token_count;
-    SequenceImage *images; // ascending; pixels borrowed from the request's Patches
-    uint32_t image_count, image_capacity;
+    SequenceMedia *media; // ascending; pixels borrowed from the request's Patches
+    uint32_t media_count, media_capacity;
     uint32_t image_token_count;
 } Prompt;
 

@@ -29,8 +29,8 @@ SequenceRequest request_sequence(const Request *request, const GenerationDefault
     return (SequenceRequest){
         .tokens = request->prompt.tokens,
         .token_count = request->prompt.token_count,
-        .images = request->prompt.images,
-        .image_count = request->prompt.image_count,
+        .media = request->prompt.media,
+        .media_count = request->prompt.media_count,
         .new_tokens_max = request->question->new_tokens_max,
         .stop_ids = model->stop_ids,
         .stop_count = model->stop_count,

@@ -343,7 +343,7 @@ Status runtime_start(Runtime *runtime, const Sizes *wanted, Error *error) {
         .sequences_max = sizes->batch,
         .waiting_max = sizes->waiting,
         .tokens_max = sizes->context,
-        .images_max = sizes->images,
+        .media_max = sizes->images,
         .users_max = sizes->users,
         .window = runtime->weights->config.window,
         .prefix_per_user = runtime->options.prefix_per_user,

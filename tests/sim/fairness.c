@@ -51,7 +51,7 @@ static Crowd *crowd_open(uint64_t seed, bool ahead) {
                                       .sequences_max = PLACES,
                                       .waiting_max = WAITING,
                                       .tokens_max = LONGEST,
-                                      .images_max = 1,
+                                      .media_max = 1,
                                       .window = 1024,
                                       .pages = {pages, pages},
                                       .users_max = USERS};
@@ -81,13 +81,14 @@ static void crowd_add(Crowd *c, uint32_t user, uint32_t prompt, uint32_t output,
     for (uint32_t i = 0; i < prompt; i++) {
         tokens[i] = (int32_t)dice_below(&c->dice, 1000); // nobody shares a page
     }
-    const SequenceImage image = {IMAGE_FIRST, IMAGE, no_pixels, no_positions[0], {0}};
+    const SequenceMedia picture = {MEDIA_PICTURE,   IMAGE_FIRST, IMAGE, no_pixels,
+                                   no_positions[0], NULL,        {0}};
     REQUIRE(c->free_count > 0);
     uint32_t tag = c->free_tags[--c->free_count];
     const SequenceRequest request = {.tokens = tokens,
                                      .token_count = prompt,
-                                     .images = &image,
-                                     .image_count = 1,
+                                     .media = &picture,
+                                     .media_count = 1,
                                      .new_tokens_max = output,
                                      .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f},
                                      .tag = tag,

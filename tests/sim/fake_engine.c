@@ -255,15 +255,15 @@ uint32_t fake_lone_run(const FakeModel *model, const SequenceRequest *r, int32_t
     uint32_t image = 0, drawn = 0;
     uint64_t content = 0;
     for (uint32_t p = 0; p < r->token_count; p++) {
-        if (image < r->image_count &&
-            p >= r->images[image].position_first + r->images[image].patch_count) {
+        if (image < r->media_count &&
+            p >= r->media[image].position_first + r->media[image].row_count) {
             image++;
         }
-        const SequenceImage *here = image < r->image_count ? &r->images[image] : NULL;
+        const SequenceMedia *here = image < r->media_count ? &r->media[image] : NULL;
         uint64_t word = (uint32_t)r->tokens[p];
         if (here != NULL && p >= here->position_first) {
             if (p == here->position_first) {
-                content = image_hash(model, here->pixels, here->positions, here->patch_count);
+                content = image_hash(model, here->pixels, here->positions, here->row_count);
             }
             word = patch_word(content, p - here->position_first);
         }

@@ -171,7 +171,7 @@ static void open_engine(ServerWorld *w) {
         .sequences_max = dice_between(d, 2, 10),
         .waiting_max = 2 * REQUESTS_MAX,
         .tokens_max = CONTEXT,
-        .images_max = 2,
+        .media_max = 2,
         .window = dice_between(d, 32, 256),
         .users_max = USERS,
         .age_ms = dice_between(d, 10, 3000),

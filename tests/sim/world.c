@@ -27,7 +27,7 @@ typedef struct WorldRequest {
     bool live, cancelled;
     uint64_t deadline_ms;
     int32_t tokens[TOKENS_MAX];
-    SequenceImage images[IMAGES_MAX];
+    SequenceMedia images[IMAGES_MAX];
     SequenceRequest sequence;
     int32_t expected[TOKENS_MAX];
     uint32_t expected_count, got_count;
@@ -57,7 +57,7 @@ static void world_options(World *w) {
         .sequences_max = dice_between(d, 1, 9),
         .waiting_max = dice_below(d, 4) ? dice_between(d, 8, 80) : dice_below(d, 8),
         .tokens_max = dice_between(d, 60, TOKENS_MAX),
-        .images_max = IMAGES_MAX,
+        .media_max = IMAGES_MAX,
         .window = dice_between(d, 8, 120),
         .users_max = dice_between(d, 1, USERS),
         .queued_tokens_max = dice_once_in(d, 3) ? dice_between(d, 300, 2000) : 0,
@@ -148,14 +148,19 @@ static void make_prompt(World *w, WorldRequest *r, uint32_t token_count) {
             break;
         }
         Hash128 content = hash128((Bytes){w->pixels[picture], patches * PATCH_BYTES});
-        r->images[count] = (SequenceImage){next, patches, w->pixels[picture], w->positions[0],
+        r->images[count] = (SequenceMedia){MEDIA_PICTURE,
+                                           next,
+                                           patches,
+                                           w->pixels[picture],
+                                           w->positions[0],
+                                           NULL,
                                            dice_once_in(d, 12) ? (Hash128){0} : content};
         next += patches + dice_below(d, 30);
     }
     r->sequence.tokens = r->tokens;
     r->sequence.token_count = token_count;
-    r->sequence.images = r->images;
-    r->sequence.image_count = count;
+    r->sequence.media = r->images;
+    r->sequence.media_count = count;
 }
 
 static const int32_t world_stop_ids[] = {1, STOP_TOKEN};
@@ -172,7 +177,7 @@ static void start_request(World *w, uint32_t tag, uint32_t user, uint32_t after_
         memcpy(r->tokens, first->tokens, sizeof r->tokens);
         memcpy(r->images, first->images, sizeof r->images);
         r->sequence.token_count = first->sequence.token_count;
-        r->sequence.image_count = first->sequence.image_count;
+        r->sequence.media_count = first->sequence.media_count;
     }
     r->deadline_ms = dice_once_in(d, 8) ? now + 1 + dice_below(d, 1500) : 0;
     r->sequence.new_tokens_max = dice_between(d, 1, 40);

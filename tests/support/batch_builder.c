@@ -215,10 +215,11 @@ static void add_clips(BatchBuilder *b, const Sequence *sequence, uint32_t row, u
         if (from >= end) {
             continue;
         }
-        b->audios[b->batch.audio_count++] = (BatchAudio){
-            .row_first = row + (uint32_t)(from - first),
-            .frame_count = (uint32_t)(end - from),
-            .samples = clip->samples + (from - clip->position_first) * b->options.audio_frame};
+        b->audios[b->batch.audio_count++] =
+            (BatchAudio){.row_first = row + (uint32_t)(from - first),
+                         .frame_first = (uint32_t)(from - clip->position_first),
+                         .frame_count = (uint32_t)(end - from),
+                         .samples = clip->samples};
         for (size_t position = from; position < end; position++) {
             b->tokens[row + position - first] = -1;
         }

@@ -20,7 +20,7 @@ typedef struct BuilderOptions {
     uint32_t sequences_max;
     uint32_t tokens_max; // of one sequence
     uint32_t window;
-    uint32_t patch_values, audio_frame;
+    uint32_t patch_values;
     uint32_t pages[PAGE_KIND_COUNT];
     uint64_t seed; // of the page order
 } BuilderOptions;

@@ -130,7 +130,6 @@ Status model_run_open(const Weights *weights, const RunOptions *options, uint32_
                                                         .tokens_max = tokens,
                                                         .window = config->window,
                                                         .patch_values = config->patch_values,
-                                                        .audio_frame = config->audio_frame,
                                                         .pages = {pages, pages},
                                                         .seed = options->page_seed});
     return OK;

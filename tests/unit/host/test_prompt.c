@@ -42,18 +42,17 @@ TestSuite(prompt, .init = open_demo, .fini = close_demo);
 // Every span holds exactly the image tokens between a begin and an end, and no other token is one.
 static void expect_spans(uint32_t image_count) {
     const Gemma4Config *config = &runtime.weights->config;
-    cr_assert_eq(prompt.image_count, image_count);
+    cr_assert_eq(prompt.media_count, image_count);
     uint32_t inside = 0;
     for (uint32_t i = 0; i < image_count; i++) {
-        const SequenceImage *image = &prompt.images[i];
-        cr_expect_eq(image->patch_count, i + 2);
+        const SequenceMedia *image = &prompt.media[i];
+        cr_expect_eq(image->row_count, i + 2);
         cr_expect_eq(image->pixels, pixels[i]);
         cr_expect_eq(image->positions, positions[i]);
         cr_expect_eq(prompt.tokens[image->position_first - 1], config->image_begin_id);
-        cr_expect_eq(prompt.tokens[image->position_first + image->patch_count],
-                     config->image_end_id);
-        inside += image->patch_count;
-        for (uint32_t k = 0; k < image->patch_count; k++) {
+        cr_expect_eq(prompt.tokens[image->position_first + image->row_count], config->image_end_id);
+        inside += image->row_count;
+        for (uint32_t k = 0; k < image->row_count; k++) {
             cr_expect_eq(prompt.tokens[image->position_first + k], config->image_id);
         }
     }
@@ -95,8 +94,8 @@ Test(prompt, pictures_keep_their_names) {
     patches[0].name = (Hash128){1, 2};
     patches[1].name = (Hash128){3, 4};
     cr_assert_eq(prompt_make(&maker, &question, patches, 2, &scratch, &prompt, &error), OK);
-    cr_expect_eq(prompt.images[0].content.high, 1);
-    cr_expect_eq(prompt.images[1].content.low, 4);
+    cr_expect_eq(prompt.media[0].name.high, 1);
+    cr_expect_eq(prompt.media[1].name.low, 4);
 }
 
 Test(prompt, verbatim_text_reads_control_tokens_and_takes_pictures) {

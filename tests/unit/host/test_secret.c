@@ -48,7 +48,7 @@ static Hash128 prepared_name(const PromptMaker *maker, const char *path, uint32_
     request.image_count = 1;
     prep_run(&prep, &request);
     cr_assert_eq(request.status, OK, "%s", request.error.text);
-    Hash128 name = request.prompt.images[0].content;
+    Hash128 name = request.prompt.media[0].name;
     request_free(&request, 1);
     prep_free(&prep);
     return name;

@@ -8,7 +8,7 @@ SchedulerOptions small_options(void) {
                               .sequences_max = 4,
                               .waiting_max = 8,
                               .tokens_max = 256,
-                              .images_max = 2,
+                              .media_max = 2,
                               .window = 48,
                               .pages = {40, 40}};
 }

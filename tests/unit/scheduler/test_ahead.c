@@ -252,10 +252,10 @@ Test(ahead, a_slot_used_again_is_not_taken_for_the_one_before) {
 Test(ahead, a_cancelled_sequence_ends_when_nothing_under_way_reads_its_pictures) {
     SchedulerOptions options = small_options();
     Scheduler *s = small_open(&options);
-    SequenceImage image = {.position_first = 64, .patch_count = 40};
+    SequenceMedia image = {.position_first = 64, .row_count = 40};
     SequenceRequest request = small_request(150, 5, 1);
-    request.images = &image;
-    request.image_count = 1;
+    request.media = &image;
+    request.media_count = 1;
     uint64_t handle = add(s, &request);
     const Batch *first = plan(s), *second = plan(s);
     cr_assert_eq(second->image_count, 1);

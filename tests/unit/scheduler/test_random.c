@@ -5,7 +5,8 @@
 // page lost, shared wrongly, evicted early, copied late or slid away too soon shows as a wrong
 // hash, with the seed. Half of the runs plan one step ahead; a step's rows are written when it
 // ends, and rows of sequences that have ended meanwhile write rubbish. A third of the sequences
-// draw every token from a set, which comes some steps after the token before it.
+// draw every token from a set, which comes some steps after the token before it. Half have a
+// picture or a frame, some a sound.
 #include "scheduler/sched.h"
 
 #include "base/prng.h"
@@ -29,8 +30,8 @@ typedef struct Expectation {
     uint64_t handle;
     int32_t tokens[TOKENS_MAX]; // prompt, then what was drawn
     uint32_t prompt_count, token_count, new_tokens_max;
-    SequenceImage images[2];
-    uint32_t image_count;
+    SequenceMedia media[2]; // a picture or a frame, a sound, or both in this order
+    uint32_t media_count;
     bool stops;             // at stop_token
     bool constrained, owed; // every token is drawn from a set; the next one's is still to be told
     uint32_t sets[TOKENS_MAX]; // the set of token i is told by the address of sets[i]
@@ -48,17 +49,16 @@ typedef struct World {
     uint64_t now_ms;
 } World;
 
-// What position p of a sequence must hold: a hash of all that came before and of itself. An image
-// row depends on the whole image, as it attends to all of it.
+// What position p of a sequence must hold: a hash of all that came before and of itself. The row of
+// a picture depends on the whole picture, as it attends to all of it.
 static uint64_t content(const Expectation *e, uint32_t position, uint64_t previous) {
     uint64_t self[3] = {previous, (uint32_t)e->tokens[position], 0};
-    for (uint32_t i = 0; i < e->image_count; i++) {
-        const SequenceImage *image = &e->images[i];
-        uint32_t patch = position - image->position_first;
-        if (position >= image->position_first && patch < image->patch_count) {
-            self[1] =
-                hash64((Bytes){(const uint8_t *)&image->content, sizeof image->content}, patch);
-            self[2] = image->patch_count;
+    for (uint32_t i = 0; i < e->media_count; i++) {
+        const SequenceMedia *media = &e->media[i];
+        uint32_t row = position - media->position_first;
+        if (position >= media->position_first && row < media->row_count) {
+            self[1] = hash64((Bytes){(const uint8_t *)&media->name, sizeof media->name}, row);
+            self[2] = media->kind == MEDIA_SOUND ? UINT32_MAX : media->row_count;
         }
     }
     return hash64((Bytes){(const uint8_t *)self, sizeof self}, 7);
@@ -75,41 +75,70 @@ static uint64_t *kv_slot(World *w, const Batch *b, const BatchSequence *q, int k
     return &w->kv[kind][page][position % KV_PAGE_TOKENS];
 }
 
-static const SequenceImage *image_at(const Expectation *e, uint32_t position) {
-    for (uint32_t i = 0; i < e->image_count; i++) {
-        uint32_t first = e->images[i].position_first;
-        if (position >= first && position < first + e->images[i].patch_count) {
-            return &e->images[i];
+static const SequenceMedia *media_at(const Expectation *e, uint32_t position) {
+    for (uint32_t i = 0; i < e->media_count; i++) {
+        uint32_t first = e->media[i].position_first;
+        if (position >= first && position < first + e->media[i].row_count) {
+            return &e->media[i];
         }
     }
     return NULL;
 }
 
-// Token, end of sight and, at the first row of an image, the image itself, whole.
-static void check_row(const World *w, const Batch *b, const Expectation *e, uint32_t row) {
+static void check_text_row(const World *w, const Batch *b, const Expectation *e, uint32_t row) {
     uint32_t p = b->positions[row];
-    const SequenceImage *image = image_at(e, p);
-    if (image == NULL) {
-        int32_t token = b->tokens[row];
-        if (batch_token_is_drawn(token)) {
-            uint32_t sample = batch_drawn_index(token);
-            cr_assert_lt(sample, w->drawn_count);
-            cr_assert_eq(w->drawn[sample].tag, e->handle);
-            token = w->drawn[sample].chosen.token;
-        }
-        cr_assert_eq(token, e->tokens[p]);
-        cr_assert_eq(b->sliding_end[row], p + 1);
+    int32_t token = b->tokens[row];
+    if (batch_token_is_drawn(token)) {
+        uint32_t sample = batch_drawn_index(token);
+        cr_assert_lt(sample, w->drawn_count);
+        cr_assert_eq(w->drawn[sample].tag, e->handle);
+        token = w->drawn[sample].chosen.token;
+    }
+    cr_assert_eq(token, e->tokens[p]);
+    cr_assert_eq(b->sliding_end[row], p + 1);
+}
+
+// The step has the whole picture, and every row of it sees its end.
+static void check_picture_row(const World *w, const Batch *b, const SequenceMedia *picture,
+                              uint32_t row) {
+    uint32_t patch = b->positions[row] - picture->position_first;
+    bool covered = false;
+    cr_assert_eq(b->sliding_end[row], picture->position_first + picture->row_count);
+    for (uint32_t i = 0; i < b->image_count; i++) {
+        covered |=
+            b->images[i].row_first == row - patch && b->images[i].patch_count == picture->row_count;
+    }
+    cr_assert(covered, "seed %llu: a picture is cut", (unsigned long long)w->seed);
+}
+
+// One part of the sound in the step has the frame of this row, and it sees nothing behind itself.
+static void check_sound_row(const World *w, const Batch *b, const SequenceMedia *sound,
+                            uint32_t row) {
+    uint32_t frame = b->positions[row] - sound->position_first, parts = 0;
+    cr_assert_eq(b->sliding_end[row], b->positions[row] + 1);
+    for (uint32_t i = 0; i < b->audio_count; i++) {
+        const BatchAudio *part = &b->audios[i];
+        parts += row >= part->row_first && row - part->row_first < part->frame_count &&
+                 part->frame_first + (row - part->row_first) == frame &&
+                 part->samples == sound->samples;
+    }
+    cr_assert_eq(parts, 1, "seed %llu: frame %u of a sound is in %u parts",
+                 (unsigned long long)w->seed, frame, parts);
+}
+
+static void check_row(const World *w, const Batch *b, const Expectation *e, uint32_t row) {
+    const SequenceMedia *media = media_at(e, b->positions[row]);
+    if (media == NULL) {
+        check_text_row(w, b, e, row);
         return;
     }
-    cr_assert_eq(b->tokens[row], -1, "seed %llu: an image row without pixels",
+    cr_assert_eq(b->tokens[row], BATCH_TOKEN_MEDIA, "seed %llu: a row of media is a token",
                  (unsigned long long)w->seed);
-    cr_assert_eq(b->sliding_end[row], image->position_first + image->patch_count);
-    bool covered = false;
-    for (uint32_t i = 0; i < b->image_count; i++) {
-        covered |= b->images[i].row_first == row - (p - image->position_first) &&
-                   b->images[i].patch_count == image->patch_count;
+    if (media->kind == MEDIA_SOUND) {
+        check_sound_row(w, b, media, row);
+    } else {
+        check_picture_row(w, b, media, row);
     }
-    cr_assert(covered, "seed %llu: an image is cut", (unsigned long long)w->seed);
 }
 
 // The sequence whose rows these are; NULL when it has ended, or will without the token they wait
@@ -208,6 +237,30 @@ static void run_rows(World *w, const Batch *b) {
 
 static const int32_t stop_token = 7;
 
+// A picture, and behind it perhaps a sound that is longer than many a step.
+static void make_media(Dice *dice, Expectation *e, uint32_t family) {
+    static const float samples[3][2];
+    uint32_t end = 0;
+    if (below(dice, 2) && e->prompt_count > 30) {
+        end = 15 + 2 * family;
+        e->media[e->media_count++] =
+            (SequenceMedia){.kind = below(dice, 2) ? MEDIA_PICTURE : MEDIA_FILM_FRAME,
+                            .position_first = 3 + family,
+                            .row_count = 12 + family,
+                            .name = {below(dice, 4) ? 5 : 6, family + 1}};
+        if (below(dice, 8) == 0) {
+            e->media[0].name = (Hash128){0}; // not to be shared
+        }
+    }
+    if (below(dice, 2) && e->prompt_count > end + 100) {
+        e->media[e->media_count++] = (SequenceMedia){.kind = MEDIA_SOUND,
+                                                     .position_first = end + 2,
+                                                     .row_count = 50 + 20 * family,
+                                                     .samples = samples[family],
+                                                     .name = {below(dice, 4) ? 7 : 8, family + 1}};
+    }
+}
+
 // Prompts begin alike: the first tokens depend on one of three families, so that prefixes are
 // shared.
 static void make_request(World *w, Dice *dice, Expectation *e, SequenceRequest *r) {
@@ -218,23 +271,15 @@ static void make_request(World *w, Dice *dice, Expectation *e, SequenceRequest *
     for (uint32_t i = 0; i < e->prompt_count; i++) {
         e->tokens[i] = (int32_t)(i < differs_at ? family * 1000 + i : below(dice, 50));
     }
-    if (below(dice, 2) && e->prompt_count > 30) {
-        e->image_count = 1;
-        e->images[0] = (SequenceImage){.position_first = 3 + family,
-                                       .patch_count = 12 + family,
-                                       .content = {below(dice, 4) ? 5 : 6, family + 1}};
-        if (below(dice, 8) == 0) {
-            e->images[0].content = (Hash128){0}; // not to be shared
-        }
-    }
+    make_media(dice, e, family);
     e->token_count = e->prompt_count;
     e->stops = below(dice, 2);
     e->constrained = below(dice, 3) == 0;
     *r = (SequenceRequest){
         .tokens = e->tokens,
         .token_count = e->prompt_count,
-        .images = e->images,
-        .image_count = e->image_count,
+        .media = e->media,
+        .media_count = e->media_count,
         .new_tokens_max = e->new_tokens_max,
         .stop_ids = &stop_token,
         .stop_count = e->stops,
@@ -340,7 +385,7 @@ static SchedulerStats random_run(uint64_t seed) {
         .sequences_max = 1 + below(&dice, 6),
         .waiting_max = below(&dice, 10),
         .tokens_max = 32 + below(&dice, 200),
-        .images_max = 2,
+        .media_max = 2,
         .window = 8 + below(&dice, 80),
         .pages = {7 + below(&dice, 25), 7 + below(&dice, 25)},
         .users_max = 1 + below(&dice, 3),

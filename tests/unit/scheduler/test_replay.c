@@ -17,7 +17,7 @@ static Buffer record_some(void) {
                                       .sequences_max = 4,
                                       .waiting_max = 6,
                                       .tokens_max = 128,
-                                      .images_max = 2,
+                                      .media_max = 2,
                                       .window = 40,
                                       .pages = {20, 24},
                                       .users_max = 3,
@@ -34,12 +34,12 @@ static Buffer record_some(void) {
     uint32_t open_count = 0;
     for (uint32_t step = 0; step < 120; step++) {
         sched_tick(s, step * 7);
-        const SequenceImage image = {4, 20, NULL, NULL, {step % 3, 1}};
+        const SequenceMedia image = {MEDIA_PICTURE, 4, 20, NULL, NULL, NULL, {step % 3, 1}};
         const int32_t stop = 3;
         const SequenceRequest request = {.tokens = tokens,
                                          .token_count = 30 + step % 60,
-                                         .images = &image,
-                                         .image_count = step % 2,
+                                         .media = &image,
+                                         .media_count = step % 2,
                                          .new_tokens_max = 1 + step % 30,
                                          .stop_ids = &stop,
                                          .stop_count = 1,
@@ -109,7 +109,7 @@ Test(replay, damaged_recordings_are_errors_or_other_recordings) {
     ReplayReport report;
     Error error;
     cr_assert_eq(replay_run((Bytes){0}, &report, &error), E_ARGUMENT);
-    cr_assert_eq(replay_run((Bytes){(const uint8_t *)"TSRC2\x02", 6}, &report, &error), E_ARGUMENT);
+    cr_assert_eq(replay_run((Bytes){(const uint8_t *)"TSRC3\x02", 6}, &report, &error), E_ARGUMENT);
     enum { OPTIONS_END = 40 }; // behind the options, so that sizes stay small
     uint32_t refused = 0;
     for (uint64_t round = 0; round < 300; round++) {

@@ -57,10 +57,10 @@ Test(sched, an_image_is_never_cut_and_its_rows_see_its_end) {
     SchedulerOptions options = small_options();
     Scheduler *s = small_open(&options);
     SequenceRequest request = small_request(120, 1, 1);
-    SequenceImage images[] = {{.position_first = 40, .patch_count = 50},
-                              {.position_first = 95, .patch_count = 20}};
-    request.images = images;
-    request.image_count = 2;
+    SequenceMedia images[] = {{.position_first = 40, .row_count = 50},
+                              {.position_first = 95, .row_count = 20}};
+    request.media = images;
+    request.media_count = 2;
     uint64_t handle;
     SchedulerEvent events[16];
     cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
@@ -82,6 +82,41 @@ Test(sched, an_image_is_never_cut_and_its_rows_see_its_end) {
     sched_close(s);
 }
 
+Test(sched, a_sound_goes_on_in_the_next_step_and_its_rows_see_no_further_than_themselves) {
+    SchedulerOptions options = small_options();
+    Scheduler *s = small_open(&options);
+    SequenceRequest request = small_request(150, 1, 1);
+    static const float samples[100];
+    const SequenceMedia media[] = {
+        {.kind = MEDIA_SOUND, .position_first = 10, .row_count = 100, .samples = samples},
+        {.kind = MEDIA_FILM_FRAME, .position_first = 110, .row_count = 30}};
+    request.media = media;
+    request.media_count = 2;
+    uint64_t handle;
+    SchedulerEvent events[16];
+    cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
+    // 64 rows end inside the sound, the next 64 would inside the frame.
+    const BatchAudio parts[] = {{10, 0, 54, samples}, {0, 54, 46, samples}};
+    for (int step = 0; step < 3; step++) {
+        const Batch *batch = sched_plan(s);
+        cr_assert_eq(batch->audio_count, step < 2);
+        cr_assert_eq(batch->image_count, step == 2);
+        for (uint32_t i = 0; i < batch->audio_count; i++) {
+            cr_expect_eq(batch->audios[i].row_first, parts[step].row_first);
+            cr_expect_eq(batch->audios[i].frame_first, parts[step].frame_first);
+            cr_expect_eq(batch->audios[i].frame_count, parts[step].frame_count);
+            cr_expect_eq(batch->audios[i].samples, samples);
+        }
+        for (uint32_t row = 0; row < batch->row_count; row++) {
+            uint32_t p = batch->positions[row];
+            cr_expect_eq(batch->tokens[row] == BATCH_TOKEN_MEDIA, p >= 10 && p < 140);
+            cr_expect_eq(batch->sliding_end[row], p >= 110 && p < 140 ? 140 : p + 1);
+        }
+        small_answer(s, batch, 3, events, 16);
+    }
+    sched_close(s);
+}
+
 Test(sched, requests_that_can_never_fit_are_refused_by_name) {
     SchedulerOptions options = small_options();
     Scheduler *s = small_open(&options);
@@ -90,13 +125,13 @@ Test(sched, requests_that_can_never_fit_are_refused_by_name) {
     SequenceRequest long_prompt = small_request(250, 7, 1);
     cr_assert_eq(sched_add(s, &long_prompt, &handle, &error), E_CONTEXT);
     cr_assert(strstr(error.text, "256") != NULL);
-    SequenceImage image = {.position_first = 0, .patch_count = 62};
+    SequenceMedia image = {.position_first = 0, .row_count = 62};
     SequenceRequest big_image = small_request(70, 1, 1);
-    big_image.images = &image;
-    big_image.image_count = 1;
+    big_image.media = &image;
+    big_image.media_count = 1;
     cr_assert_eq(sched_add(s, &big_image, &handle, &error), E_CONTEXT);
     cr_assert(strstr(error.text, "never cut") != NULL);
-    image.patch_count = 71;
+    image.row_count = 71;
     cr_assert_eq(sched_add(s, &big_image, &handle, &error), E_ARGUMENT);
     SequenceRequest empty = small_request(0, 1, 1);
     cr_assert_eq(sched_add(s, &empty, &handle, &error), E_ARGUMENT);
@@ -567,7 +602,7 @@ Test(prefix, ten_questions_about_one_picture_cost_one_picture) {
     SchedulerOptions options = small_options();
     options.rows_max = 100;
     Scheduler *s = small_open(&options);
-    SequenceImage image = {.position_first = 5, .patch_count = 70, .content = {1, 2}};
+    SequenceMedia image = {.position_first = 5, .row_count = 70, .name = {1, 2}};
     uint64_t handle;
     SchedulerEvent events[16];
     uint64_t rows = 0;
@@ -578,8 +613,8 @@ Test(prefix, ten_questions_about_one_picture_cost_one_picture) {
         }
         SequenceRequest request = small_request(90, 1, 1);
         request.tokens = tokens;
-        request.images = &image;
-        request.image_count = 1;
+        request.media = &image;
+        request.media_count = 1;
         sched_add(s, &request, &handle, NULL);
         const Batch *batch = sched_plan(s);
         rows += batch->row_count;
@@ -593,6 +628,27 @@ Test(prefix, ten_questions_about_one_picture_cost_one_picture) {
     sched_close(s);
 }
 
+Test(prefix, questions_about_one_sound_may_begin_inside_it) {
+    SchedulerOptions options = small_options();
+    Scheduler *s = small_open(&options);
+    const SequenceMedia sound = {
+        .kind = MEDIA_SOUND, .position_first = 8, .row_count = 32, .name = {3, 4}};
+    uint64_t handle;
+    SchedulerEvent events[16];
+    for (int i = 0; i < 2; i++) {
+        SequenceRequest request = small_request(40, 1, 1); // its last row is computed again
+        request.media = &sound;
+        request.media_count = 1;
+        cr_assert_eq(sched_add(s, &request, &handle, NULL), OK);
+        const Batch *batch = sched_plan(s);
+        cr_assert_eq(batch->row_count, i == 0 ? 40 : 1);
+        cr_assert_eq(batch->audios[0].frame_first, i == 0 ? 0 : 31);
+        small_answer(s, batch, 3, events, 16);
+        sched_check_all(s);
+    }
+    sched_close(s);
+}
+
 Test(prefix, other_content_or_other_budget_shares_nothing) {
     SchedulerOptions options = small_options();
     Scheduler *s = small_open(&options);
@@ -600,10 +656,10 @@ Test(prefix, other_content_or_other_budget_shares_nothing) {
     uint64_t handle;
     SchedulerEvent events[16];
     for (int i = 0; i < 5; i++) {
-        SequenceImage image = {.position_first = 0, .patch_count = 40, .content = contents[i]};
+        SequenceMedia image = {.position_first = 0, .row_count = 40, .name = contents[i]};
         SequenceRequest request = small_request(50, 1, 1);
-        request.images = &image;
-        request.image_count = 1;
+        request.media = &image;
+        request.media_count = 1;
         sched_add(s, &request, &handle, NULL);
         const Batch *batch = sched_plan(s);
         cr_assert_eq(batch->row_count, 50, "content %d", i);
