@@ -11,10 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    RATE_WINDOW_MS = 4000,
-    OUTGOING_PART = 4, // of the bytes held: what is kept for answers
-};
+enum { OUTGOING_PART = 4 }; // of the bytes held: what is kept for answers
 
 // ---- Opening and closing ------------------------------------------------------------------------
 
@@ -232,37 +229,6 @@ static void service_put_blob(Service *service, Session *session, Call *call) {
     session_result(session, ticket, &service->scratch);
 }
 
-static UserRow service_user_row(const Service *service, uint32_t user) {
-    const UserTotals *totals = &service->totals[user];
-    return (UserRow){
-        .name = bytes_of_text(users_at(service->users, user)->name),
-        .in_flight = service->admission.users[user].in_flight,
-        .requests = totals->requests,
-        .refused = totals->refused,
-        .prompt_tokens = totals->prompt_tokens,
-        .output_tokens = totals->output_tokens,
-        .service = (double)(totals->prompt_tokens + totals->output_tokens) / totals->weight,
-    };
-}
-
-// Everybody sees the totals and the own row; those of others who may.
-static void service_put_stats(Service *service, uint32_t asker) {
-    ServerStats stats;
-    service_stats(service, service->now_ms, &stats);
-    bool all = users_at(service->users, asker)->sees_all;
-    uint32_t first = all ? 0 : asker, count = all ? users_count(service->users) : 1;
-    UserRow *rows = calloc(count, sizeof *rows);
-    if (rows == NULL) {
-        service->scratch.failed = true;
-        return;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        rows[i] = service_user_row(service, first + i);
-    }
-    result_put_stats(&service->scratch, &stats, rows, count);
-    free(rows);
-}
-
 static void service_call(void *context, Session *session, Call *call) {
     Connection *connection = context;
     Service *service = connection->owner;
@@ -282,7 +248,7 @@ static void service_call(void *context, Session *session, Call *call) {
         result_put_models(&service->scratch, &service->options.model, 1);
         break;
     case METHOD_STATS:
-        service_put_stats(service, session_user(session)->number);
+        usage_put_stats(service, session_user(session)->number);
         break;
     case METHOD_HEALTH:
         result_put_health(&service->scratch, service_health(service));
@@ -315,51 +281,16 @@ void service_step_event(Service *service, const StepperEvent *event, uint64_t no
 
 void service_step_report(Service *service, const StepReport *report, uint64_t now_ms) {
     service_at(service, now_ms);
-    Metrics *m = service->metrics;
-    const SchedulerStats *now = &report->scheduler;
-    const SchedulerStats *before = &service->report.scheduler;
-    metrics_set(m, METRIC_STEPS, 0, report->steps);
-    metrics_observe(m, METRIC_STEP_ROWS, 0, report->last_rows);
-    metrics_set(m, METRIC_PROMPT_TOKENS, 0, now->prefill_rows);
-    metrics_set(m, METRIC_PREEMPTIONS, 0, now->preemptions);
-    metrics_set(m, METRIC_RECOMPUTED_TOKENS, 0, now->recomputed_tokens);
-    metrics_set(m, METRIC_PREFIX_ASKED_TOKENS, 0, now->prefix_asked_tokens);
-    metrics_set(m, METRIC_PREFIX_HIT_TOKENS, 0, now->prefix_hit_tokens);
-    metrics_set(m, METRIC_REQUESTS_WAITING, 0, now->waiting);
-    metrics_set(m, METRIC_REQUESTS_RUNNING, 0, now->running);
-    for (uint32_t kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        metrics_set(m, METRIC_PAGES, kind, now->pages_total[kind]);
-        metrics_set(m, METRIC_PAGES_USED, kind, now->pages_used[kind]);
-        metrics_set(m, METRIC_PAGES_CACHED, kind, now->pages_cached[kind]);
-    }
-    if (now->decode_rows > before->decode_rows) {
-        metrics_observe(m, METRIC_STAGE, STAGE_DECODE, report->last_ns);
-    }
     if (report->failed && !service->failed) {
         service->failed = true;
         admission_close(&service->admission, E_DEVICE);
-        metrics_add(m, METRIC_STEPS_FAILED, 0, 1);
+        metrics_add(service->metrics, METRIC_STEPS_FAILED, 0, 1);
         log_event(LOG_ERROR, "engine_failed", "requests=%u", service->admission.in_flight);
     }
-    service->report = *report;
+    usage_step(service, report);
 }
 
 // ---- Time ---------------------------------------------------------------------------------------
-
-static void service_tick_rates(Service *service) {
-    if (service->now_ms - service->mark_next.ms < RATE_WINDOW_MS / 2) {
-        return;
-    }
-    service->mark = service->mark_next;
-    service->mark_next =
-        (RateMark){service->now_ms, service->stats.output_tokens,
-                   service->report.scheduler.prefill_rows, service->stats.pictures_finished};
-    uint64_t rows = service->mark_next.prompt_tokens - service->mark.prompt_tokens;
-    uint64_t ms = service->mark_next.ms - service->mark.ms;
-    if (rows > 0 && ms > 0) {
-        service->admission.rows_per_ms = (double)rows / (double)ms;
-    }
-}
 
 static void service_tick_calls(Service *service) {
     uint64_t oldest_ms = service->now_ms;
@@ -410,23 +341,12 @@ static void service_tick_drain(Service *service) {
 
 void service_tick(Service *service, uint64_t now_ms) {
     service_at(service, now_ms);
-    Metrics *m = service->metrics;
-    service_tick_rates(service);
     service_tick_calls(service);
     connections_tick(&service->connections, now_ms);
     service_tick_drain(service);
     service_settle(service);
     greeting_tick(service);
-    metrics_set(m, METRIC_CONNECTIONS, 0, service->connections.count);
-    metrics_set(m, METRIC_HELD_BYTES, 0, service->incoming.held + service->outgoing.held);
-    metrics_set(m, METRIC_HELD_BYTES_MAX, 0, service->options.held_bytes_max);
-    metrics_set(m, METRIC_REQUESTS_PREPARING, 0, service->stats.preparing);
-    metrics_set(m, METRIC_QUEUED_TOKENS, 0, service->admission.queued_tokens);
-    metrics_set(m, METRIC_UPTIME, 0, (now_ms - service->opened_ms) * 1000000u);
-    metrics_set(m, METRIC_DRAINING, 0, service->draining);
-    for (uint32_t i = 0; i < users_count(service->users); i++) {
-        metrics_set(m, METRIC_USER_IN_FLIGHT, i, service->admission.users[i].in_flight);
-    }
+    usage_tick(service);
 }
 
 // ---- Ending and looking -------------------------------------------------------------------------
@@ -453,92 +373,5 @@ Health service_health(const Service *service) {
 }
 
 void service_stats(const Service *service, uint64_t now_ms, ServerStats *out) {
-    const SchedulerStats *scheduler = &service->report.scheduler;
-    const RateMark *mark = &service->mark;
-    double seconds = (double)(now_ms - mark->ms) * 1e-3;
-    seconds = seconds > 0 ? seconds : 1;
-    *out = service->stats;
-    out->uptime_ms = now_ms - service->opened_ms;
-    out->connections = service->connections.count;
-    out->waiting = scheduler->waiting;
-    out->running = scheduler->running;
-    out->running_max = service->options.running_max;
-    out->queued_tokens = service->admission.queued_tokens;
-    out->pages_sliding_used = scheduler->pages_used[PAGE_SLIDING];
-    out->pages_sliding_cached = scheduler->pages_cached[PAGE_SLIDING];
-    out->pages_sliding_total = scheduler->pages_total[PAGE_SLIDING];
-    out->pages_full_used = scheduler->pages_used[PAGE_FULL];
-    out->pages_full_cached = scheduler->pages_cached[PAGE_FULL];
-    out->pages_full_total = scheduler->pages_total[PAGE_FULL];
-    out->prompt_tokens = scheduler->prefill_rows;
-    out->prefix_asked_tokens = scheduler->prefix_asked_tokens;
-    out->prefix_hit_tokens = scheduler->prefix_hit_tokens;
-    out->preemptions = scheduler->preemptions;
-    out->steps = service->report.steps;
-    out->blobs = service->blobs.count;
-    out->blob_bytes = service->blobs.bytes;
-    out->held_bytes = service->incoming.held + service->outgoing.held;
-    out->held_bytes_max = service->options.held_bytes_max;
-    out->tokens_per_second = (double)(out->output_tokens - mark->output_tokens) / seconds;
-    out->prompt_tokens_per_second = (double)(out->prompt_tokens - mark->prompt_tokens) / seconds;
-    out->pictures_per_second = (double)(out->pictures_finished - mark->pictures) / seconds;
-    out->retry_ms = admission_retry_ms(&service->admission);
-}
-
-// A call's samples agree with it: their number.
-static uint32_t service_check_samples(const ServedCall *call) {
-    uint32_t count = 0, stepping = 0;
-    for (const Sample *sample = call->samples; sample != NULL; sample = sample->next) {
-        REQUIRE(sample->call == call && sample->index == count);
-        stepping += sample->stepping;
-        count++;
-    }
-    REQUIRE(count == (call->work.kind == WORK_TOKENIZE ? 0 : call->demand.samples));
-    REQUIRE(stepping == call->stepping_count);
-    REQUIRE((call->state == SERVED_STEPPING) == (stepping > 0));
-    return count;
-}
-
-// Calls, samples, admission and the prep threads agree: the bytes that the calls hold.
-static uint64_t service_check_calls(const Service *service) {
-    uint32_t used = 0, places = 0, samples = 0, working = 0, waiting = 0;
-    uint64_t held = 0;
-    for (uint32_t i = 0; i < service->served_used; i++) {
-        const ServedCall *call = &service->served[i];
-        REQUIRE(call->number == i && call->state != SERVED_SETTLED); // never between two inputs
-        if (call->state == SERVED_FREE) {
-            continue;
-        }
-        REQUIRE(call->call != NULL);
-        used++;
-        working += call->state == SERVED_PREPARING;
-        waiting += call->state == SERVED_WAITING;
-        places += call->demand.samples;
-        samples += service_check_samples(call);
-        held += call_bytes(call->call);
-    }
-    for (const Sample *sample = service->samples_free; sample != NULL; sample = sample->next) {
-        samples++;
-    }
-    REQUIRE(used == service->served_count && samples == service->samples_used);
-    REQUIRE(service->admission.in_flight == places);
-    REQUIRE(working == service->work_count && waiting == service->turns.waiting);
-    REQUIRE(waiting == 0 || working == service->options.work_max);
-    return held;
-}
-
-void service_check(const Service *service) {
-    uint64_t held = service->blobs.held_bytes + service_check_calls(service) +
-                    connections_bytes(&service->connections);
-    uint32_t open = service->strangers;
-    for (uint32_t i = 0; i < USERS_MAX; i++) {
-        open += service->totals[i].connections;
-    }
-    REQUIRE(open == service->connections.count);
-    admission_check(&service->admission);
-    budget_check(&service->incoming);
-    budget_check(&service->outgoing);
-    REQUIRE_MESSAGE(held == service->incoming.held + service->outgoing.held,
-                    "%" PRIu64 " bytes are held, %" PRIu64 " and %" PRIu64 " are paid for", held,
-                    service->incoming.held, service->outgoing.held);
+    usage_stats(service, now_ms, out);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The inside of a service, shared by its files. Each of them calls only those before it: counts.c,
 // greeting.c (who a connection is), served.c (a call from acceptance to its last event), samples.c
-// (its samples), intake.c (accepting a generate call), service.c (calls, time).
+// (its samples), usage.c (stats), intake.c (accepting a generate call), service.c (calls, time).
 #ifndef HOST_SERVER_SERVICE_STATE_H
 #define HOST_SERVER_SERVICE_STATE_H
 
@@ -104,6 +104,13 @@ void served_settle_all(Service *service);               // answers and frees wha
 
 void samples_worked(Service *service, ServedCall *call); // a prep thread has given it back
 void samples_event(Service *service, const StepperEvent *event);
+
+// ---- usage.c ------------------------------------------------------------------------------------
+
+void usage_step(Service *service, const StepReport *report); // after every step
+void usage_tick(Service *service);                           // rates and gauges
+void usage_stats(const Service *service, uint64_t now_ms, ServerStats *out);
+void usage_put_stats(Service *service, uint32_t asker); // into scratch
 
 // ---- intake.c -----------------------------------------------------------------------------------
 
