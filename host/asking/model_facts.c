@@ -16,12 +16,13 @@ static const char *facts_base_name(const char *path) {
     return slash != NULL && slash[1] != '\0' ? slash + 1 : path;
 }
 
-ModelFacts model_facts_here(const Runtime *runtime) {
+ModelFacts model_facts_local(const Runtime *runtime) {
     const GenerationDefaults *model = &runtime->weights->config.generation;
     bool drawn = model->do_sample;
     ModelFacts facts = {
         .vision = runtime->weights->config.has_vision,
         .budget = runtime_image_budget(runtime),
+        .vocabulary = runtime->weights->config.vocab_count,
         .sampling =
             {
                 .temperature = drawn ? model->temperature : 0,
@@ -41,7 +42,7 @@ ModelFacts model_facts_here(const Runtime *runtime) {
     return facts;
 }
 
-ModelFacts model_facts_there(const ClientModel *model) {
+ModelFacts model_facts_remote(const ClientModel *model) {
     ModelFacts facts = {
         .vision = model->vision,
         .budget = model->budget,

@@ -14,11 +14,12 @@ typedef struct ModelFacts {
     char activations[16]; // as asked for: "auto", "int8", ...
     char kv[16];
     bool vision;
-    uint32_t budget;   // image tokens of a picture
-    Sampling sampling; // as the model itself asks for; temperature 0: greedy. seed and logprobs 0
+    uint32_t budget;     // image tokens of a picture
+    uint32_t vocabulary; // 0: not known
+    Sampling sampling;   // as the model itself asks for; temperature 0: greedy. seed and logprobs 0
 } ModelFacts;
 
-ModelFacts model_facts_here(const Runtime *runtime); // after runtime_open
-ModelFacts model_facts_there(const ClientModel *model);
+ModelFacts model_facts_local(const Runtime *runtime); // after runtime_open
+ModelFacts model_facts_remote(const ClientModel *model);
 
 #endif

@@ -64,7 +64,7 @@ Status remote_open_model(const RemoteTarget *target, Remote *out, ModelFacts *mo
     TRY(remote_open(target, out, error));
     TRY(remote_call(out, METHOD_MODELS, &event, error));
     TRY(client_read_model(event.result, &there, error));
-    *model = model_facts_there(&there);
+    *model = model_facts_remote(&there);
     return OK;
 }
 

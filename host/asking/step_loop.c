@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/num.h"
 
 #include <stdlib.h>
 
@@ -13,8 +14,48 @@ struct StepLoop {
     uint32_t slot_count;
     Request **slots;            // [slot_count] by tag; NULL = free
     SequenceRequest *sequences; // [slot_count] what the stepper borrows
-    StepLoopStats stats;
+    float *rows;                // [sizes.rows][vocabulary] or NULL: logits are not wanted
+    uint32_t row_count;         // of the step under way
+    AskerStats stats;
 };
+
+// ---- Logits of every row ------------------------------------------------------------------------
+
+static Status step_loop_begin_rows(void *context, const Batch *batch, Error *error) {
+    StepLoop *loop = context;
+    Batch with_rows = *batch;
+    REQUIRE(batch->sequence_count == 1 && loop->slots[0] != NULL);
+    with_rows.all_logits = loop->rows;
+    loop->row_count = batch->row_count;
+    return step_engine_begin(&loop->engine, &with_rows, error);
+}
+
+static Status step_loop_end_rows(void *context, StepResult *result, Error *error) {
+    StepLoop *loop = context;
+    TRY(step_engine_end(&loop->engine, result, error));
+    loop->options.rows(loop->options.context, loop->slots[0], loop->rows, loop->row_count);
+    return OK;
+}
+
+// There is one array of rows: a step ends before the next one begins.
+static Status step_loop_want_rows(StepLoop *loop, StepperOptions *stepper, Error *error) {
+    const Runtime *runtime = loop->options.runtime;
+    uint64_t bytes;
+    if (!num_mul(runtime->sizes.rows, runtime->weights->config.vocab_count * sizeof *loop->rows,
+                 &bytes) ||
+        (loop->rows = malloc((size_t)bytes)) == NULL) {
+        return error_set(error, E_MEMORY,
+                         "no memory for the logits of %u rows; lower --step-tokens",
+                         runtime->sizes.rows);
+    }
+    stepper->begin = step_loop_begin_rows;
+    stepper->end = step_loop_end_rows;
+    stepper->context = loop;
+    stepper->ahead = false;
+    return OK;
+}
+
+// ---- Open and close -----------------------------------------------------------------------------
 
 Status step_loop_open(const StepLoopOptions *options, StepLoop **out, Error *error) {
     *out = NULL;
@@ -37,7 +78,10 @@ Status step_loop_open(const StepLoopOptions *options, StepLoop **out, Error *err
         .tags_max = loop->slot_count,
     };
     step_engine_options(&loop->engine, &stepper);
-    Status status = stepper_open(&stepper, &loop->stepper, error);
+    Status status = options->rows != NULL ? step_loop_want_rows(loop, &stepper, error) : OK;
+    if (status == OK) {
+        status = stepper_open(&stepper, &loop->stepper, error);
+    }
     if (status != OK) {
         step_loop_close(loop);
         return status;
@@ -53,8 +97,11 @@ void step_loop_close(StepLoop *loop) {
     stepper_close(loop->stepper);
     free(loop->slots);
     free(loop->sequences);
+    free(loop->rows);
     free(loop);
 }
+
+// ---- Requests -----------------------------------------------------------------------------------
 
 static void step_loop_finish(StepLoop *loop, uint32_t slot) {
     Request *request = loop->slots[slot];
@@ -157,9 +204,6 @@ bool step_loop_failed(const StepLoop *loop) {
     return stepper_error(loop->stepper) != NULL;
 }
 
-StepLoopStats step_loop_stats(const StepLoop *loop) {
-    StepLoopStats stats = loop->stats;
-    stats.steps = loop->engine.steps;
-    stats.engine_seconds = (double)loop->engine.busy_ns * 1e-9;
-    return stats;
+AskerStats step_loop_stats(const StepLoop *loop) {
+    return loop->stats;
 }

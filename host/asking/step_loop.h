@@ -6,8 +6,7 @@
 #ifndef HOST_ASKING_STEP_LOOP_H
 #define HOST_ASKING_STEP_LOOP_H
 
-#include "host/request/request.h"
-#include "host/runtime/boot.h"
+#include "host/asking/asker.h"
 #include "host/step/step_engine.h"
 
 typedef struct StepLoop StepLoop;
@@ -18,6 +17,9 @@ typedef struct StepLoopOptions {
     void (*text)(void *context, Request *request, AnswerPart part, Bytes text);
     // The request has its answer (status OK) or will never have one. Exactly once per add.
     void (*finished)(void *context, Request *request);
+    // The logits of every row of a step, [row_count][vocabulary], of the one request that runs
+    // then. NULL: they are not wanted. The engine must have been made for them.
+    void (*rows)(void *context, const Request *request, const float *logits, uint32_t row_count);
     void *context;
 } StepLoopOptions;
 
@@ -37,11 +39,6 @@ bool step_loop_busy(const StepLoop *loop); // requests run or wait, or a step is
 Status step_loop_step(StepLoop *loop, Error *error);
 bool step_loop_failed(const StepLoop *loop); // true also inside the `finished` calls of that step
 
-typedef struct StepLoopStats {
-    uint64_t tokens_in, tokens_out; // of finished requests
-    uint64_t steps;
-    double engine_seconds;
-} StepLoopStats;
-StepLoopStats step_loop_stats(const StepLoop *loop);
+AskerStats step_loop_stats(const StepLoop *loop);
 
 #endif

@@ -4,10 +4,8 @@
 
 #include "base/check.h"
 #include "base/json_write.h"
-#include "base/num.h"
 #include "base/standard.h"
-#include "host/asking/remote_runner.h"
-#include "host/asking/runner.h"
+#include "host/asking/asker.h"
 #include "host/cli/model_options.h"
 #include "host/cli/say.h"
 #include "host/interrupt.h"
@@ -15,14 +13,13 @@
 #include <errno.h>
 #include <string.h>
 
-typedef struct Ask {
+typedef struct AskCommand {
     const Options *options;
     bool remote; // --server: a server computes
-    RemoteTarget target;
-    Remote server;
-    RuntimeOptions here; // where this program computes
-    Runtime runtime;
-    ModelFacts model;
+    AskerLocalOptions local;
+    AskerRemoteOptions server;
+    Asker *asker;
+    const ModelFacts *model;
     Question question;
     const char *text; // the question
     Buffer stdin_text;
@@ -31,15 +28,15 @@ typedef struct Ask {
     bool line_open[ANSWER_PART_COUNT]; // the last byte printed of a part was not a newline
     Status status;                     // of the request
     Error error;
-} Ask;
+} AskCommand;
 
 // All that can be judged before anything is read or opened.
-static Status ask_settings(Ask *ask, Error *error) {
+static Status ask_settings(AskCommand *ask, Error *error) {
     if (ask->options->operand_count != 1) {
         return error_set(error, E_ARGUMENT, "give exactly one QUESTION, in quotes");
     }
-    return ask->remote ? model_options_answerer(ask->options, &ask->target, error)
-                       : model_options_runtime(ask->options, &ask->here, error);
+    return ask->remote ? model_options_answerer(ask->options, &ask->server.target, error)
+                       : model_options_runtime(ask->options, &ask->local.runtime, error);
 }
 
 // All of standard input, or more than a question may have of it.
@@ -56,7 +53,7 @@ static Status ask_read_stdin(Buffer *out, Error *error) {
     return out->failed ? error_set(error, E_MEMORY, "no memory for the question") : OK;
 }
 
-static Status ask_read_question(Ask *ask, Error *error) {
+static Status ask_read_question(AskCommand *ask, Error *error) {
     ask->text = ask->options->operands[0];
     if (strcmp(ask->text, "-") != 0) {
         return model_options_words(ask->options, "QUESTION", bytes_of_text(ask->text), error);
@@ -68,7 +65,7 @@ static Status ask_read_question(Ask *ask, Error *error) {
 }
 
 static bool ask_next(void *context, Request *request) {
-    Ask *ask = context;
+    AskCommand *ask = context;
     if (ask->asked) {
         return false;
     }
@@ -83,7 +80,7 @@ static FILE *ask_file(AnswerPart part) {
     return part == ANSWER_TEXT ? stdout : stderr;
 }
 
-static void ask_end_line(Ask *ask, AnswerPart part) {
+static void ask_end_line(AskCommand *ask, AnswerPart part) {
     if (ask->line_open[part]) {
         say_text(ask_file(part), bytes_of_text("\n"));
         ask->line_open[part] = false;
@@ -91,7 +88,7 @@ static void ask_end_line(Ask *ask, AnswerPart part) {
 }
 
 static bool ask_text(void *context, Request *request, AnswerPart part, Bytes text) {
-    Ask *ask = context;
+    AskCommand *ask = context;
     (void)request;
     if (ask->options->values[OPT_JSON].given || text.length == 0) {
         return true;
@@ -103,7 +100,7 @@ static bool ask_text(void *context, Request *request, AnswerPart part, Bytes tex
     return say_text(ask_file(part), text);
 }
 
-static void ask_print_json(const Ask *ask, const Request *request) {
+static void ask_print_json(const AskCommand *ask, const Request *request) {
     const Answer *answer = &request->answer;
     Buffer out = {0};
     JsonWriter json = {.out = &out};
@@ -117,8 +114,8 @@ static void ask_print_json(const Ask *ask, const Request *request) {
     json_write_unsigned(&json, "tokens_image", request->prompt.image_token_count);
     json_write_unsigned(&json, "tokens_out", answer->token_count);
     json_write_real(&json, "ms", (double)(request->finished_ns - request->started_ns) * 1e-6, 6);
-    json_write_text(&json, "model", bytes_of_text(ask->model.identity));
-    json_write_text(&json, "weights", bytes_of_text(ask->model.level));
+    json_write_text(&json, "model", bytes_of_text(ask->model->identity));
+    json_write_text(&json, "weights", bytes_of_text(ask->model->level));
     json_write_unsigned(&json, "seed", ask->question.sampling.seed);
     Bytes logprobs = answer_logprobs(answer);
     if (logprobs.length > 0) {
@@ -132,7 +129,7 @@ static void ask_print_json(const Ask *ask, const Request *request) {
 }
 
 static bool ask_finished(void *context, Request *request) {
-    Ask *ask = context;
+    AskCommand *ask = context;
     ask->status = request->status;
     ask->error = request->error;
     ask->cut = request->status == OK && strcmp(request->answer.finish, "length") == 0 &&
@@ -146,80 +143,44 @@ static bool ask_finished(void *context, Request *request) {
 }
 
 // The model is known: what is asked of it.
-static Status ask_question(Ask *ask, Error *error) {
-    if (ask->options->values[OPT_IMAGE].list_count > 0 && !ask->model.vision) {
+static Status ask_question(AskCommand *ask, Error *error) {
+    if (ask->options->values[OPT_IMAGE].list_count > 0 && !ask->model->vision) {
         return error_set(error, E_UNSUPPORTED,
                          "%s: this model cannot read pictures (no vision tensors)",
-                         ask->model.name);
+                         ask->model->name);
     }
-    ask->question = model_options_question(ask->options, &ask->model, ask->text, true);
+    ask->question = model_options_question(ask->options, ask->model, ask->text, true);
     return OK;
 }
 
-static Status ask_start_here(Ask *ask, PromptMaker *maker, Error *error) {
-    const RuntimeOptions *options = &ask->here;
-    TRY(runtime_open(options, &ask->runtime, error));
-    ask->model = model_facts_here(&ask->runtime);
+static Status ask_start(AskCommand *ask, Error *error) {
+    TRY(ask->remote ? asker_open_remote(&ask->server, &ask->asker, error)
+                    : asker_open_local(&ask->local, &ask->asker, error));
+    ask->model = asker_model(ask->asker);
     TRY(ask_question(ask, error));
-    *maker = prompt_maker(ask->runtime.tokenizer, &ask->runtime.weights->config);
-    uint32_t image_count = ask->options->values[OPT_IMAGE].list_count;
-    Sizes sizes = {.batch = 1, .waiting = 1, .images = image_count, .context = options->context};
-    if (sizes.context == 0) {
-        uint32_t tokens;
-        TRY(prompt_count(maker, &ask->question, image_count, &tokens, error));
-        sizes.context =
-            (uint32_t)num_round_up((size_t)tokens + ask->question.new_tokens_max, KV_PAGE_TOKENS);
-    }
-    return runtime_start(&ask->runtime, &sizes, error);
+    const AskerNeed need = {.question = &ask->question,
+                            .images = ask->options->values[OPT_IMAGE].list_count,
+                            .requests = 1};
+    return asker_start(ask->asker, &need, error);
 }
 
-static Status ask_start_there(Ask *ask, Error *error) {
-    TRY(remote_open_model(&ask->target, &ask->server, &ask->model, error));
-    return ask_question(ask, error);
-}
-
-static Status ask_work_here(Ask *ask, const PromptMaker *maker, Error *error) {
-    StepLoopStats stats = {0};
-    const RunnerOptions runner = {
-        .runtime = &ask->runtime,
-        .prep_threads = 1,
-        .prep = {.maker = maker, .limits = media_limits_default()},
-        .next = ask_next,
-        .text = ask_text,
-        .finished = ask_finished,
-        .context = ask,
-    };
-    return runner_run(&runner, &stats, error);
-}
-
-static Status ask_work_there(Ask *ask, Error *error) {
-    RemoteRunnerStats stats = {0};
-    const RemoteRunnerOptions runner = {
-        .remote = &ask->server,
-        .in_flight = 1,
-        .next = ask_next,
-        .text = ask_text,
-        .finished = ask_finished,
-        .context = ask,
-    };
-    return remote_runner_run(&runner, &stats, error);
-}
-
-static Exit ask_run(Ask *ask) {
+static Exit ask_run(AskCommand *ask) {
     Error error = {0};
-    PromptMaker maker = {0};
+    AskerStats stats;
+    const AskerRun run = {
+        .next = ask_next, .text = ask_text, .finished = ask_finished, .context = ask};
     interrupt_install();
     Status status = ask_settings(ask, &error);
     if (status == OK) {
         status = ask_read_question(ask, &error);
     }
     if (status == OK) {
-        status = ask->remote ? ask_start_there(ask, &error) : ask_start_here(ask, &maker, &error);
+        status = ask_start(ask, &error);
     }
     if (status != OK) {
         return command_fail("ask", &error, command_start_exit(status));
     }
-    status = ask->remote ? ask_work_there(ask, &error) : ask_work_here(ask, &maker, &error);
+    status = asker_run(ask->asker, &run, &stats, &error);
     if (interrupt_asked()) {
         ask_end_line(ask, ANSWER_THOUGHT);
         ask_end_line(ask, ANSWER_TEXT);
@@ -238,14 +199,13 @@ static Exit ask_run(Ask *ask) {
 }
 
 Exit command_ask(const Options *options) {
-    Ask ask = {
+    AskCommand ask = {
         .options = options,
         .remote = options->values[OPT_SERVER].given,
-        .server.socket.fd = -1,
+        .server.in_flight = 1,
     };
     Exit result = ask_run(&ask);
-    remote_close(&ask.server);
-    runtime_close(&ask.runtime);
+    asker_close(ask.asker);
     buffer_free(&ask.stdin_text);
     return result;
 }

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// tessera caption: inputs -> runner -> journal, lines on stdout, sidecars, contact sheet.
+// tessera caption: inputs -> asker -> journal, lines on stdout, sidecars, contact sheet.
 #include "host/cli/command.h"
 
 #include "base/check.h"
 #include "base/file.h"
 #include "base/file_write.h"
 #include "base/log.h"
-#include "base/num.h"
-#include "host/asking/remote_runner.h"
-#include "host/asking/runner.h"
+#include "host/asking/asker.h"
 #include "host/cli/model_options.h"
 #include "host/cli/progress.h"
 #include "host/cli/say.h"
@@ -24,7 +22,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uv.h>
 
 typedef enum OutcomeState { OUTCOME_OPEN, OUTCOME_CAPTION, OUTCOME_ERROR } OutcomeState;
 
@@ -38,8 +35,6 @@ typedef struct Outcome {
     JournalPlace place;
 } Outcome;
 
-typedef RemoteRunnerStats CaptionStats;
-
 enum { CAPTION_IN_FLIGHT = 64 }; // requests at a server, where --batch does not say
 
 typedef struct Caption {
@@ -47,11 +42,10 @@ typedef struct Caption {
     Inputs inputs;
     Journal *journal; // NULL without -o
     bool remote;      // --server: a server computes
-    RemoteTarget target;
-    Remote server;
-    RuntimeOptions here; // where this program computes
-    Runtime runtime;
-    ModelFacts model;
+    AskerLocalOptions local;
+    AskerRemoteOptions server;
+    Asker *asker;
+    const ModelFacts *model;
     Question question;
     JobKey key;
     Outcome *outcomes; // [inputs.count]
@@ -72,8 +66,8 @@ static Record caption_record(const Caption *job, const Request *request) {
         .id = request->content[0] != '\0' ? request->content : NULL,
         .prompt = job->key.prompt,
         .settings = job->key.settings,
-        .model = job->model.identity,
-        .weights = job->model.level,
+        .model = job->model->identity,
+        .weights = job->model->level,
         .seed = job->question.sampling.seed,
     };
 }
@@ -249,8 +243,8 @@ static Status caption_settings(Caption *job, Error *error) {
                          "--html -: standard output has the captions; name a file");
     }
     TRY(model_options_words(job->options, "--prompt", bytes_of_text(v[OPT_PROMPT].text), error));
-    TRY(job->remote ? model_options_answerer(job->options, &job->target, error)
-                    : model_options_runtime(job->options, &job->here, error));
+    TRY(job->remote ? model_options_answerer(job->options, &job->server.target, error)
+                    : model_options_runtime(job->options, &job->local.runtime, error));
     return html != NULL ? file_write_check(html, error) : OK;
 }
 
@@ -268,11 +262,6 @@ static Status caption_gather(Caption *job, Error *error) {
     }
     job->outcomes = calloc(job->inputs.count, sizeof *job->outcomes);
     return job->outcomes != NULL ? OK : error_set(error, E_MEMORY, "no memory for the list");
-}
-
-static uint32_t caption_prep_threads(const Caption *job) {
-    uint32_t asked = (uint32_t)job->options->values[OPT_PREP_THREADS].number;
-    return asked != 0 ? asked : (uint32_t)num_max(uv_available_parallelism() / 4, 1);
 }
 
 static Status caption_open_journal(Caption *job, Error *error) {
@@ -294,44 +283,29 @@ static Status caption_open_journal(Caption *job, Error *error) {
 
 // The model is known: what is asked of it.
 static Status caption_question(Caption *job, Error *error) {
-    if (!job->model.vision) {
+    if (!job->model->vision) {
         return error_set(error, E_UNSUPPORTED,
                          "%s: this model cannot read pictures (no vision tensors)",
-                         job->model.name);
+                         job->model->name);
     }
-    job->question = model_options_question(job->options, &job->model,
+    job->question = model_options_question(job->options, job->model,
                                            job->options->values[OPT_PROMPT].text, false);
-    job->key = job_key(&job->question, &job->model);
+    job->key = job_key(&job->question, job->model);
     return OK;
 }
 
-static Status caption_start_here(Caption *job, PromptMaker *maker, Error *error) {
-    const RuntimeOptions *options = &job->here;
+static Status caption_start(Caption *job, Error *error) {
+    const OptionValue *v = job->options->values;
     TRY(caption_open_journal(job, error));
-    TRY(runtime_open(options, &job->runtime, error));
-    job->model = model_facts_here(&job->runtime);
+    job->local.prep_threads = (uint32_t)v[OPT_PREP_THREADS].number;
+    job->server.in_flight = v[OPT_BATCH].given ? (uint32_t)v[OPT_BATCH].number : CAPTION_IN_FLIGHT;
+    job->server.batch = true;
+    TRY(job->remote ? asker_open_remote(&job->server, &job->asker, error)
+                    : asker_open_local(&job->local, &job->asker, error));
+    job->model = asker_model(job->asker);
     TRY(caption_question(job, error));
-    *maker = prompt_maker(job->runtime.tokenizer, &job->runtime.weights->config);
-    uint32_t prompt_tokens;
-    TRY(prompt_count(maker, &job->question, 1, &prompt_tokens, error));
-    Sizes sizes = {
-        .batch = (uint32_t)num_min(options->batch, job->inputs.count),
-        .batch_least = options->batch_given ? 0 : 1,
-        .images = 1,
-        .context = options->context,
-    };
-    sizes.waiting = sizes.batch / 2 + 2 * caption_prep_threads(job);
-    if (sizes.context == 0) {
-        sizes.context = (uint32_t)num_round_up((size_t)prompt_tokens + job->question.new_tokens_max,
-                                               KV_PAGE_TOKENS);
-    }
-    return runtime_start(&job->runtime, &sizes, error);
-}
-
-static Status caption_start_there(Caption *job, Error *error) {
-    TRY(caption_open_journal(job, error));
-    TRY(remote_open_model(&job->target, &job->server, &job->model, error));
-    return caption_question(job, error);
+    const AskerNeed need = {.question = &job->question, .images = 1, .requests = job->inputs.count};
+    return asker_start(job->asker, &need, error);
 }
 
 static Status caption_html(const Caption *job, double pictures_per_second, Error *error) {
@@ -351,8 +325,8 @@ static Status caption_html(const Caption *job, double pictures_per_second, Error
         };
     }
     const HtmlSheet sheet = {
-        .model = job->model.name,
-        .weights = job->model.level,
+        .model = job->model->name,
+        .weights = job->model->level,
         .prompt = job->question.text,
         .rows = rows,
         .row_count = job->inputs.count,
@@ -364,7 +338,7 @@ static Status caption_html(const Caption *job, double pictures_per_second, Error
     return status;
 }
 
-static void caption_summary(const Caption *job, const CaptionStats *stats, double seconds) {
+static void caption_summary(const Caption *job, const AskerStats *stats, double seconds) {
     const Progress *p = &job->progress;
     uint64_t worked = p->done - p->skipped;
     Buffer left_out = {0}, more = {0};
@@ -396,7 +370,7 @@ static void caption_summary(const Caption *job, const CaptionStats *stats, doubl
     buffer_free(&more);
 }
 
-static Exit caption_end(Caption *job, Status status, const CaptionStats *stats, Error *error) {
+static Exit caption_end(Caption *job, Status status, const AskerStats *stats, Error *error) {
     double seconds = progress_seconds(&job->progress);
     uint64_t worked = job->progress.done - job->progress.skipped;
     bool quiet = job->options->values[OPT_QUIET].given;
@@ -436,57 +410,33 @@ static Exit caption_end(Caption *job, Status status, const CaptionStats *stats, 
     return job->progress.errors > 0 || in_vain ? EXIT_ITEMS : EXIT_GOOD;
 }
 
-static Status caption_work_here(Caption *job, const PromptMaker *maker, CaptionStats *stats,
-                                Error *error) {
-    const RunnerOptions runner = {
-        .runtime = &job->runtime,
-        .prep_threads = caption_prep_threads(job),
-        .prep = {maker, media_limits_default(), caption_wanted, job},
-        .next = caption_next,
-        .finished = caption_finished,
-        .tick = caption_tick,
-        .context = job,
-    };
-    StepLoopStats loop = {0};
-    Status status = runner_run(&runner, &loop, error);
-    *stats = (CaptionStats){loop.tokens_in, loop.tokens_out};
-    return status;
-}
-
-static Status caption_work_there(Caption *job, CaptionStats *stats, Error *error) {
-    const OptionValue *batch = &job->options->values[OPT_BATCH];
-    const RemoteRunnerOptions runner = {
-        .remote = &job->server,
-        .in_flight = batch->given ? (uint32_t)batch->number : CAPTION_IN_FLIGHT,
-        .batch = true,
+static Status caption_work(Caption *job, AskerStats *stats, Error *error) {
+    const AskerRun run = {
         .next = caption_next,
         .wanted = caption_wanted,
         .finished = caption_finished,
         .tick = caption_tick,
         .context = job,
     };
-    return remote_runner_run(&runner, stats, error);
+    return asker_run(job->asker, &run, stats, error);
 }
 
 static Exit caption_run(Caption *job) {
     Error error = {0};
-    PromptMaker maker = {0};
-    CaptionStats stats = {0};
+    AskerStats stats = {0};
     Status status = caption_settings(job, &error);
     if (status == OK && (status = caption_gather(job, &error)) == E_NOT_FOUND) {
         return command_fail("caption", &error, EXIT_USAGE); // a pattern that matches nothing
     }
     interrupt_install();
     if (status == OK) {
-        status = job->remote ? caption_start_there(job, &error)
-                             : caption_start_here(job, &maker, &error);
+        status = caption_start(job, &error);
     }
     if (status != OK) {
         return command_fail("caption", &error, command_start_exit(status));
     }
     progress_begin(&job->progress, job->inputs.count, !job->options->values[OPT_QUIET].given);
-    status = job->remote ? caption_work_there(job, &stats, &error)
-                         : caption_work_here(job, &maker, &stats, &error);
+    status = caption_work(job, &stats, &error);
     return caption_end(job, status, &stats, &error);
 }
 
@@ -505,7 +455,6 @@ Exit command_caption(const Options *options) {
     Caption job = {
         .options = options,
         .remote = options->values[OPT_SERVER].given,
-        .server.socket.fd = -1,
         .sidecars = caption_sidecars(options),
     };
     Exit result = caption_run(&job);
@@ -513,8 +462,7 @@ Exit command_caption(const Options *options) {
     if (journal_close(job.journal, &error) != OK) {
         result = command_fail("caption", &error, EXIT_START);
     }
-    remote_close(&job.server);
-    runtime_close(&job.runtime);
+    asker_close(job.asker);
     arena_free(&job.texts);
     free(job.outcomes);
     inputs_free(&job.inputs);

@@ -4,194 +4,152 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/file_write.h"
-#include "base/num.h"
+#include "host/asking/asker.h"
 #include "host/cli/model_options.h"
 #include "host/cli/npy.h"
 #include "host/cli/summary.h"
 #include "host/interrupt.h"
-#include "host/request/prompt.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-enum { LOGITS_STEP_TOKENS = 128 }; // rows of a vocabulary are long: few at a time
-
-typedef struct Logits {
+typedef struct LogitsCommand {
     const Options *options;
-    Runtime runtime;
-    Patches *patches; // [image_count]
-    uint32_t image_count;
-    Prompt prompt;
-    float *rows; // [sizes.rows][vocabulary]
-} Logits;
-
-static Status logits_images(Logits *job, Error *error) {
-    const OptionValue *images = &job->options->values[OPT_IMAGE];
-    job->image_count = images->list_count;
-    job->patches = calloc((size_t)job->image_count + 1, sizeof *job->patches);
-    if (job->patches == NULL) {
-        return error_set(error, E_MEMORY, "no memory for %u pictures", job->image_count);
-    }
-    const MediaLimits limits = media_limits_default();
-    Buffer file = {0};
-    MediaScratch scratch = {0};
-    Status status = OK;
-    for (uint32_t i = 0; i < job->image_count && status == OK; i++) {
-        buffer_clear(&file);
-        status = file_read(images->list[i], limits.file_bytes_max, &file, error);
-        if (status == OK) {
-            status =
-                media_load((Bytes){file.data, file.length}, &limits,
-                           runtime_image_budget(&job->runtime), &scratch, &job->patches[i], error);
-            if (status != OK) {
-                error_prefix(error, status, "%s", images->list[i]);
-            }
-        }
-    }
-    media_scratch_free(&scratch);
-    buffer_free(&file);
-    return status;
-}
-
-static Status logits_prompt(Logits *job, Error *error) {
-    const PromptMaker maker = prompt_maker(job->runtime.tokenizer, &job->runtime.weights->config);
-    const OptionValue *v = job->options->values;
-    if (v[OPT_TOKENS].given) {
-        return prompt_ids(&maker, v[OPT_TOKENS].text, job->patches, job->image_count, &job->prompt,
-                          error);
-    }
-    PromptScratch scratch = {0};
-    Status status = prompt_verbatim(&maker, bytes_of_text(v[OPT_TEXT].text), job->patches,
-                                    job->image_count, &scratch, &job->prompt, error);
-    prompt_scratch_free(&scratch);
-    return status;
-}
-
-static Status logits_start(Logits *job, Error *error) {
-    const uint32_t tokens = job->prompt.token_count;
-    const uint32_t asked = job->runtime.options.context;
-    Sizes sizes = {
-        .batch = 1,
-        .images = job->image_count,
-        .context = asked != 0 ? asked : (uint32_t)num_round_up(tokens + 1, KV_PAGE_TOKENS),
-        .rows = LOGITS_STEP_TOKENS,
-        .logits_all = true,
-    };
-    TRY(runtime_start(&job->runtime, &sizes, error));
-    uint64_t count;
-    const uint64_t vocab = job->runtime.weights->config.vocab_count;
-    if (!num_mul(job->runtime.sizes.rows, vocab * sizeof *job->rows, &count) ||
-        (job->rows = malloc((size_t)count)) == NULL) {
-        return error_set(error, E_MEMORY,
-                         "no memory for the logits of %u rows; lower --step-tokens",
-                         job->runtime.sizes.rows);
-    }
-    return OK;
-}
-
-// Prefill in chunks; every chunk's logits go to the file. The last step also draws a token, which
-// ends the sequence.
-static Status logits_steps(Logits *job, NpyWriter *npy, Error *error) {
-    Runtime *runtime = &job->runtime;
-    const SequenceRequest request = {
-        .tokens = job->prompt.tokens,
-        .token_count = job->prompt.token_count,
-        .media = job->prompt.media,
-        .media_count = job->prompt.media_count,
-        .new_tokens_max = 1,
-        .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f},
-    };
-    uint64_t handle;
-    TRY(sched_add(runtime->scheduler, &request, &handle, error));
-    const Batch *plan;
-    while ((plan = sched_plan(runtime->scheduler)) != NULL) {
-        Batch batch = *plan;
-        batch.all_logits = job->rows;
-        StepSample sample;
-        StepResult result = {.samples = &sample};
-        SchedulerEvent events[2];
-        Status status = engine_step(runtime->engine, &batch, &result, error);
-        sched_commit(runtime->scheduler, status == OK ? &result : NULL, events, 2);
-        TRY(status);
-        TRY(npy_append(npy, job->rows, batch.row_count, error));
-    }
-    return OK;
-}
-
-static Status logits_write(Logits *job, Error *error) {
+    Asker *asker;
+    const ModelFacts *model;
+    Question question;
+    bool asked;
     NpyWriter npy;
-    TRY(npy_open(job->options->values[OPT_OUTPUT].text, job->prompt.token_count,
-                 job->runtime.weights->config.vocab_count, &npy, error));
-    Status status = logits_steps(job, &npy, error);
-    if (status == OK) {
-        status = npy_finish(&npy, error);
+    bool npy_begun;
+    uint32_t position_count;
+    Exit result; // of the request
+    Error error;
+} LogitsCommand;
+
+static bool logits_next(void *context, Request *request) {
+    LogitsCommand *job = context;
+    if (job->asked) {
+        return false;
     }
-    npy_drop(&npy);
-    return status;
+    job->asked = true;
+    request->question = &job->question;
+    request->image_paths = job->options->values[OPT_IMAGE].list;
+    request->image_count = job->options->values[OPT_IMAGE].list_count;
+    return true;
 }
 
-static Exit logits_run(Logits *job, Error *error) {
+static bool logits_fails(LogitsCommand *job, Status status) {
+    job->result = status == OK ? EXIT_GOOD : EXIT_START;
+    return status != OK;
+}
+
+static bool logits_rows(void *context, const Request *request, const float *rows,
+                        uint32_t row_count) {
+    LogitsCommand *job = context;
+    if (!job->npy_begun) {
+        job->position_count = request->prompt.token_count;
+        job->npy_begun =
+            !logits_fails(job, npy_open(job->options->values[OPT_OUTPUT].text, job->position_count,
+                                        job->model->vocabulary, &job->npy, &job->error));
+    }
+    return job->npy_begun &&
+           !logits_fails(job, npy_append(&job->npy, rows, row_count, &job->error));
+}
+
+// What the request itself is refused for: the pictures, the prompt, then the size of both.
+static Exit logits_refused(const Request *request) {
+    if (request->prompt.token_count > 0) {
+        return EXIT_START;
+    }
+    return request->status == E_ARGUMENT ? EXIT_USAGE : EXIT_ITEMS;
+}
+
+static bool logits_finished(void *context, Request *request) {
+    LogitsCommand *job = context;
+    if (request->status != OK) {
+        job->error = request->error;
+        job->result = logits_refused(request);
+    } else {
+        logits_fails(job, npy_finish(&job->npy, &job->error));
+    }
+    return true;
+}
+
+// All that can be judged before anything is opened.
+static Status logits_settings(const LogitsCommand *job, AskerLocalOptions *local, Error *error) {
     const OptionValue *v = job->options->values;
     if (v[OPT_TEXT].given == v[OPT_TOKENS].given || v[OPT_OUTPUT].text == NULL ||
         job->options->operand_count > 0) {
-        error_set(error, E_ARGUMENT, "give one of --text and --tokens, and -o FILE.npy");
-        return EXIT_USAGE;
+        return error_set(error, E_ARGUMENT, "give one of --text and --tokens, and -o FILE.npy");
     }
-    RuntimeOptions options;
-    Status status = model_options_runtime(job->options, &options, error);
-    if (status == OK) {
-        status = file_write_check(v[OPT_OUTPUT].text, error);
-    }
-    if (status != OK) {
-        return command_start_exit(status);
-    }
-    options.without_text = v[OPT_TOKENS].given;
-    interrupt_install_ending();
-    status = runtime_open(&options, &job->runtime, error);
-    if (status != OK) {
-        return command_start_exit(status);
-    }
-    if (logits_images(job, error) != OK) {
-        return EXIT_ITEMS;
-    }
-    status = logits_prompt(job, error);
-    if (status != OK) {
-        return status == E_ARGUMENT ? EXIT_USAGE : EXIT_ITEMS;
-    }
-    if (logits_start(job, error) != OK || logits_write(job, error) != OK) {
-        return EXIT_START;
-    }
-    return EXIT_GOOD;
+    TRY(model_options_runtime(job->options, &local->runtime, error));
+    local->runtime.without_text = v[OPT_TOKENS].given;
+    return file_write_check(v[OPT_OUTPUT].text, error);
 }
 
-static void logits_summary(const Logits *job, bool good, double seconds) {
+static Status logits_start(LogitsCommand *job, const AskerLocalOptions *local, Error *error) {
+    const OptionValue *v = job->options->values;
+    TRY(asker_open_local(local, &job->asker, error));
+    job->model = asker_model(job->asker);
+    job->question = (Question){
+        .form = v[OPT_TOKENS].given ? QUESTION_IDS : QUESTION_TEXT,
+        .text = v[OPT_TOKENS].given ? v[OPT_TOKENS].text : v[OPT_TEXT].text,
+        .budget = job->model->budget,
+        .new_tokens_max = 1, // the last step draws one, which ends the request
+        .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f},
+    };
+    const AskerNeed need = {.question = &job->question,
+                            .images = v[OPT_IMAGE].list_count,
+                            .requests = 1,
+                            .logits = true};
+    return asker_start(job->asker, &need, error);
+}
+
+static Exit logits_work(LogitsCommand *job) {
+    const AskerRun run = {
+        .next = logits_next, .finished = logits_finished, .rows = logits_rows, .context = job};
+    AskerStats stats;
+    Error error = {0};
+    job->result = EXIT_GOOD;
+    Status status = asker_run(job->asker, &run, &stats, &error);
+    if (status != OK && job->result == EXIT_GOOD) {
+        job->error = error;
+        job->result = EXIT_START;
+    }
+    return job->result;
+}
+
+static Exit logits_run(LogitsCommand *job) {
+    AskerLocalOptions local = {0};
+    Status status = logits_settings(job, &local, &job->error);
+    if (status != OK) {
+        return command_start_exit(status);
+    }
+    interrupt_install_ending();
+    status = logits_start(job, &local, &job->error);
+    return status == OK ? logits_work(job) : command_start_exit(status);
+}
+
+static void logits_summary(const LogitsCommand *job, bool good, double seconds) {
     char more[64] = "";
     if (good) {
-        snprintf(more, sizeof more, "%u positions of %u tokens", job->prompt.token_count,
-                 job->runtime.weights->config.vocab_count);
+        snprintf(more, sizeof more, "%u positions of %u tokens", job->position_count,
+                 job->model->vocabulary);
     }
     summary_print_file("written", good, seconds, more);
 }
 
 Exit command_logits(const Options *options) {
-    Logits job = {.options = options};
-    Error error = {0};
+    LogitsCommand job = {.options = options};
     uint64_t begin_ns = clock_ns();
-    Exit result = logits_run(&job, &error);
+    Exit result = logits_run(&job);
     if (result != EXIT_GOOD) {
-        command_fail("logits", &error, result);
+        command_fail("logits", &job.error, result);
     }
     if (result != EXIT_USAGE && !options->values[OPT_QUIET].given) {
         logits_summary(&job, result == EXIT_GOOD, (double)(clock_ns() - begin_ns) * 1e-9);
     }
-    free(job.rows);
-    prompt_free(&job.prompt);
-    for (uint32_t i = 0; job.patches != NULL && i < job.image_count; i++) {
-        patches_free(&job.patches[i]);
+    if (job.npy_begun) {
+        npy_drop(&job.npy);
     }
-    free(job.patches);
-    runtime_close(&job.runtime);
+    asker_close(job.asker);
     return result;
 }

@@ -37,7 +37,7 @@ static const char *serve_socket(const Serve *serve) {
 
 static ModelResult serve_model(Serve *serve) {
     const Runtime *runtime = &serve->runtime;
-    serve->model = model_facts_here(runtime);
+    serve->model = model_facts_local(runtime);
     const ModelFacts *model = &serve->model;
     return (ModelResult){
         .name = bytes_of_text(model->name),

@@ -61,15 +61,30 @@ static Status prep_images(Prep *prep, Request *request) {
     return OK;
 }
 
+static Status prep_prompt(Prep *prep, Request *request) {
+    const PromptMaker *maker = prep->rules->maker;
+    const Question *question = request->question;
+    PromptScratch *scratch = &prep->prompt_scratch;
+    switch (question->form) {
+    case QUESTION_TEXT:
+        return prompt_verbatim(maker, bytes_of_text(question->text), request->patches,
+                               request->image_count, scratch, &request->prompt, &request->error);
+    case QUESTION_IDS:
+        return prompt_ids(maker, question->text, request->patches, request->image_count,
+                          &request->prompt, &request->error);
+    default:
+        return prompt_make(maker, question, request->patches, request->image_count, scratch,
+                           &request->prompt, &request->error);
+    }
+}
+
 void prep_run(Prep *prep, Request *request) {
     request->started_ns = clock_ns();
     request->error = (Error){0};
     request->content[0] = '\0';
     request->status = prep_images(prep, request);
     if (request->status == OK && !request->unwanted) {
-        request->status = prompt_make(prep->rules->maker, request->question, request->patches,
-                                      request->image_count, &prep->prompt_scratch, &request->prompt,
-                                      &request->error);
+        request->status = prep_prompt(prep, request);
     }
     request->prepared_ns = clock_ns();
 }

@@ -57,3 +57,8 @@ PrepWork *prep_pool_take(PrepPool *pool) {
     PrepWork *work;
     return mailbox_take(&pool->done, &work, 1) == 1 ? work : NULL;
 }
+
+PrepWork *prep_pool_wait(PrepPool *pool, uint64_t wait_ms) {
+    PrepWork *work;
+    return mailbox_pop(&pool->done, &work, wait_ms) ? work : NULL;
+}

@@ -9,7 +9,14 @@
 #include "host/text/stop.h"
 #include "scheduler/batch.h"
 
+typedef enum QuestionForm {
+    QUESTION_CHAT, // a conversation, in the form of the chat template
+    QUESTION_TEXT, // `text` and nothing around it; control tokens written out in it count as such
+    QUESTION_IDS,  // `text` is token ids
+} QuestionForm;
+
 typedef struct Question {
+    QuestionForm form;
     const char *system; // NULL = no system turn
     const char *text;
     const Chat *chat; // a whole conversation instead of system and text; NULL = those two. The

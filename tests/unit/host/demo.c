@@ -10,7 +10,7 @@ const char *const demo_pictures[DEMO_PICTURES] = {
     TEST_ROOT "/examples/pictures/22-rainbow.webp",
 };
 
-void demo_open(Runtime *runtime, const char *isa) {
+RuntimeOptions demo_options(const char *isa) {
     Error error = {0};
     RuntimeOptions options = {
         .model = TEST_ROOT "/examples/demo-model",
@@ -18,6 +18,12 @@ void demo_open(Runtime *runtime, const char *isa) {
         .device = {.threads = 2},
     };
     cr_assert_eq(device_isa(isa, &options.device.isa, &error), OK, "%s", error.text);
+    return options;
+}
+
+void demo_open(Runtime *runtime, const char *isa) {
+    Error error = {0};
+    const RuntimeOptions options = demo_options(isa);
     cr_assert_eq(runtime_open(&options, runtime, &error), OK, "%s", error.text);
 }
 

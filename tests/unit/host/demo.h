@@ -10,6 +10,7 @@ enum { DEMO_PICTURES = 4 };
 
 extern const char *const demo_pictures[DEMO_PICTURES];
 
+RuntimeOptions demo_options(const char *isa);
 void demo_open(Runtime *runtime, const char *isa);
 Question demo_question(const char *text); // greedy, budget 70, 40 tokens
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The runner with the demo model: every request is finished exactly once, answers do not depend on
-// the crowd or on planning ahead, bad pictures harm nobody, a sink that has enough ends the run.
-#include "host/asking/runner.h"
+// The local Asker with the demo model: every request is finished exactly once, answers do not
+// depend on the crowd or on planning ahead, bad pictures harm nobody, a sink that has enough ends
+// the run.
+#include "host/asking/local.h"
 
 #include "model/ops.h"
 
@@ -54,30 +55,26 @@ static bool job_finished(void *context, Request *request) {
 
 static Status run(Job *job, uint32_t batch, uint32_t prep_threads, const char *isa) {
     Error error = {0};
-    Runtime runtime;
-    StepLoopStats stats;
-    demo_open(&runtime, isa);
-    DeviceTable device = *runtime.backend->device;
+    AskerStats stats;
+    Asker *asker;
+    AskerLocalOptions options = {.runtime = demo_options(isa), .prep_threads = prep_threads};
+    options.runtime.batch = batch;
+    options.runtime.context = 160;
+    cr_assert_eq(asker_open_local(&options, &asker, &error), OK, "%s", error.text);
+    Runtime *runtime = local_runtime(asker);
+    DeviceTable device = *runtime->backend->device;
     device.overlaps = job->ahead;
-    runtime.backend->device = &device;
-    const Sizes sizes = {.batch = batch, .waiting = 4 + prep_threads, .images = 1, .context = 160};
-    cr_assert_eq(runtime_start(&runtime, &sizes, &error), OK, "%s", error.text);
-    const PromptMaker maker = prompt_maker(runtime.tokenizer, &runtime.weights->config);
-    const RunnerOptions options = {
-        .runtime = &runtime,
-        .prep_threads = prep_threads,
-        .prep = {.maker = &maker, .limits = media_limits_default()},
-        .next = job_next,
-        .text = job_text,
-        .finished = job_finished,
-        .context = job,
-    };
+    runtime->backend->device = &device;
+    const AskerNeed need = {.question = &job->question, .images = 1, .requests = REQUESTS};
+    cr_assert_eq(asker_start(asker, &need, &error), OK, "%s", error.text);
+    const AskerRun calls = {
+        .next = job_next, .text = job_text, .finished = job_finished, .context = job};
     job->asked = job->finished = job->text_bytes = 0;
-    Status status = runner_run(&options, &stats, &error);
-    SchedulerStats left = sched_stats(runtime.scheduler);
+    Status status = asker_run(asker, &calls, &stats, &error);
+    SchedulerStats left = sched_stats(runtime->scheduler);
     cr_expect_eq(left.running + left.waiting, 0, "the scheduler is empty afterwards");
     job->dead_rows = left.dead_rows;
-    runtime_close(&runtime);
+    asker_close(asker);
     return status;
 }
 
@@ -100,7 +97,7 @@ static void forget(Job *job) {
     }
 }
 
-Test(runner, answers_do_not_depend_on_crowd_threads_or_planning_ahead) {
+Test(local, answers_do_not_depend_on_crowd_threads_or_planning_ahead) {
     Job alone = make_job(), crowd = make_job(), ahead = make_job();
     ahead.ahead = true;
     // Draws that would show a token, a position or a draw's number out of place.
@@ -126,7 +123,7 @@ Test(runner, answers_do_not_depend_on_crowd_threads_or_planning_ahead) {
     forget(&ahead);
 }
 
-Test(runner, a_bad_picture_harms_nobody) {
+Test(local, a_bad_picture_harms_nobody) {
     Job job = make_job();
     job.paths[3] = "/nowhere.png";
     job.paths[4] = TEST_ROOT "/README.md";
@@ -140,7 +137,7 @@ Test(runner, a_bad_picture_harms_nobody) {
     forget(&job);
 }
 
-Test(runner, a_prompt_that_cannot_fit_is_an_error_of_its_request) {
+Test(local, a_prompt_that_cannot_fit_is_an_error_of_its_request) {
     Job job = make_job();
     job.question.new_tokens_max = 150; // with the picture beyond the context of 160
     cr_assert_eq(run(&job, 2, 1, "auto"), OK);
@@ -149,7 +146,7 @@ Test(runner, a_prompt_that_cannot_fit_is_an_error_of_its_request) {
     forget(&job);
 }
 
-Test(runner, a_sink_that_has_enough_ends_the_run) {
+Test(local, a_sink_that_has_enough_ends_the_run) {
     Job job = make_job();
     job.finished_max = 3;
     job.ahead = true; // a step is under way then
@@ -158,7 +155,7 @@ Test(runner, a_sink_that_has_enough_ends_the_run) {
     forget(&job);
 }
 
-Test(runner, a_reader_that_has_gone_ends_the_run) {
+Test(local, a_reader_that_has_gone_ends_the_run) {
     Job job = make_job();
     job.text_bytes_max = 1;
     cr_assert_eq(run(&job, 1, 1, "auto"), E_CANCELLED);

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/asking/remote_item.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json_write.h"
+#include "base/num.h"
+#include "host/media/media.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    REMOTE_OUTPUT_MAX = 64 * 1024 * 1024, // pictures waiting to be written
+    REMOTE_WHOLE_TOKENS_MAX = 32 * 1024,  // of an answer that the server holds until it is whole
+};
+
+// ---- Asking -------------------------------------------------------------------------------------
+
+static void remote_item_end(RemoteRun *run, RemoteItem *item) {
+    item->request.finished_ns = clock_ns();
+    item->state = REMOTE_FREE;
+    run->busy_count--;
+    if (!run->stopped && !run->calls->finished(run->calls->context, &item->request)) {
+        run->stopped = true;
+    }
+}
+
+static Status remote_item_fit(RemoteRun *run, uint32_t image_count, Error *error) {
+    if (run->parts == NULL || image_count > run->image_capacity) {
+        Bytes *images = realloc(run->images, (image_count + 1) * sizeof *images);
+        run->images = images != NULL ? images : run->images;
+        CallPart *parts = realloc(run->parts, (image_count + 2) * sizeof *parts);
+        run->parts = parts != NULL ? parts : run->parts;
+        if (images == NULL || parts == NULL) {
+            return error_set(error, E_MEMORY, "no memory for %u pictures", image_count);
+        }
+        run->image_capacity = image_count;
+    }
+    return OK;
+}
+
+// A message cannot hold an empty picture; this says what every other way of asking says of it.
+static Status remote_item_refuse_empty(const char *path, Error *error) {
+    const MediaLimits limits = media_limits_default();
+    ImageInfo info;
+    Status status = media_probe((Bytes){0}, &limits, &info, error);
+    return error_prefix(error, status, "%s", path);
+}
+
+// Reads the pictures and their hash. What is asked must fit the server's messages.
+static Status remote_item_read(RemoteRun *run, Request *request, Error *error) {
+    uint64_t room = run->remote->message_bytes - REMOTE_MESSAGE_ROOM;
+    request->content[0] = '\0';
+    buffer_clear(&run->files);
+    if (request->fault != NULL) {
+        return error_set(error, request->fault->status, "%s", request->fault->text);
+    }
+    TRY(remote_item_fit(run, request->image_count, error));
+    for (uint32_t i = 0; i < request->image_count; i++) {
+        size_t begin = run->files.length;
+        uint64_t most = num_min(media_limits_default().file_bytes_max, room - begin);
+        Status status = file_read(request->image_paths[i], most, &run->files, error);
+        if (status != OK) {
+            request->content[0] = '\0';
+            return status;
+        }
+        Bytes file = {run->files.data + begin, run->files.length - begin};
+        request_add_content(request, file, i);
+        if (file.length == 0) {
+            return remote_item_refuse_empty(request->image_paths[i], error);
+        }
+        run->images[i] = (Bytes){NULL, file.length};
+    }
+    size_t at = 0;
+    for (uint32_t i = 0; i < request->image_count; i++) { // the buffer does not move any more
+        run->images[i].data = run->files.data + at;
+        at += run->images[i].length;
+    }
+    return OK;
+}
+
+static CallSampling remote_item_sampling(const Sampling *sampling) {
+    return (CallSampling){
+        .temperature = (double)sampling->temperature,
+        .top_k = sampling->top_k,
+        .top_p = (double)sampling->top_p,
+        .min_p = (double)sampling->min_p,
+        // The float is a little less than the least that is allowed, and no other float is nearer.
+        .repetition_penalty =
+            fmax((double)sampling->repetition_penalty, CALL_REPETITION_PENALTY_MIN),
+    };
+}
+
+// Long answers come in pieces even when nobody looks at them: the server holds half a mebibyte.
+static bool remote_item_streams(const RemoteRun *run, const Question *question) {
+    return run->calls->text != NULL || question->sampling.logprobs > 0 ||
+           question->new_tokens_max > REMOTE_WHOLE_TOKENS_MAX;
+}
+
+static void remote_item_send(RemoteRun *run, RemoteItem *item) {
+    const Question *question = item->request.question;
+    CallMessage messages[2];
+    GenerateCall call =
+        generate_question(question->system != NULL ? bytes_of_text(question->system) : (Bytes){0},
+                          bytes_of_text(question->text), run->images, item->request.image_count,
+                          messages, run->parts);
+    call.sampling = remote_item_sampling(&question->sampling);
+    call.seed = question->sampling.seed;
+    call.max_tokens = question->new_tokens_max;
+    memcpy(call.stops, question->stops, question->stop_count * sizeof *call.stops);
+    call.stop_count = question->stop_count;
+    call.budget = question->budget;
+    call.logprobs = question->sampling.logprobs;
+    call.batch = run->batch;
+    call.stream = remote_item_streams(run, question);
+    call.thinking = question->thinking;
+    item->call = client_generate(run->remote->client, &call);
+    item->state = REMOTE_ASKED;
+}
+
+// Reads the pictures and asks; what cannot be read ends here.
+static void remote_item_ask(RemoteRun *run, RemoteItem *item) {
+    Request *request = &item->request;
+    request->error = (Error){0};
+    request->status = remote_item_read(run, request, &request->error);
+    request->unwanted =
+        run->calls->wanted != NULL && !run->calls->wanted(run->calls->context, request);
+    request->prepared_ns = clock_ns();
+    if (request->unwanted || request->status != OK) {
+        remote_item_end(run, item);
+    } else {
+        remote_item_send(run, item);
+    }
+}
+
+static void remote_item_begin(RemoteRun *run, RemoteItem *item) {
+    if (!run->calls->next(run->calls->context, &item->request)) {
+        run->dry = true;
+        return;
+    }
+    item->request.started_ns = clock_ns();
+    buffer_clear(&item->text);
+    buffer_clear(&item->thoughts);
+    buffer_clear(&item->logprobs);
+    run->busy_count++;
+    remote_item_ask(run, item);
+}
+
+static bool remote_item_has_room(const RemoteRun *run) {
+    return client_output(run->remote->client).length < REMOTE_OUTPUT_MAX;
+}
+
+void remote_item_ask_all(RemoteRun *run) {
+    uint64_t now = clock_ns();
+    for (uint32_t i = 0; i < run->item_count && remote_item_has_room(run); i++) {
+        RemoteItem *item = &run->items[i];
+        if (item->state == REMOTE_LATER && now >= item->again_ns) {
+            remote_item_ask(run, item);
+        }
+        while (item->state == REMOTE_FREE && !run->dry && !run->stopped) {
+            remote_item_begin(run, item);
+        }
+    }
+}
+
+// ---- Answers ------------------------------------------------------------------------------------
+
+static RemoteItem *remote_item_find(RemoteRun *run, const ClientEvent *event) {
+    bool by_call = event->kind == CLIENT_RESULT || event->kind == CLIENT_REFUSED;
+    for (uint32_t i = 0; i < run->item_count; i++) {
+        RemoteItem *item = &run->items[i];
+        if (by_call ? item->state == REMOTE_ASKED && item->call == event->call
+                    : item->state == REMOTE_STREAM && item->stream == event->stream) {
+            return item;
+        }
+    }
+    return NULL;
+}
+
+static void write_choice(JsonWriter *json, MsgMap *choice) {
+    json_write_unsigned(json, "id", (uint64_t)msg_int(choice, "id", 0, INT32_MAX, 0));
+    json_write_text(json, "text", msg_text(choice, "text", SIZE_MAX, (Bytes){0}));
+    json_write_real(json, "logprob", msg_real(choice, "logprob", -INFINITY, INFINITY, 0), 7);
+}
+
+// The array as JSON, as answer_logprobs has it; brackets are the caller's.
+static void write_logprobs(Buffer *out, const msgpack_object *logprobs) {
+    MsgReader reader = {0};
+    JsonWriter json = {.out = out, .comma = out->length > 0};
+    const MsgArray tokens = {&reader, "logprobs", logprobs->via.array.ptr,
+                             logprobs->via.array.size};
+    for (uint32_t i = 0; i < tokens.count; i++) {
+        MsgMap token = msg_item_map(&tokens, i);
+        MsgArray top = msg_array(&token, "top", "top", CALL_LOGPROBS_MAX);
+        json_write_open(&json, NULL, '{');
+        write_choice(&json, &token);
+        json_write_open(&json, "top", '[');
+        for (uint32_t k = 0; k < top.count; k++) {
+            MsgMap choice = msg_item_map(&top, k);
+            json_write_open(&json, NULL, '{');
+            write_choice(&json, &choice);
+            json_write_close(&json, '}');
+        }
+        json_write_close(&json, ']');
+        json_write_close(&json, '}');
+    }
+}
+
+static void remote_item_piece(RemoteRun *run, RemoteItem *item, const ClientPiece *piece) {
+    const AskerRun *calls = run->calls;
+    buffer_append(&item->text, piece->text.data, piece->text.length);
+    buffer_append(&item->thoughts, piece->thoughts.data, piece->thoughts.length);
+    if (piece->logprobs != NULL) {
+        write_logprobs(&item->logprobs, piece->logprobs);
+    }
+    bool wanted = true;
+    if (calls->text != NULL && piece->thoughts.length > 0) {
+        wanted = calls->text(calls->context, &item->request, ANSWER_THOUGHT, piece->thoughts);
+    }
+    if (calls->text != NULL && piece->text.length > 0) {
+        wanted = calls->text(calls->context, &item->request, ANSWER_TEXT, piece->text) && wanted;
+    }
+    run->stopped = run->stopped || !wanted;
+}
+
+static Status remote_item_take_over(RemoteItem *item, const ClientSample *sample) {
+    Request *request = &item->request;
+    bool stop = bytes_equal(sample->reason, bytes_of_text("stop"));
+    Buffer json = {0};
+    if (item->logprobs.length > 0) {
+        buffer_append_byte(&json, '[');
+        buffer_append(&json, item->logprobs.data, item->logprobs.length);
+        buffer_append_byte(&json, ']');
+    }
+    Status status = answer_take_over(&request->answer, (Bytes){item->text.data, item->text.length},
+                                     (Bytes){item->thoughts.data, item->thoughts.length},
+                                     (Bytes){json.data, json.length}, sample->token_count,
+                                     stop ? "stop" : "length", &request->error);
+    buffer_free(&json);
+    return status;
+}
+
+// The server numbers pictures ("picture 2: ..."), people have their names.
+static void remote_item_name_picture(Request *request, const Error *fault) {
+    unsigned number;
+    int length = 0;
+    request->status = fault->status;
+    if (sscanf(fault->text, "picture %u: %n", &number, &length) == 1 && length > 0 && number >= 1 &&
+        number <= request->image_count) {
+        error_set(&request->error, fault->status, "%s: %s", request->image_paths[number - 1],
+                  fault->text + length);
+    } else {
+        request->error = *fault;
+    }
+}
+
+// Whether an error is about one request alone. Anything else is the server's or the connection's,
+// and would meet every other request too.
+static bool remote_item_is_own(Status status) {
+    return status == E_MEMORY ||
+           (status_class(status) == STATUS_CALLER && status != E_CANCELLED && status != E_ARGUMENT);
+}
+
+static Status remote_item_fault(RemoteRun *run, RemoteItem *item, const Error *fault,
+                                Error *error) {
+    if (!remote_item_is_own(fault->status)) {
+        return error_set(error, fault->status, "%s", fault->text);
+    }
+    remote_item_name_picture(&item->request, fault);
+    remote_item_end(run, item);
+    return OK;
+}
+
+static Status remote_item_done(RemoteRun *run, RemoteItem *item, const ClientEvent *event,
+                               Error *error) {
+    Request *request = &item->request;
+    const ClientSample *sample = &event->samples[0];
+    if (event->error.status != OK) {
+        return remote_item_fault(run, item, &event->error, error);
+    }
+    if (event->sample_count != 1 || (!bytes_equal(sample->reason, bytes_of_text("stop")) &&
+                                     !bytes_equal(sample->reason, bytes_of_text("length")))) {
+        return error_set(error, E_CANCELLED, "the server ended an answer that was not whole");
+    }
+    remote_item_piece(run, item, &sample->piece);
+    request->status = remote_item_take_over(item, sample);
+    request->prompt.token_count = (uint32_t)event->usage.prompt_tokens;
+    request->prompt.image_token_count = (uint32_t)event->usage.image_tokens;
+    run->stats->tokens_in += event->usage.prompt_tokens;
+    run->stats->tokens_out += event->usage.output_tokens;
+    remote_item_end(run, item);
+    return OK;
+}
+
+static Status remote_item_refused(RemoteRun *run, RemoteItem *item, const ClientEvent *event,
+                                  Error *error) {
+    if (event->retry_after_ms == 0) {
+        return remote_item_fault(run, item, &event->error, error);
+    }
+    item->state = REMOTE_LATER;
+    item->again_ns = clock_ns() + (uint64_t)event->retry_after_ms * 1000000;
+    return OK;
+}
+
+Status remote_item_event(RemoteRun *run, const ClientEvent *event, Error *error) {
+    if (event->kind == CLIENT_GOODBYE) {
+        return error_set(error, event->error.status, "%s", event->error.text);
+    }
+    RemoteItem *item = remote_item_find(run, event);
+    if (item == NULL) {
+        return OK; // of a call that was not made here
+    }
+    switch (event->kind) {
+    case CLIENT_RESULT:
+        item->state = REMOTE_STREAM;
+        item->stream = event->stream;
+        break;
+    case CLIENT_REFUSED:
+        return remote_item_refused(run, item, event, error);
+    case CLIENT_TOKEN:
+        remote_item_piece(run, item, &event->piece);
+        break;
+    default:
+        return remote_item_done(run, item, event, error);
+    }
+    return OK;
+}
+
+void remote_item_free(RemoteItem *item) {
+    request_free(&item->request, 0);
+    buffer_free(&item->text);
+    buffer_free(&item->thoughts);
+    buffer_free(&item->logprobs);
+}
