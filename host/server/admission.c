@@ -27,6 +27,7 @@ Status admission_closed(const Admission *admission, Error *error) {
 
 void admission_set_user(Admission *admission, uint32_t user, const ServerUser *settings,
                         uint64_t now_ms) {
+    admission->users[user].settings = settings;
     allowance_fill(&admission->users[user].allowance, settings->limits.tokens_per_minute, now_ms);
 }
 
@@ -57,9 +58,9 @@ static Status admission_room(const Admission *admission, const Demand *demand, E
     return OK;
 }
 
-static Status admission_limits(const Admission *admission, const Demand *demand,
-                               const ServerUser *settings, bool alone, Error *error) {
+static Status admission_limits(const Admission *admission, const Demand *demand, Error *error) {
     const AdmissionUser *user = &admission->users[demand->user];
+    const ServerUser *settings = user->settings;
     const UserLimits *limits = &settings->limits;
     if (limits->in_flight_max > 0 && user->in_flight + demand->samples > limits->in_flight_max) {
         return error_set(error, E_USER_BUSY, "%u requests of %s are in flight, the limit is %u",
@@ -72,7 +73,7 @@ static Status admission_limits(const Admission *admission, const Demand *demand,
                          (unsigned long long)user->queued_tokens, settings->name,
                          (unsigned long long)limits->queued_tokens_max);
     }
-    if (!alone && user->in_flight > admission->places - admission->in_flight) {
+    if (!admission->alone && user->in_flight > admission->places - admission->in_flight) {
         return error_set(error, E_USER_BUSY,
                          "%u requests of %s are here; the places left are kept for others",
                          user->in_flight, settings->name);
@@ -80,14 +81,15 @@ static Status admission_limits(const Admission *admission, const Demand *demand,
     return OK;
 }
 
-Status admission_look(const Admission *admission, const Demand *demand, const ServerUser *settings,
-                      bool alone, uint32_t *retry_ms, Error *error) {
+Status admission_look(const Admission *admission, const Demand *demand, uint32_t *retry_ms,
+                      Error *error) {
+    const ServerUser *settings = admission->users[demand->user].settings;
     *retry_ms = 0;
     if (!settings->class_allowed[demand->priority]) {
         return error_set(error, E_ARGUMENT, "class: %s may not use %s", settings->name,
                          demand->priority == PRIORITY_BATCH ? "batch" : "interactive");
     }
-    Status status = admission_limits(admission, demand, settings, alone, error);
+    Status status = admission_limits(admission, demand, error);
     if (status == OK) {
         status = admission_room(admission, demand, error);
     }
@@ -95,10 +97,11 @@ Status admission_look(const Admission *admission, const Demand *demand, const Se
     return status;
 }
 
-Status admission_ask(Admission *admission, const Demand *demand, const ServerUser *settings,
-                     bool alone, uint64_t now_ms, uint32_t *retry_ms, Error *error) {
-    TRY(admission_look(admission, demand, settings, alone, retry_ms, error));
+Status admission_ask(Admission *admission, const Demand *demand, uint64_t now_ms,
+                     uint32_t *retry_ms, Error *error) {
+    TRY(admission_look(admission, demand, retry_ms, error));
     AdmissionUser *user = &admission->users[demand->user];
+    const ServerUser *settings = user->settings;
     uint64_t total =
         (uint64_t)demand->samples * ((uint64_t)demand->prompt_tokens + demand->new_tokens);
     if (!allowance_take(&user->allowance, settings->limits.tokens_per_minute, total, now_ms,

@@ -11,9 +11,10 @@
 #include "scheduler/allowance.h"
 
 typedef struct AdmissionUser {
-    uint32_t in_flight;     // samples accepted and not ended
-    uint32_t queued;        // of these without a first token
-    uint64_t queued_tokens; // prompt tokens of the queued ones
+    const ServerUser *settings; // borrowed
+    uint32_t in_flight;         // samples accepted and not ended
+    uint32_t queued;            // of these without a first token
+    uint64_t queued_tokens;     // prompt tokens of the queued ones
     Allowance allowance;
 } AdmissionUser;
 
@@ -21,6 +22,7 @@ typedef struct Admission {
     Status closed; // OK; or why nothing new is taken: E_DRAIN, E_DEVICE
     uint32_t places, in_flight;
     uint64_t queued_tokens_max, queued_tokens;
+    bool alone;         // there is one user only, for whom everything is
     double rows_per_ms; // recent speed of the engine, 0 = not known yet
     AdmissionUser users[USERS_MAX];
 } Admission;
@@ -42,7 +44,7 @@ void admission_open(Admission *admission, uint32_t places, uint64_t queued_token
 void admission_close(Admission *admission, Status why);
 Status admission_closed(const Admission *admission, Error *error); // OK; else why, as a sentence
 
-// A user's settings are new: the allowance starts full.
+// A user's settings are new, and stay where they are until the next: the allowance starts full.
 void admission_set_user(Admission *admission, uint32_t user, const ServerUser *settings,
                         uint64_t now_ms);
 
@@ -53,16 +55,16 @@ void admission_set_user(Admission *admission, uint32_t user, const ServerUser *s
 //                of the user's are here as there are places left, so that others find room
 //   E_RATE       the user's tokens per minute
 //   E_ARGUMENT   the class is not the user's
-Status admission_ask(Admission *admission, const Demand *demand, const ServerUser *settings,
-                     bool alone, uint64_t now_ms, uint32_t *retry_ms, Error *error);
+Status admission_ask(Admission *admission, const Demand *demand, uint64_t now_ms,
+                     uint32_t *retry_ms, Error *error);
 
 void admission_begun(Admission *admission, const Demand *demand); // a first token: queued no more
 void admission_ended(Admission *admission, const Demand *demand, bool queued); // all its samples
 
 // The same answer without taking anything, and without the tokens per minute: for a call whose
 // pictures are not looked at yet, so that `prompt_tokens` may be too few.
-Status admission_look(const Admission *admission, const Demand *demand, const ServerUser *settings,
-                      bool alone, uint32_t *retry_ms, Error *error);
+Status admission_look(const Admission *admission, const Demand *demand, uint32_t *retry_ms,
+                      Error *error);
 
 uint32_t admission_retry_ms(const Admission *admission); // for whoever finds the queue full
 

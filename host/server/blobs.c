@@ -81,15 +81,27 @@ static Blob *blobs_find(Blobs *blobs, uint32_t user, Hash128 name) {
 
 static void blobs_unlink(Blobs *blobs, Blob *blob) {
     BlobOwner *owner = &blobs->owners[blob->user];
-    *(blob->older != NULL ? &blob->older->newer : &owner->oldest) = blob->newer;
-    *(blob->newer != NULL ? &blob->newer->older : &owner->newest) = blob->older;
+    if (blob->older != NULL) {
+        blob->older->newer = blob->newer;
+    } else {
+        owner->oldest = blob->newer;
+    }
+    if (blob->newer != NULL) {
+        blob->newer->older = blob->older;
+    } else {
+        owner->newest = blob->older;
+    }
     blob->older = blob->newer = NULL;
 }
 
 static void blobs_link_newest(Blobs *blobs, Blob *blob) {
     BlobOwner *owner = &blobs->owners[blob->user];
     blob->older = owner->newest;
-    *(owner->newest != NULL ? &owner->newest->newer : &owner->oldest) = blob;
+    if (owner->newest != NULL) {
+        owner->newest->newer = blob;
+    } else {
+        owner->oldest = blob;
+    }
     owner->newest = blob;
 }
 

@@ -170,12 +170,10 @@ static Status intake_ask(Intake *in, bool take, uint32_t *retry_ms, Error *error
     Service *service = in->service;
     Admission *admission = &service->admission;
     TRY(admission_closed(admission, error));
-    const ServerUser *user = users_at(service->users, in->demand.user);
-    bool alone = users_count(service->users) == 1;
     if (!take) {
-        return admission_look(admission, &in->demand, user, alone, retry_ms, error);
+        return admission_look(admission, &in->demand, retry_ms, error);
     }
-    return admission_ask(admission, &in->demand, user, alone, service->now_ms, retry_ms, error);
+    return admission_ask(admission, &in->demand, service->now_ms, retry_ms, error);
 }
 
 // All that is asked before a picture is looked at, then the pictures, then the places.

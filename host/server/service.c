@@ -106,7 +106,8 @@ static void service_set_weight(Service *service, uint32_t user, double weight) {
 void service_set_users(Service *service, const Users *users) {
     const Users *before = service->users;
     service->users = users;
-    service->incoming.alone = service->outgoing.alone = users_count(users) == 1;
+    bool alone = users_count(users) == 1;
+    service->admission.alone = service->incoming.alone = service->outgoing.alone = alone;
     for (uint32_t i = 0; i < users_count(users); i++) {
         const ServerUser *user = users_at(users, i);
         admission_set_user(&service->admission, i, user, service->now_ms);

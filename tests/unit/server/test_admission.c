@@ -13,13 +13,17 @@ static void begin(uint32_t places, uint64_t queued_tokens) {
     admission = calloc(1, sizeof *admission);
     admission_open(admission, places, queued_tokens);
     user = (ServerUser){.name = "u", .class_allowed = {true, true}};
+    for (uint32_t number = 0; number < 3; number++) {
+        admission_set_user(admission, number, &user, 1000);
+    }
 }
 
 static Status ask_as(uint32_t number, uint32_t samples, uint32_t tokens, bool alone) {
     const Demand ask = {number, PRIORITY_INTERACTIVE, samples, tokens, 10, 0};
     uint32_t retry_ms;
     Error error;
-    Status status = admission_ask(admission, &ask, &user, alone, 1000, &retry_ms, &error);
+    admission->alone = alone;
+    Status status = admission_ask(admission, &ask, 1000, &retry_ms, &error);
     cr_expect_eq(retry_ms > 0, status != OK, "a refusal says when to try again");
     admission_check(admission);
     return status;
@@ -80,7 +84,7 @@ Test(admission, limits_of_a_user) {
     user.class_allowed[PRIORITY_INTERACTIVE] = false;
     const Demand wrong = {0, PRIORITY_INTERACTIVE, 1, 1, 1, 0};
     uint32_t retry_ms;
-    cr_expect_eq(admission_ask(admission, &wrong, &user, true, 1000, &retry_ms, NULL), E_ARGUMENT);
+    cr_expect_eq(admission_ask(admission, &wrong, 1000, &retry_ms, NULL), E_ARGUMENT);
     cr_expect_eq(retry_ms, 0, "never");
     free(admission);
 }
