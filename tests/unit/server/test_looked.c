@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the loop thread looks at before a call is accepted is bounded by what was received, however
 // a call names what the server has: counted in bytes, not by a clock.
-#include "tests/unit/server/bench.h"
+#include "tests/unit/server/service_fixture.h"
 
 #include "base/prng.h"
 #include "rpc/msg.h"
@@ -89,7 +89,8 @@ static void put_generate(Buffer *out, Dice *dice, uint32_t id, const Hash128 blo
     uint32_t parts = 1 + draw(dice, PARTS_MAX);
     msg_put_request(out, id, "generate");
     msg_put_map(out, 2);
-    msg_pair_uint(out, "max_tokens", BENCH_CONTEXT - 1); // no picture fits, when all were looked at
+    msg_pair_uint(out, "max_tokens",
+                  FIXTURE_CONTEXT - 1); // no picture fits, when all were looked at
     msg_put_key(out, "messages");
     msg_put_array(out, 1);
     msg_put_map(out, 2);
@@ -108,25 +109,26 @@ static void put_blob(Buffer *out, uint32_t id, const Buffer *picture) {
 }
 
 // Sends `out` as the client would and empties it.
-static void deliver(Bench *bench, Buffer *out) {
-    service_receive(bench->service, bench->clients[0].connection, (Bytes){out->data, out->length},
-                    bench->now_ms);
+static void deliver(Fixture *fixture, Buffer *out) {
+    service_receive(fixture->service, fixture->clients[0].connection,
+                    (Bytes){out->data, out->length}, fixture->now_ms);
     out->length = 0;
     Bytes answer;
     do {
-        service_turn(bench->service, bench->now_ms);
-        answer = service_output(bench->service, bench->clients[0].connection);
-        service_written(bench->service, bench->clients[0].connection, answer.length, bench->now_ms);
-    } while (answer.length > 0 || service_has_more(bench->service));
+        service_turn(fixture->service, fixture->now_ms);
+        answer = service_output(fixture->service, fixture->clients[0].connection);
+        service_written(fixture->service, fixture->clients[0].connection, answer.length,
+                        fixture->now_ms);
+    } while (answer.length > 0 || service_has_more(fixture->service));
 }
 
 Test(looked, the_bytes_looked_at_are_no_more_than_those_received_however_blobs_are_named) {
-    Bench bench;
-    bench_open(&bench, 64, NULL);
-    bench.options.images_max = PARTS_MAX;
-    bench.options.blob_bytes_max = 1 << 20;
-    bench_reopen(&bench);
-    bench_connect(&bench, 0, NULL);
+    Fixture fixture;
+    fixture_open(&fixture, 64, NULL);
+    fixture.options.images_max = PARTS_MAX;
+    fixture.options.blob_bytes_max = 1 << 20;
+    fixture_reopen(&fixture);
+    fixture_connect(&fixture, 0, NULL);
     Dice dice = {.seed = 9};
     Buffer out = {0};
     Hash128 blobs[BLOBS];
@@ -136,39 +138,39 @@ Test(looked, the_bytes_looked_at_are_no_more_than_those_received_however_blobs_a
         put_segments(&picture, 60000 + (size_t)draw(&dice, 1000) * 4);
         blobs[i] = hash128((Bytes){picture.data, picture.length});
         put_blob(&out, id++, &picture);
-        deliver(&bench, &out);
+        deliver(&fixture, &out);
         buffer_free(&picture);
     }
     for (int i = 0; i < CALLS; i++) {
         put_generate(&out, &dice, id++, blobs);
-        deliver(&bench, &out);
+        deliver(&fixture, &out);
     }
     buffer_free(&out);
-    uint64_t looked = metrics_get(bench.metrics, METRIC_LOOKED_BYTES, 0);
-    uint64_t received = metrics_get(bench.metrics, METRIC_RECEIVED_BYTES, 0);
+    uint64_t looked = metrics_get(fixture.metrics, METRIC_LOOKED_BYTES, 0);
+    uint64_t received = metrics_get(fixture.metrics, METRIC_RECEIVED_BYTES, 0);
     cr_expect_gt(looked, 0);
     cr_expect_leq(looked, received, "%llu bytes were looked at, %llu received",
                   (unsigned long long)looked, (unsigned long long)received);
-    cr_expect_eq(bench_stats(&bench).requests_refused, CALLS);
-    cr_expect_eq(bench_stats(&bench).blobs, BLOBS);
-    bench_close(&bench);
+    cr_expect_eq(fixture_stats(&fixture).requests_refused, CALLS);
+    cr_expect_eq(fixture_stats(&fixture).blobs, BLOBS);
+    fixture_close(&fixture);
 }
 
 Test(looked, a_busy_server_refuses_before_it_looks_at_a_picture) {
-    Bench bench;
-    bench_open(&bench, 1, NULL);
-    bench_connect(&bench, 0, NULL);
-    bench_ask(&bench, 0, "takes the only place", (Bytes){0}, false);
-    bench_event(&bench, 0, CLIENT_RESULT);
+    Fixture fixture;
+    fixture_open(&fixture, 1, NULL);
+    fixture_connect(&fixture, 0, NULL);
+    fixture_ask(&fixture, 0, "takes the only place", (Bytes){0}, false);
+    fixture_event(&fixture, 0, CLIENT_RESULT);
     Buffer picture = {0};
     put_segments(&picture, 2000);
-    bench_ask(&bench, 0, "?", (Bytes){picture.data, picture.length}, false);
-    cr_expect_eq(bench_event(&bench, 0, CLIENT_REFUSED).error.status, E_BUSY);
-    cr_expect_eq(metrics_get(bench.metrics, METRIC_LOOKED_BYTES, 0), 0);
+    fixture_ask(&fixture, 0, "?", (Bytes){picture.data, picture.length}, false);
+    cr_expect_eq(fixture_event(&fixture, 0, CLIENT_REFUSED).error.status, E_BUSY);
+    cr_expect_eq(metrics_get(fixture.metrics, METRIC_LOOKED_BYTES, 0), 0);
     buffer_free(&picture);
-    bench_disconnect(&bench, 0);
-    bench_prepare(&bench);
-    bench_close(&bench);
+    fixture_disconnect(&fixture, 0);
+    fixture_prepare(&fixture);
+    fixture_close(&fixture);
 }
 
 Test(looked, headers_end_where_the_limit_is) {
@@ -185,35 +187,35 @@ Test(looked, headers_end_where_the_limit_is) {
 }
 
 Test(looked, a_client_that_sends_many_calls_leaves_turns_to_others) {
-    Bench bench;
-    bench_open(&bench, 8, NULL);
-    bench_connect(&bench, 0, NULL);
-    bench_connect(&bench, 1, NULL);
+    Fixture fixture;
+    fixture_open(&fixture, 8, NULL);
+    fixture_connect(&fixture, 0, NULL);
+    fixture_connect(&fixture, 1, NULL);
     uint32_t at_once = session_limits_default().calls_at_once, many = 3 * at_once;
-    uint64_t before = metrics_get(bench.metrics, METRIC_CALLS, 0);
+    uint64_t before = metrics_get(fixture.metrics, METRIC_CALLS, 0);
     Buffer out = {0};
     for (uint32_t i = 0; i < many; i++) {
         msg_put_request(&out, 100 + i, "health");
         msg_put_map(&out, 0);
     }
-    uint32_t connection = bench.clients[0].connection;
-    service_receive(bench.service, connection, (Bytes){out.data, out.length}, bench.now_ms);
-    cr_expect_eq(metrics_get(bench.metrics, METRIC_CALLS, 0) - before, at_once);
-    cr_expect_not(service_reads(bench.service, connection));
-    cr_expect(service_has_more(bench.service));
-    client_call(bench.clients[1].client, METHOD_HEALTH);
-    Bytes bytes = client_output(bench.clients[1].client);
-    service_receive(bench.service, bench.clients[1].connection, bytes, bench.now_ms);
-    cr_expect_gt(service_output(bench.service, bench.clients[1].connection).length, 0,
+    uint32_t connection = fixture.clients[0].connection;
+    service_receive(fixture.service, connection, (Bytes){out.data, out.length}, fixture.now_ms);
+    cr_expect_eq(metrics_get(fixture.metrics, METRIC_CALLS, 0) - before, at_once);
+    cr_expect_not(service_reads(fixture.service, connection));
+    cr_expect(service_has_more(fixture.service));
+    client_call(fixture.clients[1].client, METHOD_HEALTH);
+    Bytes bytes = client_output(fixture.clients[1].client);
+    service_receive(fixture.service, fixture.clients[1].connection, bytes, fixture.now_ms);
+    cr_expect_gt(service_output(fixture.service, fixture.clients[1].connection).length, 0,
                  "the other is answered meanwhile");
     uint32_t turns = 0;
-    while (service_has_more(bench.service)) {
-        service_turn(bench.service, bench.now_ms);
+    while (service_has_more(fixture.service)) {
+        service_turn(fixture.service, fixture.now_ms);
         turns++;
     }
     cr_expect_eq(turns, 2);
-    cr_expect_eq(metrics_get(bench.metrics, METRIC_CALLS, 0) - before, many + 1, "none is lost");
-    cr_expect(service_reads(bench.service, connection));
+    cr_expect_eq(metrics_get(fixture.metrics, METRIC_CALLS, 0) - before, many + 1, "none is lost");
+    cr_expect(service_reads(fixture.service, connection));
     buffer_free(&out);
-    bench_close(&bench);
+    fixture_close(&fixture);
 }
