@@ -15,6 +15,16 @@ uint64_t clock_thread_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+bool clock_process_ns(int process, uint64_t *ns) {
+    clockid_t clock;
+    struct timespec now;
+    if (clock_getcpuclockid(process, &clock) != 0 || clock_gettime(clock, &now) != 0) {
+        return false;
+    }
+    *ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return true;
+}
+
 uint64_t clock_utc_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
