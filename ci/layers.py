@@ -27,7 +27,8 @@ ALLOWED = {
     "rpc/client": {"base", "rpc"},
     "examples": {"base", "rpc", "rpc/client"},  # what the C client installs
     "host/text": {"base"},
-    "host/media": {"base"},
+    "host/decoder": {"base"},
+    "host/media": {"base", "host/decoder/call.h"},
     "host/step": {"base", "scheduler", "model/engine.h"},
     "host/request": {"base", "host/text", "host/media", "host/step", "scheduler", "weights/config.h"},
     "host/runtime": {"base", "weights", "host/text", "scheduler", "model/engine.h", "cpu/cpu.h", "cuda/cuda.h",

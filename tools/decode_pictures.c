@@ -18,9 +18,10 @@ static uint64_t fingerprint(const uint8_t *data, size_t length) {
 
 static void decode(Bytes file) {
     MediaLimits limits = media_limits_default();
+    static MediaScratch scratch;
     static Image image;
     Error error;
-    Status status = media_decode(file, &limits, &image, &error);
+    Status status = media_decode(file, &limits, &scratch, &image, &error);
     if (status != OK) {
         printf("%s %s\n", status_name(status), error.text);
         return;

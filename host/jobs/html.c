@@ -66,7 +66,7 @@ static void html_base64(Buffer *out, Bytes bytes) {
 }
 
 // The picture as a data URI, or nothing when it cannot be read.
-static void html_picture(Buffer *out, const HtmlRow *row) {
+static void html_picture(Buffer *out, const HtmlRow *row, MediaScratch *scratch) {
     Buffer file = {0}, small = {0};
     const MediaLimits limits = media_limits_default();
     ImageInfo info;
@@ -78,7 +78,7 @@ static void html_picture(Buffer *out, const HtmlRow *row) {
         Bytes bytes = {file.data, file.length};
         if (file.length > HTML_EMBED_BYTES_MAX) {
             type = "jpeg";
-            bytes = thumbnail_make(bytes, &limits, &small, NULL) == OK
+            bytes = thumbnail_make(bytes, &limits, scratch, &small, NULL) == OK
                         ? (Bytes){small.data, small.length}
                         : (Bytes){0};
         }
@@ -92,9 +92,9 @@ static void html_picture(Buffer *out, const HtmlRow *row) {
     buffer_free(&file);
 }
 
-static void html_row(Buffer *out, const HtmlRow *row) {
+static void html_row(Buffer *out, const HtmlRow *row, MediaScratch *scratch) {
     buffer_append_text(out, "<li>");
-    html_picture(out, row);
+    html_picture(out, row, scratch);
     buffer_append_text(out, row->error != NULL ? "<div><p class=\"caption error\">"
                                                : "<div><p class=\"caption\">");
     html_escape(out, row->error != NULL ? bytes_of_text(row->error) : row->caption);
@@ -128,11 +128,12 @@ static void html_head(Buffer *out, const HtmlSheet *sheet) {
 // Picture by picture to the file, so that a sheet of thousands needs little memory.
 static Status html_write_rows(FileWrite *file, const HtmlSheet *sheet, Error *error) {
     Buffer text = {0};
+    MediaScratch scratch = {0};
     html_head(&text, sheet);
     Status status = OK;
     for (size_t i = 0; i <= sheet->row_count && status == OK; i++) {
         if (i < sheet->row_count) {
-            html_row(&text, &sheet->rows[i]);
+            html_row(&text, &sheet->rows[i], &scratch);
         } else {
             buffer_append_text(&text, "</ul>\n</body></html>\n");
         }
@@ -141,6 +142,7 @@ static Status html_write_rows(FileWrite *file, const HtmlSheet *sheet, Error *er
         buffer_clear(&text);
     }
     buffer_free(&text);
+    media_scratch_free(&scratch);
     return status;
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/num.h"
+#include "host/media/child.h"
 #include "host/media/media_buffer.h"
 #include "host/media/orient.h"
 #include "host/media/probe.h"
@@ -79,18 +80,18 @@ Status media_probe(Bytes file, const MediaLimits *limits, ImageInfo *info, Error
     return OK;
 }
 
-static Status read_rows(Bytes file, const ImageInfo *info, MediaBuffer *work, RowSink *sink,
+static Status read_rows(Bytes file, const ImageInfo *info, MediaScratch *scratch, RowSink *sink,
                         Error *error) {
     if (read_unwanted(sink)) {
         return read_cancelled(error);
     }
     switch (info->format) {
     case IMAGE_JPEG:
-        return read_jpeg(file, info, work, sink, error);
+        return read_jpeg(file, info, &scratch->rows, sink, error);
     case IMAGE_PNG:
-        return read_png(file, info, work, sink, error);
+        return read_png(file, info, &scratch->rows, sink, error);
     case IMAGE_WEBP:
-        return read_webp(file, info, work, sink, error);
+        return read_webp(file, info, &scratch->child, sink, error);
     }
     REQUIRE(false);
 }
@@ -109,20 +110,19 @@ static void push_upright(RowSink *sink, const uint8_t *rows, size_t stride, uint
 
 // Fills `pixels` with the upright picture.
 static Status read_upright(Bytes file, const ImageInfo *info, const MediaLimits *limits,
-                           MediaBuffer *work, MediaBuffer *pixels, Error *error) {
+                           MediaScratch *scratch, MediaBuffer *pixels, Error *error) {
     TRY(media_buffer_reserve(pixels, (uint64_t)info->width * info->height * 3, error));
     UprightSink sink = {
         .sink = {push_upright, limits->unwanted}, .info = info, .pixels = pixels->data};
-    return read_rows(file, info, work, &sink.sink, error);
+    return read_rows(file, info, scratch, &sink.sink, error);
 }
 
-Status media_decode(Bytes file, const MediaLimits *limits, Image *out, Error *error) {
+Status media_decode(Bytes file, const MediaLimits *limits, MediaScratch *scratch, Image *out,
+                    Error *error) {
     out->width = out->height = 0;
     ImageInfo info;
     TRY(media_probe(file, limits, &info, error));
-    MediaBuffer work = {0};
-    Status status = read_upright(file, &info, limits, &work, &out->pixels, error);
-    media_buffer_free(&work);
+    Status status = read_upright(file, &info, limits, scratch, &out->pixels, error);
     out->width = status == OK ? info.width : 0;
     out->height = status == OK ? info.height : 0;
     return status;
@@ -185,9 +185,9 @@ Status media_load(Bytes file, const MediaLimits *limits, uint32_t budget, MediaS
     TRY(begin_patches(info.width, info.height, budget, &sink.resize, scratch, &geometry, out,
                       error));
     if (info.orientation == 1) {
-        TRY(read_rows(file, &info, &scratch->rows, &sink.sink, error));
+        TRY(read_rows(file, &info, scratch, &sink.sink, error));
     } else {
-        TRY(read_upright(file, &info, limits, &scratch->rows, &scratch->upright, error));
+        TRY(read_upright(file, &info, limits, scratch, &scratch->upright, error));
         resize_push(&sink.resize, scratch->upright.data, (size_t)info.width * 3, 0, info.height);
     }
     finish_patches(&sink.resize, &geometry, out);
@@ -225,4 +225,6 @@ void media_scratch_free(MediaScratch *scratch) {
     media_buffer_free(&scratch->axis_x);
     media_buffer_free(&scratch->axis_y);
     media_buffer_free(&scratch->row);
+    child_free(scratch->child);
+    scratch->child = NULL;
 }

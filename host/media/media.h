@@ -50,6 +50,8 @@ typedef struct ImageInfo {
     uint64_t looked_at;                   // bytes of the file that were read to learn this
 } ImageInfo;
 
+struct MediaChild;
+
 // Memory that grows and is used again; 64-byte aligned.
 typedef struct MediaBuffer {
     uint8_t *data;
@@ -76,7 +78,8 @@ typedef struct Patches {
 } Patches;
 
 // Working memory of media_load, used again from picture to picture. Starts as zeros, belongs to one
-// thread, freed with media_scratch_free.
+// thread, freed with media_scratch_free. From the first WebP on it holds a process (child.h), which
+// ends with the thread.
 typedef struct MediaScratch {
     MediaBuffer rows;    // strips of decoded rows, or the picture where a codec needs it whole
     MediaBuffer upright; // rows after the orientation was applied
@@ -85,6 +88,7 @@ typedef struct MediaScratch {
     MediaBuffer axis_x;  // tables of the horizontal pass
     MediaBuffer axis_y;  // tables of the vertical pass
     MediaBuffer row;     // one finished row
+    struct MediaChild *child;
 } MediaScratch;
 
 // The size a picture is resized to and its number of image tokens (model reference 3.1, patch side
@@ -102,9 +106,11 @@ Status media_geometry(uint32_t width, uint32_t height, uint32_t budget, ImageGeo
 Status media_probe(Bytes file, const MediaLimits *limits, ImageInfo *info, Error *error);
 
 // Decodes the whole picture, upright. `out` starts as zeros or from an earlier call, whose memory
-// is used again; image_free ends it. media_probe's errors and E_MEMORY. A file that ends before its
+// is used again; image_free ends it. media_probe's errors, E_CANCELLED, E_MEMORY, and E_IO where a
+// WebP's decoder cannot be started. A file that ends before its
 // last row is E_IMAGE_DAMAGED, never a partly gray picture.
-Status media_decode(Bytes file, const MediaLimits *limits, Image *out, Error *error);
+Status media_decode(Bytes file, const MediaLimits *limits, MediaScratch *scratch, Image *out,
+                    Error *error);
 
 // Probe, decode, resize and cut into patches, unless it becomes unwanted meanwhile. `out` starts as
 // zeros or from an earlier call, whose memory is used again; patches_free ends it. After an error

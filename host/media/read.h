@@ -32,6 +32,9 @@ enum { READ_STRIP_ROWS = 32 };
 // needed.
 Status read_jpeg(Bytes file, const ImageInfo *info, MediaBuffer *work, RowSink *sink, Error *error);
 Status read_png(Bytes file, const ImageInfo *info, MediaBuffer *work, RowSink *sink, Error *error);
-Status read_webp(Bytes file, const ImageInfo *info, MediaBuffer *work, RowSink *sink, Error *error);
+
+// In a process of its own: also E_IO.
+Status read_webp(Bytes file, const ImageInfo *info, struct MediaChild **child, RowSink *sink,
+                 Error *error);
 
 #endif

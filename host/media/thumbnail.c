@@ -73,9 +73,10 @@ static bool thumbnail_encode(const Image *image, uint32_t step, uint8_t *row, un
     return true;
 }
 
-Status thumbnail_make(Bytes file, const MediaLimits *limits, Buffer *out, Error *error) {
+Status thumbnail_make(Bytes file, const MediaLimits *limits, MediaScratch *scratch, Buffer *out,
+                      Error *error) {
     Image image = {0};
-    Status status = media_decode(file, limits, &image, error);
+    Status status = media_decode(file, limits, scratch, &image, error);
     if (status != OK) {
         image_free(&image);
         return status;

@@ -11,6 +11,7 @@ enum { THUMBNAIL_SIDE_MAX = 512 };
 
 // Decodes `file`, shrinks it by whole averaging boxes until no side is longer than
 // THUMBNAIL_SIDE_MAX, and appends it to `out` as a JPEG. media_decode's errors, E_MEMORY.
-Status thumbnail_make(Bytes file, const MediaLimits *limits, Buffer *out, Error *error);
+Status thumbnail_make(Bytes file, const MediaLimits *limits, MediaScratch *scratch, Buffer *out,
+                      Error *error);
 
 #endif

@@ -18,8 +18,9 @@
 enum {
     LISTEN_BACKLOG = 1024,
     READ_BYTES = 256 * 1024,
-    LINGER_MS = 2000,        // for a peer to read a goodbye
-    OTHER_DESCRIPTORS = 256, // beside the sockets: the loop's own, files, a device's
+    LINGER_MS = 2000, // for a peer to read a goodbye
+    OTHER_DESCRIPTORS =
+        1024, // the loop's own, files, a device's, two for each prep thread's decoder
 };
 
 //   FREE -> OPEN -> LINGERING (all is written; waits for the peer to close) -> CLOSING -> FREE

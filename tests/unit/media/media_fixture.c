@@ -55,6 +55,11 @@ uint64_t fixture_hex(json_t *row, const char *key) {
     return strtoull(fixture_text(row, key), NULL, 16);
 }
 
+MediaScratch *fixture_scratch(void) {
+    static MediaScratch scratch;
+    return &scratch;
+}
+
 Bytes fixture_bytes(const Buffer *buffer) {
     return (Bytes){buffer->data, buffer->length};
 }

@@ -25,6 +25,9 @@ const char *fixture_text(json_t *row, const char *key);
 uint32_t fixture_number(json_t *row, const char *key);
 uint64_t fixture_hex(json_t *row, const char *key);
 
+// Of the test's process, so that thousands of pictures need one decoder.
+MediaScratch *fixture_scratch(void);
+
 Bytes fixture_bytes(const Buffer *buffer);
 
 #endif

@@ -21,7 +21,8 @@ static void assert_equals_pillow(json_t *row, Bytes file, Image *image) {
     ImageInfo info;
     Error error;
     cr_assert_eq(media_probe(file, &limits, &info, &error), OK, "%s: %s", name, error.text);
-    cr_assert_eq(media_decode(file, &limits, image, &error), OK, "%s: %s", name, error.text);
+    cr_assert_eq(media_decode(file, &limits, fixture_scratch(), image, &error), OK, "%s: %s", name,
+                 error.text);
     cr_expect_eq(info.orientation, fixture_number(row, "orientation"), "%s", name);
     cr_expect_eq(info.width, fixture_number(row, "width"), "%s", name);
     cr_expect_eq(info.height, fixture_number(row, "height"), "%s", name);
@@ -54,8 +55,9 @@ Test(decode, equals_pillow_on_every_form) {
             assert_equals_pillow(row, fixture_bytes(&file), &image);
         } else if (!refused_by_pillow_alone(name)) {
             Error error;
-            cr_expect_neq(media_decode(fixture_bytes(&file), &no_limits, &image, &error), OK,
-                          "%s was decoded", name);
+            cr_expect_neq(
+                media_decode(fixture_bytes(&file), &no_limits, fixture_scratch(), &image, &error),
+                OK, "%s was decoded", name);
         }
         buffer_free(&file);
     }
@@ -69,7 +71,7 @@ static void assert_cut(json_t *row, const Buffer *file, size_t length, char want
     Buffer cut = {0}; // a copy of its own, so that a sanitizer sees any read behind the cut
     buffer_append(&cut, file->data, length);
     Error error;
-    Status status = media_decode(fixture_bytes(&cut), &no_limits, image, &error);
+    Status status = media_decode(fixture_bytes(&cut), &no_limits, fixture_scratch(), image, &error);
     size_t bytes = (size_t)image->width * image->height * 3;
     if (wanted == 'w') {
         cr_expect_eq(status, OK, "%s cut to %zu of %zu bytes", name, length, file->length);
@@ -177,23 +179,27 @@ Test(decode, huge_declared_sizes_are_refused_from_the_header) {
     put_big_u32(png.data + 16, 0x7FFFFFFF);
     put_big_u32(png.data + 20, 0x7FFFFFFF);
     mend_header_sum(&png);
-    cr_expect_eq(media_decode(fixture_bytes(&png), &limits, &image, &error), E_IMAGE_TOO_LARGE);
+    cr_expect_eq(media_decode(fixture_bytes(&png), &limits, fixture_scratch(), &image, &error),
+                 E_IMAGE_TOO_LARGE);
     cr_expect(strstr(error.text, "2147483647") != NULL && strstr(error.text, "65535") != NULL, "%s",
               error.text);
     put_big_u32(png.data + 16, 65535);
     put_big_u32(png.data + 20, 65535);
     mend_header_sum(&png);
-    cr_expect_eq(media_decode(fixture_bytes(&png), &limits, &image, &error), E_IMAGE_TOO_LARGE);
+    cr_expect_eq(media_decode(fixture_bytes(&png), &limits, fixture_scratch(), &image, &error),
+                 E_IMAGE_TOO_LARGE);
     cr_expect(strstr(error.text, "4294836225") != NULL, "%s", error.text);
 
     Buffer jpeg = read_picture("jpeg_420.jpg");
     uint8_t *frame = jpeg.data + (find(&jpeg, "\xff\xc0\0\x11\x08", 5) - jpeg.data);
     memset(frame + 5, 0xFF, 4);
-    cr_expect_eq(media_decode(fixture_bytes(&jpeg), &limits, &image, &error), E_IMAGE_TOO_LARGE);
+    cr_expect_eq(media_decode(fixture_bytes(&jpeg), &limits, fixture_scratch(), &image, &error),
+                 E_IMAGE_TOO_LARGE);
 
     Buffer webp = read_picture("webp_animated_lossy.webp");
     memset(webp.data + 24, 0xFF, 6); // the canvas of the VP8X chunk: 16777216 squared
-    cr_expect_eq(media_decode(fixture_bytes(&webp), &limits, &image, &error), E_IMAGE_TOO_LARGE);
+    cr_expect_eq(media_decode(fixture_bytes(&webp), &limits, fixture_scratch(), &image, &error),
+                 E_IMAGE_TOO_LARGE);
     cr_expect_eq(image.pixels.capacity, 0, "memory was taken before the limits were checked");
 
     buffer_free(&png);
@@ -226,7 +232,8 @@ Test(decode, a_wrong_byte_in_the_pixels_of_a_png_is_damage) {
     file.data[pixels - file.data + 40] ^= 0x10;
     Image image = {0};
     Error error;
-    cr_expect_eq(media_decode(fixture_bytes(&file), &no_limits, &image, &error), E_IMAGE_DAMAGED);
+    cr_expect_eq(media_decode(fixture_bytes(&file), &no_limits, fixture_scratch(), &image, &error),
+                 E_IMAGE_DAMAGED);
     image_free(&image);
     buffer_free(&file);
 }
@@ -241,8 +248,8 @@ Test(decode, forms_that_no_decoder_reads_are_unsupported) {
     frame[4] = 8;
     frame[1] = 0xC3; // lossless
     Image image = {0};
-    cr_expect_eq(media_decode(fixture_bytes(&file), &no_limits, &image, &error), E_UNSUPPORTED,
-                 "%s", error.text);
+    cr_expect_eq(media_decode(fixture_bytes(&file), &no_limits, fixture_scratch(), &image, &error),
+                 E_UNSUPPORTED, "%s", error.text);
     frame[1] = 0xC0;
     frame[9] = 2; // components
     cr_expect_eq(media_probe(fixture_bytes(&file), &no_limits, &info, &error), E_UNSUPPORTED);
@@ -276,7 +283,8 @@ Test(decode, a_jpeg_of_endless_scans_is_refused) {
             buffer_append(&bomb, file.data + begin, end - begin);
         }
         buffer_append(&bomb, "\xff\xd9", 2);
-        Status status = media_decode(fixture_bytes(&bomb), &no_limits, &image, &error);
+        Status status =
+            media_decode(fixture_bytes(&bomb), &no_limits, fixture_scratch(), &image, &error);
         cr_expect_eq(status, repeats == 100 ? OK : E_IMAGE_DAMAGED, "%d scans: %s", repeats,
                      error.text);
         buffer_free(&bomb);
@@ -292,7 +300,8 @@ Test(decode, an_animation_frame_outside_its_canvas_is_damage) {
     frame[0] = 200; // x of the frame, halved
     Image image = {0};
     Error error;
-    cr_expect_eq(media_decode(fixture_bytes(&file), &no_limits, &image, &error), E_IMAGE_DAMAGED);
+    cr_expect_eq(media_decode(fixture_bytes(&file), &no_limits, fixture_scratch(), &image, &error),
+                 E_IMAGE_DAMAGED);
     cr_expect(strstr(error.text, "canvas") != NULL, "%s", error.text);
     image_free(&image);
     buffer_free(&file);

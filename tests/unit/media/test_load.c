@@ -91,7 +91,7 @@ Test(load, is_decode_followed_by_patches) {
     Patches direct = {0}, stepwise = {0};
     Image image = {0};
     cr_assert_eq(media_load(fixture_bytes(&file), &limits, 70, &scratch, &direct, NULL), OK);
-    cr_assert_eq(media_decode(fixture_bytes(&file), &limits, &image, NULL), OK);
+    cr_assert_eq(media_decode(fixture_bytes(&file), &limits, &scratch, &image, NULL), OK);
     cr_assert_eq(media_patches(&image, 70, &scratch, &stepwise, NULL), OK);
     cr_assert_eq(direct.count, stepwise.count);
     cr_expect_eq(memcmp(direct.pixels, stepwise.pixels, (size_t)direct.count * PATCH_BYTES), 0);
