@@ -96,14 +96,14 @@ Status finite_check_pieces(const Manifest *manifest, const uint8_t *const sectio
     return status;
 }
 
-static float element_at(const SafetensorsTensor *tensor, uint64_t at) {
+static float element_at(const SourceTensor *tensor, uint64_t at) {
     float value;
     element_to_f32(tensor->type, tensor->data + at * element_bytes(tensor->type), 1, 1, &value);
     return value;
 }
 
 // The first element that does not survive as a finite number of `level`.
-static uint64_t tensor_first(const SafetensorsTensor *tensor, WeightLevel level) {
+static uint64_t tensor_first(const SourceTensor *tensor, WeightLevel level) {
     uint64_t count = tensor->bytes / element_bytes(tensor->type);
     uint64_t at = finite_first(tensor->type, tensor->data, count);
     if (at < count || level != LEVEL_BF16 || tensor->type != ELEMENT_F32) {
@@ -115,21 +115,21 @@ static uint64_t tensor_first(const SafetensorsTensor *tensor, WeightLevel level)
     return at;
 }
 
-Status finite_refuse(const SafetensorsTensor *const *tensors, uint32_t count, WeightLevel level,
+Status finite_refuse(const SourceTensor *const *tensors, uint32_t count, WeightLevel level,
                      Error *error) {
     for (uint32_t i = 0; i < count; i++) {
-        const SafetensorsTensor *tensor = tensors[i];
+        const SourceTensor *tensor = tensors[i];
         uint64_t at = tensor_first(tensor, level);
         if (at * element_bytes(tensor->type) == tensor->bytes) {
             continue;
         }
-        uint64_t place[SAFETENSORS_RANK_MAX], rest = at;
+        uint64_t place[SOURCE_RANK_MAX], rest = at;
         for (uint32_t axis = tensor->rank; axis-- > 0;) {
             place[axis] = rest % tensor->shape[axis];
             rest /= tensor->shape[axis];
         }
         char text[128];
-        safetensors_shape_text(place, tensor->rank, text, sizeof text);
+        source_shape_text(place, tensor->rank, text, sizeof text);
         float value = element_at(tensor, at);
         if (isfinite(value)) {
             return error_set(error, E_TENSOR,

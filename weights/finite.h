@@ -22,7 +22,7 @@ Status finite_check_pieces(const Manifest *manifest, const uint8_t *const sectio
 
 // E_TENSOR with the first tensor of `tensors` that has a value which is not finite, or whose value
 // rounded to `level` is not; and where it is.
-Status finite_refuse(const SafetensorsTensor *const *tensors, uint32_t count, WeightLevel level,
+Status finite_refuse(const SourceTensor *const *tensors, uint32_t count, WeightLevel level,
                      Error *error);
 
 #endif

@@ -53,7 +53,7 @@ static void stamp_file(FilesStamp *stamp, const char *path, uint64_t now_ns) {
                      time_ns(info.st_ctim) + SETTLED_NS < now_ns;
 }
 
-FilesStamp identity_cache_stamp(const Safetensors *tensors) {
+FilesStamp identity_cache_stamp(const TensorSource *tensors) {
     FilesStamp stamp = {.settled = true};
     uint64_t now_ns = clock_utc_ns();
     const char *last = NULL;
@@ -125,7 +125,7 @@ static void cache_put(Hash128 key, const uint64_t checksums[SECTION_COUNT]) {
     cache_write(CACHE_NAME, (Bytes){(const uint8_t *)entries, count * sizeof *entries});
 }
 
-void identity_cache_sections(WeightsStore *store, const Safetensors *tensors, FilesStamp before,
+void identity_cache_sections(WeightsStore *store, const TensorSource *tensors, FilesStamp before,
                              uint32_t threads) {
     FilesStamp now = identity_cache_stamp(tensors);
     bool usable = before.settled && now.settled && same_hash(before.hash, now.hash);

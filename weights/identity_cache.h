@@ -18,11 +18,11 @@ typedef struct FilesStamp {
                   // have the same time
 } FilesStamp;
 
-FilesStamp identity_cache_stamp(const Safetensors *tensors);
+FilesStamp identity_cache_stamp(const TensorSource *tensors);
 
 // Fills store->checksums.sections from the cache or by hashing. The sections hold what was made of
 // `tensors`; `before` is their stamp from before the first byte was read.
-void identity_cache_sections(WeightsStore *store, const Safetensors *tensors, FilesStamp before,
+void identity_cache_sections(WeightsStore *store, const TensorSource *tensors, FilesStamp before,
                              uint32_t threads);
 
 #endif

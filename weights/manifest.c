@@ -172,13 +172,12 @@ static void source_name(const Piece *piece, const PieceSource *source, const cha
 }
 
 // Complains about a tensor that is there; what it should be is in `source`.
-static void source_check(const PieceSource *source, const SafetensorsTensor *tensor,
-                         Report *report) {
+static void source_check(const PieceSource *source, const SourceTensor *tensor, Report *report) {
     if (tensor->rank != source->rank ||
         memcmp(tensor->shape, source->shape, source->rank * sizeof *source->shape) != 0) {
         char found[128], expected[128];
-        safetensors_shape_text(tensor->shape, tensor->rank, found, sizeof found);
-        safetensors_shape_text(source->shape, source->rank, expected, sizeof expected);
+        source_shape_text(tensor->shape, tensor->rank, found, sizeof found);
+        source_shape_text(source->shape, source->rank, expected, sizeof expected);
         report_add(report, "%s has shape %s, expected %s", tensor->name, found, expected);
     } else if (tensor->type == ELEMENT_OTHER) {
         report_add(report, "%s has type %s, expected F32, F16 or BF16", tensor->name,
@@ -190,12 +189,12 @@ static void source_check(const PieceSource *source, const SafetensorsTensor *ten
 }
 
 static int compare_pointers(const void *a, const void *b) {
-    const SafetensorsTensor *x = *(const SafetensorsTensor *const *)a;
-    const SafetensorsTensor *y = *(const SafetensorsTensor *const *)b;
+    const SourceTensor *x = *(const SourceTensor *const *)a;
+    const SourceTensor *y = *(const SourceTensor *const *)b;
     return x < y ? -1 : x > y;
 }
 
-static bool tensor_is_harmless(const SafetensorsTensor *tensor, const SafetensorsTensor *embedding,
+static bool tensor_is_harmless(const SourceTensor *tensor, const SourceTensor *embedding,
                                Report *report) {
     size_t length = strlen(tensor->name);
     if (length > 8 && strcmp(tensor->name + length - 8, "inv_freq") == 0) {
@@ -212,29 +211,29 @@ static bool tensor_is_harmless(const SafetensorsTensor *tensor, const Safetensor
     return true;
 }
 
-static void report_surplus(const Safetensors *tensors, const SafetensorsTensor **used,
-                           size_t used_count, const SafetensorsTensor *embedding, Report *report) {
+static void report_surplus(const TensorSource *tensors, const SourceTensor **used,
+                           size_t used_count, const SourceTensor *embedding, Report *report) {
     if (used_count > 1) {
         qsort(used, used_count, sizeof *used, compare_pointers);
     }
     for (size_t i = 0; i < tensors->count; i++) {
-        const SafetensorsTensor *tensor = &tensors->tensors[i];
+        const SourceTensor *tensor = &tensors->tensors[i];
         bool found = used_count > 0 &&
                      bsearch(&tensor, used, used_count, sizeof *used, compare_pointers) != NULL;
         if (!found && !tensor_is_harmless(tensor, embedding, report)) {
             char shape[128];
-            safetensors_shape_text(tensor->shape, tensor->rank, shape, sizeof shape);
+            source_shape_text(tensor->shape, tensor->rank, shape, sizeof shape);
             report_add(report, "%.200s %s is surplus: config.json has no place for it",
                        tensor->name, shape);
         }
     }
 }
 
-Status manifest_match(const Manifest *manifest, const Safetensors *tensors,
-                      const SafetensorsTensor **found, Error *error) {
+Status manifest_match(const Manifest *manifest, const TensorSource *tensors,
+                      const SourceTensor **found, Error *error) {
     Report report = {0};
     size_t used_count = 0;
-    const SafetensorsTensor **used =
+    const SourceTensor **used =
         calloc((size_t)manifest->count * PIECE_SOURCES_MAX + 1, sizeof *used);
     if (used == NULL) {
         return error_set(error, E_MEMORY, "no memory for the list of tensors");
@@ -247,15 +246,15 @@ Status manifest_match(const Manifest *manifest, const Safetensors *tensors,
             if (source->new_name != NULL) {
                 source_name(piece, source, source->new_name, name);
             }
-            const SafetensorsTensor *tensor =
-                source->new_name != NULL ? safetensors_find(tensors, name) : NULL;
+            const SourceTensor *tensor =
+                source->new_name != NULL ? source_find(tensors, name) : NULL;
             if (tensor == NULL) {
                 source_name(piece, source, source->old_name, name);
-                tensor = safetensors_find(tensors, name);
+                tensor = source_find(tensors, name);
             }
             if (tensor == NULL) {
                 char shape[128];
-                safetensors_shape_text(source->shape, source->rank, shape, sizeof shape);
+                source_shape_text(source->shape, source->rank, shape, sizeof shape);
                 report_add(&report, "%s %s is missing", name, shape);
                 continue;
             }

@@ -9,7 +9,7 @@
 #define WEIGHTS_MANIFEST_H
 
 #include "weights/matrix_pack.h"
-#include "weights/safetensors.h"
+#include "weights/source.h"
 #include "weights/weights.h"
 
 typedef enum SectionKind {
@@ -72,8 +72,8 @@ void manifest_free(Manifest *manifest);
 // every missing, surplus, misshapen, truncated tensor and every tensor of a type we do not read, as
 // many as fit. An lm_head.weight that equals the embedding and rotary inv_freq buffers are no
 // surplus.
-Status manifest_match(const Manifest *manifest, const Safetensors *tensors,
-                      const SafetensorsTensor **found, Error *error);
+Status manifest_match(const Manifest *manifest, const TensorSource *tensors,
+                      const SourceTensor **found, Error *error);
 
 // Points every member of *weights at its bytes in `sections` (one base address per section).
 void manifest_attach(const Manifest *manifest, const uint8_t *const sections[SECTION_COUNT],

@@ -242,7 +242,10 @@ Status pack_file_parse(Bytes bytes, const WeightsOptions *options, Weights *weig
     for (int i = 0; i < SECTION_COUNT; i++) {
         store->sections[i] = bytes.data + header.sections[PACK_DATA + i].offset;
     }
-    weights->tokenizer_blob = section_bytes(bytes, &header, PACK_TOKENIZER);
+    Bytes tables = section_bytes(bytes, &header, PACK_TOKENIZER);
+    if (tables.length > 0) {
+        weights->tokenizer = (TokenizerOrigin){.form = TOKENIZER_TABLES, .tables = tables};
+    }
     store->checksums = header_checksums(&header);
     return OK;
 }

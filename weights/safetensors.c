@@ -10,7 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADER_BYTES_MAX = 100 * 1000 * 1000, INDEX_BYTES_MAX = 64 << 20, SHARDS_MAX = 4096 };
+enum {
+    HEADER_BYTES_MAX = 100 * 1000 * 1000,
+    INDEX_BYTES_MAX = 64 << 20,
+    SHARDS_MAX = SOURCE_FILES_MAX
+};
 
 typedef struct TypeRow {
     const char *name;
@@ -28,30 +32,6 @@ static const TypeRow TYPES[] = {
     {"F4", ELEMENT_OTHER, 4},
 };
 
-void safetensors_shape_text(const uint64_t *shape, uint32_t rank, char *out, size_t out_bytes) {
-    int used = snprintf(out, out_bytes, "[");
-    for (uint32_t i = 0; i < rank && used >= 0 && (size_t)used < out_bytes; i++) {
-        used += snprintf(out + used, out_bytes - (size_t)used, "%s%" PRIu64, i > 0 ? ", " : "",
-                         shape[i]);
-    }
-    if (used >= 0 && (size_t)used < out_bytes) {
-        snprintf(out + used, out_bytes - (size_t)used, "]");
-    }
-}
-
-static int tensor_compare_names(const void *a, const void *b) {
-    return strcmp(((const SafetensorsTensor *)a)->name, ((const SafetensorsTensor *)b)->name);
-}
-
-const SafetensorsTensor *safetensors_find(const Safetensors *safetensors, const char *name) {
-    if (safetensors->count == 0) {
-        return NULL;
-    }
-    SafetensorsTensor key = {.name = name};
-    return bsearch(&key, safetensors->tensors, safetensors->count, sizeof key,
-                   tensor_compare_names);
-}
-
 static bool json_to_u64(const json_t *value, uint64_t *out) {
     if (!json_is_integer(value) || json_integer_value(value) < 0) {
         return false;
@@ -62,13 +42,13 @@ static bool json_to_u64(const json_t *value, uint64_t *out) {
 
 // A tensor while its header entry is read: `begin` and `end` count from the end of the header.
 typedef struct Entry {
-    SafetensorsTensor tensor;
+    SourceTensor tensor;
     uint64_t begin, end;
 } Entry;
 
 static Status entry_read_type(Entry *entry, const json_t *object, Arena *arena, Error *error) {
     const json_t *type = json_object_get(object, "dtype");
-    SafetensorsTensor *tensor = &entry->tensor;
+    SourceTensor *tensor = &entry->tensor;
     if (!json_is_string(type)) {
         return error_set(error, E_CHECKPOINT, "%s: tensor %s has no dtype text", tensor->file,
                          tensor->name);
@@ -80,11 +60,11 @@ static Status entry_read_type(Entry *entry, const json_t *object, Arena *arena, 
 
 static Status entry_read_shape(Entry *entry, const json_t *object, Error *error) {
     const json_t *shape = json_object_get(object, "shape");
-    SafetensorsTensor *tensor = &entry->tensor;
-    if (!json_is_array(shape) || json_array_size(shape) > SAFETENSORS_RANK_MAX) {
+    SourceTensor *tensor = &entry->tensor;
+    if (!json_is_array(shape) || json_array_size(shape) > SOURCE_RANK_MAX) {
         return error_set(error, E_CHECKPOINT,
                          "%s: tensor %s: its shape is not an array of at most %d numbers",
-                         tensor->file, tensor->name, SAFETENSORS_RANK_MAX);
+                         tensor->file, tensor->name, SOURCE_RANK_MAX);
     }
     tensor->rank = (uint32_t)json_array_size(shape);
     for (uint32_t i = 0; i < tensor->rank; i++) {
@@ -99,7 +79,7 @@ static Status entry_read_shape(Entry *entry, const json_t *object, Error *error)
 
 static Status entry_read_range(Entry *entry, const json_t *object, Error *error) {
     const json_t *range = json_object_get(object, "data_offsets");
-    SafetensorsTensor *tensor = &entry->tensor;
+    SourceTensor *tensor = &entry->tensor;
     if (!json_is_array(range) || json_array_size(range) != 2 ||
         !json_to_u64(json_array_get(range, 0), &entry->begin) ||
         !json_to_u64(json_array_get(range, 1), &entry->end) || entry->begin > entry->end) {
@@ -114,7 +94,7 @@ static Status entry_read_range(Entry *entry, const json_t *object, Error *error)
 // The bytes that shape and type ask for are those between the offsets (types we do not know are
 // left to the manifest, which names them).
 static Status entry_check_bytes(Entry *entry, Error *error) {
-    SafetensorsTensor *tensor = &entry->tensor;
+    SourceTensor *tensor = &entry->tensor;
     for (size_t i = 0; i < sizeof TYPES / sizeof *TYPES; i++) {
         if (strcmp(TYPES[i].name, tensor->type_name) != 0) {
             continue;
@@ -124,7 +104,7 @@ static Status entry_check_bytes(Entry *entry, Error *error) {
         if (!num_product(tensor->shape, tensor->rank, &bits) ||
             !num_mul(bits, TYPES[i].bits, &bits) || bits % 8 != 0 || bits / 8 != tensor->bytes) {
             char shape[128];
-            safetensors_shape_text(tensor->shape, tensor->rank, shape, sizeof shape);
+            source_shape_text(tensor->shape, tensor->rank, shape, sizeof shape);
             return error_set(error, E_CHECKPOINT,
                              "%s: tensor %s: its shape %s of %s does not take the %" PRIu64
                              " bytes between its offsets",
@@ -136,7 +116,7 @@ static Status entry_check_bytes(Entry *entry, Error *error) {
 
 static Status entry_read(Entry *entry, const char *name, const json_t *object, const char *path,
                          Arena *arena, Error *error) {
-    SafetensorsTensor *tensor = &entry->tensor;
+    SourceTensor *tensor = &entry->tensor;
     tensor->file = path;
     tensor->name = arena_copy_text(arena, name, strlen(name));
     if (tensor->name == NULL) {
@@ -169,7 +149,7 @@ static Status entries_place(Entry *entries, size_t count, Bytes data, const char
     }
     uint64_t at = 0;
     for (size_t i = 0; i < count; i++) {
-        SafetensorsTensor *tensor = &entries[i].tensor;
+        SourceTensor *tensor = &entries[i].tensor;
         if (entries[i].begin != at) {
             return error_set(error, E_CHECKPOINT,
                              "%s: tensor %s begins at byte %" PRIu64 " of the data; %s at %" PRIu64,
@@ -191,11 +171,11 @@ static Status entries_place(Entry *entries, size_t count, Bytes data, const char
 }
 
 // Appends the tensors of one file to *out, unsorted.
-static Status file_append(const char *path, const json_t *header, Bytes data, Safetensors *out,
+static Status file_append(const char *path, const json_t *header, Bytes data, TensorSource *out,
                           Error *error) {
     size_t count = 0;
     Entry *entries = arena_take_array(&out->arena, json_object_size(header) + 1, sizeof *entries);
-    SafetensorsTensor *tensors =
+    SourceTensor *tensors =
         arena_take_array(&out->arena, out->count + json_object_size(header) + 1, sizeof *tensors);
     if (entries == NULL || tensors == NULL) {
         return error_set(error, E_MEMORY, "%s: no memory for its header", path);
@@ -219,7 +199,7 @@ static Status file_append(const char *path, const json_t *header, Bytes data, Sa
     return OK;
 }
 
-static Status file_read_header(Bytes bytes, const char *path, Safetensors *out, Error *error) {
+static Status file_read_header(Bytes bytes, const char *path, TensorSource *out, Error *error) {
     if (file_is_lfs_pointer(bytes)) {
         return file_refuse_lfs_pointer(path, E_CHECKPOINT, error);
     }
@@ -261,27 +241,14 @@ static Status file_read_header(Bytes bytes, const char *path, Safetensors *out, 
     return status;
 }
 
-static Status safetensors_sort(Safetensors *out, Error *error) {
-    if (out->count > 1) {
-        qsort(out->tensors, out->count, sizeof *out->tensors, tensor_compare_names);
-    }
-    for (size_t i = 1; i < out->count; i++) {
-        if (strcmp(out->tensors[i - 1].name, out->tensors[i].name) == 0) {
-            return error_set(error, E_CHECKPOINT, "tensor %s is in %s and again in %s",
-                             out->tensors[i].name, out->tensors[i - 1].file, out->tensors[i].file);
-        }
-    }
-    return OK;
-}
-
-Status safetensors_parse(Bytes bytes, const char *path, Safetensors *out, Error *error) {
-    *out = (Safetensors){0};
+Status safetensors_parse(Bytes bytes, const char *path, TensorSource *out, Error *error) {
+    *out = (TensorSource){0};
     Status status = file_read_header(bytes, path, out, error);
     if (status == OK) {
-        status = safetensors_sort(out, error);
+        status = source_sort(out, error);
     }
     if (status != OK) {
-        safetensors_close(out);
+        source_close(out);
     }
     return status;
 }
@@ -295,18 +262,17 @@ static char *path_join(Arena *arena, const char *folder, const char *name) {
     return path;
 }
 
-static Status file_add(Safetensors *out, const char *path, Error *error) {
+static Status file_add(TensorSource *out, const char *path, Error *error) {
     if (path == NULL) {
         return error_set(error, E_MEMORY, "no memory for a path");
     }
-    FileMap *map = &out->maps[out->map_count];
-    TRY(file_map_open(path, map, error));
-    out->map_count++;
-    return file_read_header(map->bytes, path, out, error);
+    Bytes bytes;
+    TRY(source_map(out, path, &bytes, error));
+    return file_read_header(bytes, path, out, error);
 }
 
 // The distinct shard names of the index, each mapped and parsed once.
-static Status shards_add(Safetensors *out, const char *folder, const char *index_path,
+static Status shards_add(TensorSource *out, const char *folder, const char *index_path,
                          const json_t *weight_map, Error *error) {
     const char **files =
         arena_take_array(&out->arena, SHARDS_MAX, sizeof *files); // file names, in order of sight
@@ -344,12 +310,12 @@ static Status shards_add(Safetensors *out, const char *folder, const char *index
 }
 
 // Every tensor of the index lies in the shard it names, and every tensor of a shard is indexed.
-static Status index_check(const Safetensors *out, const char *index_path, const json_t *weight_map,
+static Status index_check(const TensorSource *out, const char *index_path, const json_t *weight_map,
                           Error *error) {
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)weight_map, name, value) {
-        const SafetensorsTensor *tensor = safetensors_find(out, name);
+        const SourceTensor *tensor = source_find(out, name);
         const char *slash = tensor != NULL ? strrchr(tensor->file, '/') : NULL;
         if (slash == NULL || strcmp(slash + 1, json_string_value(value)) != 0) {
             return error_set(error, E_CHECKPOINT, "%s: tensor %s is not in its shard %s",
@@ -365,7 +331,7 @@ static Status index_check(const Safetensors *out, const char *index_path, const 
     return OK;
 }
 
-static Status sharded_open(const char *folder, const char *index_path, Safetensors *out,
+static Status sharded_open(const char *folder, const char *index_path, TensorSource *out,
                            Error *error) {
     json_t *index;
     TRY(json_parse_file(index_path, INDEX_BYTES_MAX, &index, error));
@@ -378,7 +344,7 @@ static Status sharded_open(const char *folder, const char *index_path, Safetenso
         status = shards_add(out, folder, index_path, weight_map, error);
     }
     if (status == OK) {
-        status = safetensors_sort(out, error);
+        status = source_sort(out, error);
     }
     if (status == OK) {
         status = index_check(out, index_path, weight_map, error);
@@ -387,18 +353,17 @@ static Status sharded_open(const char *folder, const char *index_path, Safetenso
     return status;
 }
 
-Status safetensors_open(const char *folder, Safetensors *out, Error *error) {
-    *out = (Safetensors){0};
+Status safetensors_open(const char *folder, TensorSource *out, Error *error) {
+    *out = (TensorSource){0};
     char *single = path_join(&out->arena, folder, "model.safetensors");
     char *index = path_join(&out->arena, folder, "model.safetensors.index.json");
-    out->maps = arena_take_array(&out->arena, SHARDS_MAX, sizeof *out->maps);
     Status status = OK;
-    if (single == NULL || index == NULL || out->maps == NULL) {
+    if (single == NULL || index == NULL) {
         status = error_set(error, E_MEMORY, "%s: no memory for its tables", folder);
     } else if (file_exists(single)) {
         status = file_add(out, single, error);
         if (status == OK) {
-            status = safetensors_sort(out, error);
+            status = source_sort(out, error);
         }
     } else if (file_exists(index)) {
         status = sharded_open(folder, index, out, error);
@@ -408,15 +373,7 @@ Status safetensors_open(const char *folder, Safetensors *out, Error *error) {
                            folder);
     }
     if (status != OK) {
-        safetensors_close(out);
+        source_close(out);
     }
     return status;
-}
-
-void safetensors_close(Safetensors *safetensors) {
-    for (size_t i = 0; i < safetensors->map_count; i++) {
-        file_map_close(&safetensors->maps[i]);
-    }
-    arena_free(&safetensors->arena);
-    *safetensors = (Safetensors){0};
 }

@@ -37,7 +37,7 @@ void store_close(Weights *weights) {
     }
     manifest_free(&store->manifest);
     free(store);
-    free(weights->folder);
+    free(weights->tokenizer.path);
     free(weights);
 }
 

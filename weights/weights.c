@@ -70,6 +70,10 @@ Status weights_add_tokenizer(Weights *weights, Bytes tables, Error *error) {
     return identity_make(store, &store->checksums, weights->identity, error);
 }
 
+bool weights_on_heap(const Weights *weights) {
+    return weights->store->block != NULL;
+}
+
 const Manifest *weights_manifest(const Weights *weights) {
     return &weights->store->manifest;
 }

@@ -46,6 +46,19 @@ typedef struct AudioWeights {
     Matrix projection; // [hidden][audio_frame]
 } AudioWeights;
 
+// What the source has of a tokenizer, for the host.
+typedef enum TokenizerForm {
+    TOKENIZER_NONE,   // nothing
+    TOKENIZER_TABLES, // host/text's own flat form, of a packed file
+    TOKENIZER_JSON,   // a file tokenizer.json, which need not be there
+} TokenizerForm;
+
+typedef struct TokenizerOrigin {
+    TokenizerForm form;
+    Bytes tables; // of TOKENIZER_TABLES
+    char *path;   // of TOKENIZER_JSON
+} TokenizerOrigin;
+
 typedef struct Weights {
     Gemma4Config config;
     WeightLevel level;       // of the decoder's linears; the embedding is int8 for int8 and int4
@@ -56,9 +69,7 @@ typedef struct Weights {
     VisionWeights vision; // valid when config.has_vision
     AudioWeights audio;   // valid when config.has_audio
     char identity[33];    // names the model in records (weights/identity.h)
-    // Extra sections of a packed file or files of the folder, for the host; length 0 when absent.
-    Bytes tokenizer_blob;       // packed file only: host/text's own flat form
-    char *folder;               // the Hugging Face folder (tokenizer.json is there), NULL otherwise
+    TokenizerOrigin tokenizer;
     struct WeightsStore *store; // whoever owns the bytes
 } Weights;
 
@@ -85,8 +96,9 @@ Status weights_add_tokenizer(Weights *weights, Bytes tables, Error *error);
 // source.
 Status weights_verify(const char *path, Error *error);
 
-// Bytes of all tensors, for the memory plan.
+// Bytes of all tensors, for the memory plan, and whether they lie on the heap or in a mapped file.
 uint64_t weights_bytes(const Weights *weights);
+bool weights_on_heap(const Weights *weights);
 
 // What the tensors are and where each stands in Weights (weights/manifest.h).
 const struct Manifest *weights_manifest(const Weights *weights);

@@ -16,25 +16,20 @@
 enum { STEP_TOKENS_DEFAULT = 512, STEP_TEXT_TOKENS = 32, CONTEXT_TEXT_LEAST = 232 };
 
 static Status runtime_open_tokenizer(Runtime *runtime, Error *error) {
-    const Weights *weights = runtime->weights;
+    const TokenizerOrigin *origin = &runtime->weights->tokenizer;
     if (runtime->options.without_text) {
         return OK;
     }
-    if (weights->tokenizer_blob.length > 0) {
-        return tokenizer_open_blob(weights->tokenizer_blob, &runtime->tokenizer, error);
-    }
-    if (weights->folder == NULL) {
+    switch (origin->form) {
+    case TOKENIZER_TABLES:
+        return tokenizer_open_blob(origin->tables, &runtime->tokenizer, error);
+    case TOKENIZER_JSON:
+        TRY(tokenizer_open_json(origin->path, &runtime->tokenizer, error));
+        return weights_add_tokenizer(runtime->weights, tokenizer_tables(runtime->tokenizer), error);
+    default:
         log_event(LOG_WARN, "no_tokenizer", "model=%s tokens=made_up", runtime->options.model);
         return OK;
     }
-    Buffer path = {0};
-    buffer_printf(&path, "%s/tokenizer.json", weights->folder);
-    Status status = path.failed
-                        ? error_set(error, E_MEMORY, "no memory for a file name")
-                        : tokenizer_open_json((const char *)path.data, &runtime->tokenizer, error);
-    buffer_free(&path);
-    TRY(status);
-    return weights_add_tokenizer(runtime->weights, tokenizer_tables(runtime->tokenizer), error);
 }
 
 static Status runtime_check_tokenizer(const Runtime *runtime, Error *error) {
@@ -217,8 +212,7 @@ static uint64_t runtime_limit(const Runtime *runtime) {
     // Of the machine's memory weights on the heap are no longer free, but are part of the plan;
     // a mapped file is not taken yet. A card takes its copy later.
     bool on_heap = options->device.choice == DEVICE_CPU && !options->weights.shape_only &&
-                   (runtime->weights->folder != NULL ||
-                    strncmp(options->model, "synthetic:", strlen("synthetic:")) == 0);
+                   weights_on_heap(runtime->weights);
     uint64_t weights = weights_bytes(runtime->weights);
     uint64_t free_bytes = device_memory_bytes(runtime->backend);
     if (free_bytes != 0 && options->device.choice == DEVICE_CUDA) {

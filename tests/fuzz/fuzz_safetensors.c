@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "weights/config.h"
 #include "weights/manifest.h"
+#include "weights/safetensors.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (manifest.pieces == NULL) {
         manifest = manifest_of_fixture();
     }
-    Safetensors tensors;
+    TensorSource tensors;
     Error error = {0};
     Status status = safetensors_parse((Bytes){data, size}, "fuzz", &tensors, &error);
     if (status != OK) {
@@ -42,8 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         return 0;
     }
     for (size_t i = 0; i < tensors.count; i++) {
-        const SafetensorsTensor *tensor = &tensors.tensors[i];
-        REQUIRE(safetensors_find(&tensors, tensor->name) == tensor);
+        const SourceTensor *tensor = &tensors.tensors[i];
+        REQUIRE(source_find(&tensors, tensor->name) == tensor);
         if (tensor->truncated) {
             REQUIRE(tensor->data == NULL);
         } else {
@@ -51,12 +52,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                     (size_t)(tensor->data - data) <= size - tensor->bytes);
         }
     }
-    const SafetensorsTensor **found =
-        calloc((size_t)manifest.count * PIECE_SOURCES_MAX, sizeof *found);
+    const SourceTensor **found = calloc((size_t)manifest.count * PIECE_SOURCES_MAX, sizeof *found);
     REQUIRE(found != NULL);
     status = manifest_match(&manifest, &tensors, found, &error);
     REQUIRE(status == OK || (status == E_TENSOR && error.text[0] != 0));
     free(found);
-    safetensors_close(&tensors);
+    source_close(&tensors);
     return 0;
 }

@@ -156,19 +156,19 @@ typedef struct Shard {
 
 static Shard shard_open(const Fixture *fixture, const char *name) {
     Shard shard = {0};
-    Safetensors all, one;
+    TensorSource all, one;
     cr_assert_eq(safetensors_open(fixture->folder, &all, NULL), OK);
-    const SafetensorsTensor *tensor = safetensors_find(&all, name);
+    const SourceTensor *tensor = source_find(&all, name);
     cr_assert_not_null(tensor, "%s", name);
     snprintf(shard.name, sizeof shard.name, "%s", strrchr(tensor->file, '/') + 1);
     shard.file = file_of(fixture, shard.name);
     Bytes bytes = {shard.file.data, shard.file.length};
     cr_assert_eq(safetensors_parse(bytes, shard.name, &one, NULL), OK);
-    tensor = safetensors_find(&one, name);
+    tensor = source_find(&one, name);
     shard.type = tensor->type;
     shard.at = (size_t)(tensor->data - shard.file.data);
-    safetensors_close(&one);
-    safetensors_close(&all);
+    source_close(&one);
+    source_close(&all);
     return shard;
 }
 

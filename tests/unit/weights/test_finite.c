@@ -5,6 +5,7 @@
 #include "fixture.h"
 #include "weights/finite.h"
 #include "weights/pack_file.h"
+#include "weights/safetensors.h"
 #include "weights/store.h"
 
 #include "base/f16.h"
@@ -51,13 +52,13 @@ Test(finite, agrees_with_isfinite_on_the_edges_of_f32) {
 }
 
 // "NAME holds" and, for more than one axis, "[a, b" at the place of element `index`.
-static void expect_named(const char *text, const SafetensorsTensor *tensor, uint64_t index) {
+static void expect_named(const char *text, const SourceTensor *tensor, uint64_t index) {
     char expected[300], place[128];
-    uint64_t at[SAFETENSORS_RANK_MAX];
+    uint64_t at[SOURCE_RANK_MAX];
     for (uint32_t axis = tensor->rank; axis-- > 0; index /= tensor->shape[axis]) {
         at[axis] = index % tensor->shape[axis];
     }
-    safetensors_shape_text(at, tensor->rank, place, sizeof place);
+    source_shape_text(at, tensor->rank, place, sizeof place);
     snprintf(expected, sizeof expected, "%s holds", tensor->name);
     cr_expect_not_null(strstr(text, expected), "no \"%s\" in: %s", expected, text);
     cr_expect_not_null(strstr(text, place), "no %s in: %s", place, text);
@@ -66,10 +67,10 @@ static void expect_named(const char *text, const SafetensorsTensor *tensor, uint
 // A NaN or an infinity in each tensor of a folder, at each level.
 static void expect_all_refused(const char *source, float value) {
     Fixture fixture = fixture_open(source);
-    Safetensors tensors;
+    TensorSource tensors;
     cr_assert_eq(safetensors_open(source, &tensors, NULL), OK);
     for (size_t i = 0; i < tensors.count; i++) {
-        const SafetensorsTensor *tensor = &tensors.tensors[i];
+        const SourceTensor *tensor = &tensors.tensors[i];
         uint64_t count = tensor->bytes / element_bytes(tensor->type);
         uint64_t index = prng_u64(7, i, 0) % count;
         float old;
@@ -89,7 +90,7 @@ static void expect_all_refused(const char *source, float value) {
     Weights *weights;
     cr_assert_eq(weights_open(fixture.folder, &AS_STORED, &weights, NULL), OK);
     weights_close(weights);
-    safetensors_close(&tensors);
+    source_close(&tensors);
     fixture_close(&fixture);
 }
 

@@ -70,7 +70,7 @@ static void expect_opened(Hub *hub, Status expected, const char *words) {
     Error error = {0};
     Status status = weights_open(hub->folder, &options, &weights, &error);
     cr_expect_eq(status, expected, "%s: %s", status_name(status), error.text);
-    const char *text = status == OK ? weights->folder : error.text;
+    const char *text = status == OK ? weights->tokenizer.path : error.text;
     cr_expect_not_null(strstr(text, words), "no %s in: %s", words, text);
     weights_close(weights);
     hub_close(hub);

@@ -3,6 +3,7 @@
 // tensors of the fixtures, and the keys of their texts.
 #include "fixture.h"
 #include "weights/identity_cache.h"
+#include "weights/safetensors.h"
 #include "weights/store.h"
 
 #include "base/file_write.h"
@@ -41,11 +42,11 @@ static bool same(Identity a, Identity b) {
 // must hold every bit of the source's numbers.
 static void expect_every_tensor_counts(const char *source, WeightLevel level) {
     Fixture fixture = fixture_open(source);
-    Safetensors tensors;
+    TensorSource tensors;
     cr_assert_eq(safetensors_open(source, &tensors, NULL), OK);
     Identity before = identity_of(fixture.folder, level);
     for (size_t i = 0; i < tensors.count; i++) {
-        const SafetensorsTensor *tensor = &tensors.tensors[i];
+        const SourceTensor *tensor = &tensors.tensors[i];
         uint64_t places[] = {0, tensor->bytes - 1, prng_u64(1, i, 0) % tensor->bytes,
                              prng_u64(2, i, 0) % tensor->bytes};
         for (size_t j = 0; j < sizeof places / sizeof *places; j++) {
@@ -56,7 +57,7 @@ static void expect_every_tensor_counts(const char *source, WeightLevel level) {
         }
     }
     cr_expect(same(before, identity_of(fixture.folder, level)));
-    safetensors_close(&tensors);
+    source_close(&tensors);
     fixture_close(&fixture);
 }
 

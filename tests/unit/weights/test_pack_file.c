@@ -80,14 +80,15 @@ Test(pack, brings_every_byte_back_at_every_level) {
             cr_assert_eq(pack_file_write(original, blob, path, &error), OK, "%s", error.text);
             Weights *packed = open_at(path, LEVEL_COUNT);
             expect_same(original, packed);
-            cr_expect(bytes_equal(packed->tokenizer_blob, blob));
-            cr_expect_null(packed->folder);
+            cr_expect(bytes_equal(packed->tokenizer.tables, blob));
+            cr_expect_eq(packed->tokenizer.form,
+                         blob.length > 0 ? TOKENIZER_TABLES : TOKENIZER_NONE);
             cr_expect_eq(memcmp(packed->store->map.bytes.data + 64, packed->identity, 32), 0);
             cr_expect_eq(weights_verify(path, &error), OK, "%s", error.text);
             // A packed model packs again into the same file.
             char again[64];
             pack_path(again);
-            cr_assert_eq(pack_file_write(packed, packed->tokenizer_blob, again, &error), OK);
+            cr_assert_eq(pack_file_write(packed, packed->tokenizer.tables, again, &error), OK);
             Buffer a = {0}, b = {0};
             cr_assert_eq(file_read(path, 1 << 24, &a, NULL), OK);
             cr_assert_eq(file_read(again, 1 << 24, &b, NULL), OK);

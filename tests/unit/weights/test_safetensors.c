@@ -24,21 +24,21 @@ Test(safetensors, reads_names_types_shapes_and_places) {
                         "\"c\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[18,26]},"
                         "\"d\":{\"dtype\":\"F16\",\"shape\":[0,7],\"data_offsets\":[26,26]}}",
                         26);
-    Safetensors tensors;
+    TensorSource tensors;
     Error error;
     Bytes bytes = {file.data, file.length};
     cr_assert_eq(safetensors_parse(bytes, "x", &tensors, &error), OK, "%s", error.text);
     cr_assert_eq(tensors.count, 4);
-    const SafetensorsTensor *b = safetensors_find(&tensors, "b");
+    const SourceTensor *b = source_find(&tensors, "b");
     cr_assert_not_null(b);
     cr_expect_eq(b->type, ELEMENT_F32);
     cr_expect_eq(b->rank, 2);
     cr_expect_eq(b->shape[1], 3);
     cr_expect_eq(b->bytes, 12);
     cr_expect_eq(b->data[0], 6);
-    cr_expect_eq(safetensors_find(&tensors, "c")->type, ELEMENT_OTHER);
-    cr_expect_null(safetensors_find(&tensors, "e"));
-    safetensors_close(&tensors);
+    cr_expect_eq(source_find(&tensors, "c")->type, ELEMENT_OTHER);
+    cr_expect_null(source_find(&tensors, "e"));
+    source_close(&tensors);
     buffer_free(&file);
 }
 
@@ -46,13 +46,13 @@ Test(safetensors, marks_tensors_beyond_the_end) {
     Buffer file = build("{\"a\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[0,8]},"
                         "\"b\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[8,16]}}",
                         15);
-    Safetensors tensors;
+    TensorSource tensors;
     Bytes bytes = {file.data, file.length};
     cr_assert_eq(safetensors_parse(bytes, "x", &tensors, NULL), OK);
-    cr_expect_not(safetensors_find(&tensors, "a")->truncated);
-    cr_expect(safetensors_find(&tensors, "b")->truncated);
-    cr_expect_null(safetensors_find(&tensors, "b")->data);
-    safetensors_close(&tensors);
+    cr_expect_not(source_find(&tensors, "a")->truncated);
+    cr_expect(source_find(&tensors, "b")->truncated);
+    cr_expect_null(source_find(&tensors, "b")->data);
+    source_close(&tensors);
     buffer_free(&file);
 }
 
@@ -91,7 +91,7 @@ static const struct {
 Test(safetensors, names_the_file_the_tensor_and_the_rule) {
     for (size_t i = 0; i < sizeof WRONG / sizeof *WRONG; i++) {
         Buffer file = build(WRONG[i].header, WRONG[i].data);
-        Safetensors tensors;
+        TensorSource tensors;
         Error error = {0};
         Bytes bytes = {file.data, file.length};
         Status status = safetensors_parse(bytes, "the.safetensors", &tensors, &error);
@@ -116,7 +116,7 @@ Test(safetensors, checks_the_length_of_the_header_first) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         uint8_t file[32] = {0};
         memcpy(file, &rows[i].header, 8);
-        Safetensors tensors;
+        TensorSource tensors;
         Error error = {0};
         cr_expect_eq(safetensors_parse((Bytes){file, rows[i].file}, "x", &tensors, &error),
                      E_CHECKPOINT);
