@@ -177,15 +177,6 @@ const Command commands[] = {
 };
 const size_t command_count = sizeof commands / sizeof commands[0];
 
-Exit command_fail(const char *name, const Error *error, Exit status) {
-    say("tessera%s%s: %s", name != NULL ? " " : "", name != NULL ? name : "", error->text);
-    return status;
-}
-
-Exit command_start_exit(Status status) {
-    return status == E_ARGUMENT ? EXIT_USAGE : EXIT_START;
-}
-
 static const Command *command_find(const char *name) {
     for (size_t i = 0; i < command_count; i++) {
         if (strcmp(commands[i].name, name) == 0) {

@@ -45,6 +45,8 @@ Exit command_help(const Options *options);
 // standard output has arrived (EXIT_START when not), for every command alike.
 Exit command_main(int argc, char **argv);
 
+// ---- command_fail.c -----------------------------------------------------------------------------
+
 // Prints "tessera NAME: TEXT" to stderr and returns `status`. `name` may be NULL.
 Exit command_fail(const char *name, const Error *error, Exit status);
 
