@@ -102,6 +102,19 @@ Test(admission, there_is_always_room_for_one_who_has_nothing_here) {
     free(admission);
 }
 
+Test(admission, a_failure_of_the_engine_outweighs_a_shutdown) {
+    begin(4, 1000);
+    cr_expect_eq(admission_closed(admission, NULL), OK);
+    admission_close(admission, E_DRAIN);
+    cr_expect_eq(admission_closed(admission, NULL), E_DRAIN);
+    admission_close(admission, E_DEVICE);
+    admission_close(admission, E_DRAIN);
+    Error error;
+    cr_expect_eq(admission_closed(admission, &error), E_DEVICE);
+    cr_expect_eq(error.status, E_DEVICE);
+    free(admission);
+}
+
 Test(admission, the_time_to_try_again_follows_the_speed) {
     begin(10, 100000);
     uint32_t unknown = admission_retry_ms(admission);
