@@ -39,7 +39,7 @@ void json_append_string(Buffer *out, Bytes text) {
         uint32_t code;
         size_t length = utf8_decode(text, at, &code);
         if (length == 0) {
-            buffer_append_text(out, "\xef\xbf\xbd");
+            buffer_append_text(out, TEXT_REPLACEMENT);
             at++;
             continue;
         }

@@ -31,6 +31,25 @@ Bytes text_trim(Bytes text) {
     return text;
 }
 
+bool text_is_white_space(uint32_t code) {
+    return (code >= 9 && code <= 13) || code == 0x20 || code == 0x85 || code == 0xa0 ||
+           code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 ||
+           code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
+}
+
+void text_repair(Buffer *out, Bytes text) {
+    for (size_t at = 0, length; at < text.length; at += length) {
+        uint32_t code;
+        length = utf8_decode(text, at, &code);
+        if (length == 0) {
+            length = 1;
+            buffer_append_text(out, TEXT_REPLACEMENT);
+        } else {
+            buffer_append(out, text.data + at, length);
+        }
+    }
+}
+
 Bytes text_skip_mark(Bytes text) {
     static const char mark[] = "\xef\xbb\xbf";
     size_t length = sizeof mark - 1;

@@ -14,6 +14,14 @@ bool text_is_utf8(Bytes text, size_t *at);
 // Without spaces, tabs and line ends (ASCII) at both ends.
 Bytes text_trim(Bytes text);
 
+// White_Space of Unicode.
+bool text_is_white_space(uint32_t code);
+
+#define TEXT_REPLACEMENT "\xef\xbf\xbd" // U+FFFD: stands for a byte that is not UTF-8
+
+// Appends the text, each byte that is not UTF-8 as TEXT_REPLACEMENT.
+void text_repair(Buffer *out, Bytes text);
+
 // Without the byte order mark that some editors put before the first line.
 Bytes text_skip_mark(Bytes text);
 

@@ -66,6 +66,14 @@ size_t utf8_decode(Bytes bytes, size_t at, uint32_t *code) {
     return announced;
 }
 
+size_t utf8_decode_before(Bytes bytes, size_t at, uint32_t *code) {
+    size_t length = at > 0;
+    while (length < 4 && length < at && (bytes.data[at - length] & 0xc0) == 0x80) {
+        length++;
+    }
+    return length > 0 && utf8_decode(bytes, at - length, code) == length ? length : 0;
+}
+
 size_t utf8_encode(uint32_t code, uint8_t out[4]) {
     if (code < 0x80) {
         out[0] = (uint8_t)code;
@@ -87,10 +95,4 @@ size_t utf8_encode(uint32_t code, uint8_t out[4]) {
     out[2] = (uint8_t)(0x80 | (code >> 6 & 0x3f));
     out[3] = (uint8_t)(0x80 | (code & 0x3f));
     return 4;
-}
-
-size_t utf8_missing(Bytes bytes, size_t at) {
-    size_t announced;
-    size_t have = utf8_valid_prefix(bytes, at, &announced);
-    return announced > have && at + have == bytes.length ? announced - have : 0;
 }

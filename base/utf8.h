@@ -9,12 +9,10 @@
 // the bytes there are not a whole, valid code point.
 size_t utf8_decode(Bytes bytes, size_t at, uint32_t *code);
 
+// The same for the code point that ends before bytes[at].
+size_t utf8_decode_before(Bytes bytes, size_t at, uint32_t *code);
+
 // Writes the UTF-8 form of `code` (a valid scalar value) and returns its length.
 size_t utf8_encode(uint32_t code, uint8_t out[4]);
-
-// How many more bytes the sequence starting at bytes[at] still needs: 0 when it is whole or can
-// never become valid, 1..3 when it is a valid prefix cut short by the end of the bytes.
-// For tests.
-size_t utf8_missing(Bytes bytes, size_t at);
 
 #endif

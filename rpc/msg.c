@@ -3,7 +3,6 @@
 
 #include "base/check.h"
 #include "base/text.h"
-#include "base/utf8.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -397,16 +396,7 @@ void msg_put_text(Buffer *out, Bytes text) {
 
 void msg_put_text_repaired(Buffer *out, Bytes text) {
     Buffer repaired = {0};
-    uint32_t code;
-    for (size_t at = 0; at < text.length;) {
-        size_t length = utf8_decode(text, at, &code);
-        if (length > 0) {
-            buffer_append(&repaired, text.data + at, length);
-        } else {
-            buffer_append_text(&repaired, "\xEF\xBF\xBD");
-        }
-        at += length > 0 ? length : 1;
-    }
+    text_repair(&repaired, text);
     msg_put_text(out, (Bytes){repaired.data, repaired.length});
     out->failed = out->failed || repaired.failed;
     buffer_free(&repaired);

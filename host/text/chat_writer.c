@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/text/chat_writer.h"
 
+#include "base/text.h"
 #include "base/utf8.h"
 
 #include <math.h>
@@ -83,33 +84,22 @@ void chat_write_media(ChatWriter *writer, ChatPartKind kind) {
 
 // ---- text ---------------------------------------------------------------------------------------
 
-// What Python's str.isspace says of one character.
+// What Python's str.isspace says of one character: four separators more than Unicode.
 static bool is_space(uint32_t code) {
-    return (code >= 9 && code <= 13) || (code >= 0x1c && code <= 0x20) || code == 0x85 ||
-           code == 0xa0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 ||
-           code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
+    return (code >= 0x1c && code <= 0x1f) || text_is_white_space(code);
 }
 
 Bytes chat_trim(Bytes text) {
     uint32_t code;
-    size_t length, begin = 0, end = text.length;
-    if (end == 0) {
-        return text;
+    size_t length;
+    while (text.length > 0 && (length = utf8_decode(text, 0, &code)) > 0 && is_space(code)) {
+        text.data += length;
+        text.length -= length;
     }
-    while (begin < end && (length = utf8_decode(text, begin, &code)) > 0 && is_space(code)) {
-        begin += length;
+    while ((length = utf8_decode_before(text, text.length, &code)) > 0 && is_space(code)) {
+        text.length -= length;
     }
-    while (end > begin) {
-        size_t last = end - 1;
-        while (last > begin && (text.data[last] & 0xc0) == 0x80) {
-            last--;
-        }
-        if (utf8_decode(text, last, &code) != end - last || !is_space(code)) {
-            break;
-        }
-        end = last;
-    }
-    return (Bytes){text.data + begin, end - begin};
+    return text;
 }
 
 // Lower case of the alphabets that have two cases and are likely in a key: Latin, Greek, Cyrillic.

@@ -13,7 +13,7 @@ void detok_flush(Detok *detok, Buffer *out) {
         buffer_append(out, run.data, run.length);
     } else {
         for (size_t i = 0; i < run.length; i++) {
-            buffer_append_text(out, "\xef\xbf\xbd");
+            buffer_append_text(out, TEXT_REPLACEMENT);
         }
     }
     out->failed = out->failed || detok->run.failed;

@@ -5,6 +5,7 @@
 // that no merge can cross (tokenizer_build.c proves it), and remember the tokens of short chunks.
 #include "host/text/tokenizer.h"
 
+#include "base/text.h"
 #include "base/utf8.h"
 #include "host/text/tokenizer_tables.h"
 
@@ -232,32 +233,23 @@ static const TokenizerAdded *added_at(const Tokenizer *tokenizer, const AddedSet
     return longest;
 }
 
-// White_Space of Unicode: what an lstrip or rstrip token takes with it.
-static bool is_space(uint32_t code) {
-    return (code >= 9 && code <= 13) || code == 0x20 || code == 0x85 || code == 0xa0 ||
-           code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 ||
-           code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
-}
-
+// What an lstrip or rstrip token takes with it.
 static size_t skip_space_left(Bytes text, size_t at, size_t limit) {
-    while (at > limit) {
-        size_t begin = at - 1;
-        while (begin > limit && at - begin < 4 && (text.data[begin] & 0xc0) == 0x80) {
-            begin--;
-        }
-        uint32_t code;
-        if (utf8_decode(text, begin, &code) != at - begin || !is_space(code)) {
-            break;
-        }
-        at = begin;
+    Bytes before = {text.data + limit, at - limit};
+    uint32_t code;
+    size_t length;
+    while ((length = utf8_decode_before(before, before.length, &code)) > 0 &&
+           text_is_white_space(code)) {
+        before.length -= length;
     }
-    return at;
+    return limit + before.length;
 }
 
 static size_t skip_space_right(Bytes text, size_t at) {
     uint32_t code;
     size_t length;
-    while (at < text.length && (length = utf8_decode(text, at, &code)) > 0 && is_space(code)) {
+    while (at < text.length && (length = utf8_decode(text, at, &code)) > 0 &&
+           text_is_white_space(code)) {
         at += length;
     }
     return at;

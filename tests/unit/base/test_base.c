@@ -141,9 +141,12 @@ Test(utf8, every_scalar_value_round_trips) {
         uint32_t back;
         cr_assert_eq(utf8_decode((Bytes){bytes, length}, 0, &back), length);
         cr_assert_eq(back, code);
+        cr_assert_eq(utf8_decode_before((Bytes){bytes, length}, length, &back), length);
+        cr_assert_eq(back, code);
         for (size_t cut = 1; cut < length; cut++) {
             cr_assert_eq(utf8_decode((Bytes){bytes, cut}, 0, &back), 0);
-            cr_assert_eq(utf8_missing((Bytes){bytes, cut}, 0), length - cut);
+            cr_assert_eq(
+                utf8_decode_before((Bytes){bytes + cut, length - cut}, length - cut, &back), 0);
         }
     }
 }
@@ -163,7 +166,6 @@ Test(utf8, invalid_sequences_are_refused) {
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         uint32_t code;
         cr_assert_eq(utf8_decode(bytes_of_text(bad[i]), 0, &code), 0, "case %zu", i);
-        cr_assert_eq(utf8_missing(bytes_of_text(bad[i]), 0), 0, "case %zu", i);
     }
 }
 

@@ -88,3 +88,26 @@ Test(text, white_space_and_a_byte_order_mark_are_trimmed) {
     expect_bytes(text_skip_mark(bytes_of_text("token")), "token");
     expect_bytes(text_skip_mark(bytes_of_text("\xef\xbb")), "\xef\xbb");
 }
+
+// Python's str.isspace knows the same characters, and U+001C to U+001F beside them.
+Test(text, white_space_is_that_of_unicode) {
+    static const uint32_t spaces[] = {9,      10,     11,     12,     13,     0x20,   0x85,
+                                      0xa0,   0x1680, 0x2000, 0x2001, 0x2002, 0x2003, 0x2004,
+                                      0x2005, 0x2006, 0x2007, 0x2008, 0x2009, 0x200a, 0x2028,
+                                      0x2029, 0x202f, 0x205f, 0x3000};
+    size_t next = 0, count = sizeof spaces / sizeof *spaces;
+    for (uint32_t code = 0; code <= 0x10ffff; code++) {
+        bool wanted = next < count && spaces[next] == code;
+        next += wanted;
+        cr_assert_eq(text_is_white_space(code), wanted, "U+%04X", (unsigned)code);
+    }
+}
+
+Test(text, each_byte_that_is_not_utf8_is_replaced) {
+    Buffer out = {0};
+    text_repair(&out, bytes_of_text("a\xff\xe2\x82 caf\xc3\xa9"));
+    buffer_append_byte(&out, 0);
+    cr_expect_str_eq((const char *)out.data,
+                     "a" TEXT_REPLACEMENT TEXT_REPLACEMENT TEXT_REPLACEMENT " caf\xc3\xa9");
+    buffer_free(&out);
+}
