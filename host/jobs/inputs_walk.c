@@ -2,6 +2,7 @@
 #include "host/jobs/inputs_walk.h"
 
 #include "base/check.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -147,4 +148,9 @@ Status inputs_walk_folder(Inputs *inputs, const char *path, Error *error) {
     Status status = walk.path.failed ? inputs_no_memory(error) : walk_into(&walk, 0);
     buffer_free(&walk.path);
     return status;
+}
+
+Status inputs_take_path(Inputs *inputs, const char *path, Error *error) {
+    return file_is_folder(path) ? inputs_walk_folder(inputs, path, error)
+                                : inputs_take_file(inputs, path, error);
 }

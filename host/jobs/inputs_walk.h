@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How inputs.c finds pictures by itself: the walk through a folder and the expansion of a pattern,
-// and what these two add to the list.
+// How pictures are found: the walk through a folder and the expansion of a pattern, and what these
+// two add to the list.
 //
 // A walk passes over hidden names: those that begin with a dot, and __MACOSX, @eaDir, #recycle,
 // $RECYCLE.BIN, "System Volume Information" and lost+found, in which systems keep copies,
@@ -17,6 +17,7 @@
 enum { INPUTS_DEPTH_MAX = 64 };
 
 Status inputs_walk_folder(Inputs *inputs, const char *path, Error *error);
+Status inputs_take_path(Inputs *inputs, const char *path, Error *error); // a file or a folder
 
 // As the shell understands a pattern: * ? [...] inside a name never match a leading dot. A part **
 // is any number of folders, none among them; links to folders and hidden names are not entered, and
@@ -35,7 +36,6 @@ bool walk_is_hidden(const char *name);
 
 // ---- Into the list (inputs.c) ------------------------------------------------------------------
 
-Status inputs_take_path(Inputs *inputs, const char *path, Error *error); // a file or a folder
 Status inputs_take_file(Inputs *inputs, const char *path, Error *error); // once
 Status inputs_first_visit(Inputs *inputs, const char *path, bool *is_new, Error *error);
 // `status` and the text are the fault; `error` and the result are about memory.
