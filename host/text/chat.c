@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 Chat chat_question(Bytes system, Bytes question, size_t image_count, ChatMessage *messages,
@@ -127,25 +128,35 @@ static Status read_content(const Reader *reader, const json_t *message, ChatMess
     return OK;
 }
 
-// Arguments given as JSON text, the OpenAI way, are parsed; the tree is kept alive by the message.
-static Status read_arguments(const Reader *reader, json_t *function, const json_t **out) {
+// A value as JSON text in the arena.
+static Status text_of(const Reader *reader, const json_t *value, Bytes *out) {
+    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    size_t length = text != NULL ? strlen(text) : 0;
+    const char *copy = text != NULL ? arena_copy_text(reader->arena, text, length) : NULL;
+    free(text);
+    *out = (Bytes){(const uint8_t *)copy, length};
+    return copy != NULL ? OK : no_memory(reader);
+}
+
+// An object, or JSON text of one, the OpenAI way.
+static Status read_arguments(const Reader *reader, const json_t *function, Bytes *out) {
     const json_t *arguments = present(function, "arguments");
-    *out = arguments;
-    if (json_is_string(arguments)) {
-        json_t *parsed;
-        Bytes text = {(const uint8_t *)json_string_value(arguments), json_string_length(arguments)};
-        if (json_parse(text, "arguments", &parsed, reader->error) != OK) {
+    json_t *parsed = NULL;
+    *out = (Bytes){0};
+    if (arguments == NULL) {
+        return OK;
+    }
+    if (!json_is_string(arguments)) {
+        TRY(text_of(reader, arguments, out));
+    } else {
+        TRY(read_text(reader, function, "arguments", "", out));
+        if (json_parse(*out, "arguments", &parsed, reader->error) != OK) {
             return refuse(reader, "the arguments of a tool call are not valid JSON");
         }
-        if (json_object_set_new(function, "arguments", parsed) != 0) {
-            return no_memory(reader);
-        }
-        *out = parsed;
     }
-    if (*out != NULL && !json_is_object(*out)) {
-        return refuse(reader, "the arguments of a tool call must be a JSON object");
-    }
-    return OK;
+    bool is_object = json_is_object(parsed != NULL ? parsed : arguments);
+    json_decref(parsed);
+    return is_object ? OK : refuse(reader, "the arguments of a tool call must be a JSON object");
 }
 
 static Status read_calls(const Reader *reader, const json_t *message, ChatMessage *out) {
@@ -164,7 +175,7 @@ static Status read_calls(const Reader *reader, const json_t *message, ChatMessag
     out->call_count = json_array_size(list);
     for (size_t i = 0; i < out->call_count; i++) {
         const json_t *call = json_array_get(list, i);
-        json_t *function = json_object_get(call, "function");
+        const json_t *function = json_object_get(call, "function");
         static const char *const rule = "a tool call must have a function with a name";
         TRY(read_text(reader, call, "id", "the id of a tool call must be a text", &calls[i].id));
         TRY(read_text(reader, function, "name", rule, &calls[i].name));
@@ -218,7 +229,28 @@ static Status read_message(const Reader *reader, const json_t *message, ChatMess
     return read_text(reader, message, "name", "the name must be a text", &out->tool_name);
 }
 
-Status chat_from_json(json_t *messages, Arena *arena, Chat *out, Error *error) {
+static Status read_tools(const Reader *reader, const json_t *tools, Chat *out) {
+    if (tools == NULL || json_is_null(tools)) {
+        return OK;
+    }
+    if (!json_is_array(tools)) {
+        return error_set(reader->error, E_TEMPLATE, "the tools must be a list");
+    }
+    size_t count = json_array_size(tools);
+    Bytes *texts = arena_take_array(reader->arena, count + 1, sizeof *texts);
+    if (texts == NULL) {
+        return no_memory(reader);
+    }
+    for (size_t i = 0; i < count; i++) {
+        TRY(text_of(reader, json_array_get(tools, i), &texts[i]));
+    }
+    out->tools = texts;
+    out->tool_count = count;
+    return OK;
+}
+
+Status chat_from_json(const json_t *messages, const json_t *tools, Arena *arena, Chat *out,
+                      Error *error) {
     if (!json_is_array(messages)) {
         return error_set(error, E_TEMPLATE, "the messages must be a list");
     }
@@ -234,5 +266,5 @@ Status chat_from_json(json_t *messages, Arena *arena, Chat *out, Error *error) {
     }
     out->messages = items;
     out->message_count = count;
-    return OK;
+    return read_tools(&reader, tools, out);
 }

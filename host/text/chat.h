@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A conversation as callers build it: messages of parts, tool declarations, and what is asked of
 // the template. Nothing here owns memory: texts and JSON values are borrowed and must outlive the
-// Chat. chat_template.h turns it into Gemma 4's prompt, chat_encode.h into tokens.
+// Chat. JSON of clients stays text until the template writes it: a tree of it may be many times its
+// size, and lives then for one tool only. chat_template.h turns a Chat into Gemma 4's prompt,
+// chat_encode.h into tokens.
 #ifndef HOST_TEXT_CHAT_H
 #define HOST_TEXT_CHAT_H
 
@@ -30,7 +32,7 @@ typedef struct ChatPart {
 typedef struct ChatToolCall {
     Bytes id; // data NULL: none
     Bytes name;
-    const json_t *arguments; // an object; NULL: no arguments
+    Bytes arguments; // JSON text of an object; length 0: no arguments
 } ChatToolCall;
 
 typedef struct ChatToolResult {
@@ -55,7 +57,8 @@ typedef struct ChatMessage {
 typedef struct Chat {
     const ChatMessage *messages;
     size_t message_count;
-    const json_t *tools;        // a list of {"type": "function", "function": {...}}, or NULL
+    const Bytes *tools; // JSON texts of {"type": "function", "function": {...}}
+    size_t tool_count;
     bool thinking;              // the model is asked to think
     bool preserve_thinking;     // reasoning of earlier turns that called tools is kept
     bool add_generation_prompt; // the prompt ends where the model is to speak
@@ -69,10 +72,11 @@ Chat chat_question(Bytes system, Bytes question, size_t image_count, ChatMessage
 // Reads a list of messages as the OpenAI chat API has them: role, content (text, null or a list of
 // parts of type text, image, image_url, audio, input_audio, video), reasoning or reasoning_content,
 // tool_calls (arguments as an object or as JSON text), tool_call_id, name; and Google's
-// tool_responses. Fills out->messages from the arena; the other fields of *out stay as they are.
-// The texts point into `messages` and the arena. E_TEMPLATE (the text names message and rule),
-// E_MEMORY.
-// For tests until the gateway reads conversations.
-Status chat_from_json(json_t *messages, Arena *arena, Chat *out, Error *error);
+// tool_responses. `tools` is a list or NULL. Fills messages and tools of *out from the arena; the
+// other fields stay as they are. The texts point into `messages` and the arena. E_TEMPLATE (the
+// text names message and rule), E_MEMORY.
+// For tests: the golden conversations have this form. Clients send a GenerateCall (rpc/generate.h).
+Status chat_from_json(const json_t *messages, const json_t *tools, Arena *arena, Chat *out,
+                      Error *error);
 
 #endif

@@ -37,14 +37,19 @@ static void begin_thought(ChatWriter *writer) {
     chat_write_text(writer, "thought\n");
 }
 
+// The value of a JSON text, for the caller to json_decref; NULL when it is none.
+static json_t *parse(Bytes text) {
+    json_t *value = NULL;
+    return text.length > 0 && json_parse(text, "JSON", &value, NULL) == OK ? value : NULL;
+}
+
 // ---- the opening turn ---------------------------------------------------------------------------
 
 static void write_opening(Renderer *renderer) {
     const Chat *chat = renderer->chat;
     ChatWriter *writer = &renderer->writer;
     const ChatMessage *system = is_system(chat->messages[0].role) ? &chat->messages[0] : NULL;
-    bool has_tools = json_array_size(chat->tools) > 0;
-    if (!chat->thinking && !has_tools && system == NULL) {
+    if (!chat->thinking && chat->tool_count == 0 && system == NULL) {
         return;
     }
     begin_turn(writer, "system");
@@ -60,8 +65,10 @@ static void write_opening(Renderer *renderer) {
         chat_write(writer, chat_trim(system->parts[i].text));
         chat_write_text(writer, system->is_list ? " " : "");
     }
-    for (size_t i = 0; i < json_array_size(chat->tools); i++) {
-        chat_write_tool(writer, json_array_get(chat->tools, i), i);
+    for (size_t i = 0; i < chat->tool_count; i++) {
+        json_t *tool = parse(chat->tools[i]);
+        chat_write_tool(writer, tool, i);
+        json_decref(tool);
     }
     end_turn(writer);
     renderer->first = system != NULL;
@@ -116,7 +123,8 @@ static void write_content(ChatWriter *writer, const ChatMessage *message) {
 static void write_calls(ChatWriter *writer, const ChatMessage *message, size_t index) {
     for (size_t i = 0; i < message->call_count; i++) {
         const ChatToolCall *call = &message->calls[i];
-        if (call->arguments != NULL && !json_is_object(call->arguments)) {
+        json_t *arguments = parse(call->arguments);
+        if (call->arguments.length > 0 && !json_is_object(arguments)) {
             chat_write_fail(writer, E_TEMPLATE,
                             "messages[%zu]: the arguments of a tool call must be a JSON object",
                             index);
@@ -125,9 +133,10 @@ static void write_calls(ChatWriter *writer, const ChatMessage *message, size_t i
         chat_write_text(writer, "call:");
         chat_write(writer, call->name);
         chat_write_text(writer, "{");
-        chat_write_entries(writer, call->arguments, CHAT_KEYS_BARE);
+        chat_write_entries(writer, arguments, CHAT_KEYS_BARE);
         chat_write_text(writer, "}");
         chat_write_control(writer, "<tool_call|>");
+        json_decref(arguments);
     }
 }
 
@@ -258,9 +267,6 @@ static void write_message(Renderer *renderer, size_t index, const ChatMessage *p
 static void check_tools(Renderer *renderer) {
     const Chat *chat = renderer->chat;
     const ChatMessage *speaker = NULL;
-    if (chat->tools != NULL && !json_is_null(chat->tools) && !json_is_array(chat->tools)) {
-        chat_write_fail(&renderer->writer, E_TEMPLATE, "the tools must be a list");
-    }
     for (size_t i = 0; i < chat->message_count; i++) {
         if (chat->messages[i].role != CHAT_TOOL) {
             speaker = &chat->messages[i];

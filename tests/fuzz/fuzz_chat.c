@@ -37,11 +37,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     Arena arena = {0};
     ChatPrompt prompt = {0};
     Error error = {0};
-    Chat chat = {.tools = json_object_get(root, "tools"),
-                 .thinking = json_is_true(json_object_get(root, "thinking")),
+    Chat chat = {.thinking = json_is_true(json_object_get(root, "thinking")),
                  .preserve_thinking = json_is_true(json_object_get(root, "preserve_thinking")),
                  .add_generation_prompt = true};
-    Status status = chat_from_json(json_object_get(root, "messages"), &arena, &chat, &error);
+    Status status = chat_from_json(json_object_get(root, "messages"),
+                                   json_object_get(root, "tools"), &arena, &chat, &error);
     status = status == OK ? chat_template(&chat, &prompt, &error) : status;
     if (status == OK) {
         check(&prompt);

@@ -15,14 +15,14 @@ static json_t *read_cases(void) {
 }
 
 static Chat chat_of(json_t *fixture, Arena *arena) {
-    Chat chat = {.tools = json_object_get(fixture, "tools"),
-                 .thinking = json_is_true(json_object_get(fixture, "thinking")),
+    Chat chat = {.thinking = json_is_true(json_object_get(fixture, "thinking")),
                  .preserve_thinking = json_is_true(json_object_get(fixture, "preserve_thinking")),
                  .add_generation_prompt =
                      json_is_true(json_object_get(fixture, "add_generation_prompt"))};
     Error error = {0};
-    cr_assert_eq(chat_from_json(json_object_get(fixture, "messages"), arena, &chat, &error), OK,
-                 "%s", error.text);
+    cr_assert_eq(chat_from_json(json_object_get(fixture, "messages"),
+                                json_object_get(fixture, "tools"), arena, &chat, &error),
+                 OK, "%s", error.text);
     return chat;
 }
 
@@ -201,8 +201,8 @@ Test(chat_encode, no_field_can_forge_control_tokens) {
         cr_assert(tools != NULL && list != NULL);
         Arena arena = {0};
         Error error = {0};
-        Chat chat = {.tools = tools, .add_generation_prompt = true};
-        cr_assert_eq(chat_from_json(list, &arena, &chat, &error), OK, "%s", error.text);
+        Chat chat = {.add_generation_prompt = true};
+        cr_assert_eq(chat_from_json(list, tools, &arena, &chat, &error), OK, "%s", error.text);
         tokens.count = 0;
         cr_assert_eq(chat_encode(tokenizer, &chat, NULL, 0, &scratch, &tokens, NULL, &error), OK,
                      "%s", error.text);
@@ -226,9 +226,9 @@ static void expect_error(const char *messages, const char *tools, Status status,
     cr_assert_not_null(list, "%s", messages);
     Arena arena = {0};
     Error error = {0};
-    Chat chat = {.tools = declared};
+    Chat chat = {0};
     ChatPrompt prompt = {0};
-    Status have = chat_from_json(list, &arena, &chat, &error);
+    Status have = chat_from_json(list, declared, &arena, &chat, &error);
     have = have == OK ? chat_template(&chat, &prompt, &error) : have;
     cr_assert_eq(have, status, "%s gives %s", messages, status_name(have));
     cr_assert_not_null(strstr(error.text, sentence), "%s: \"%s\" lacks \"%s\"", messages,
@@ -285,7 +285,7 @@ Test(chat_template, reads_arguments_that_come_as_text) {
     Arena arena = {0};
     Chat chat = {0};
     ChatPrompt prompt = {0};
-    cr_assert_eq(chat_from_json(list, &arena, &chat, NULL), OK);
+    cr_assert_eq(chat_from_json(list, NULL, &arena, &chat, NULL), OK);
     cr_assert_eq(chat_template(&chat, &prompt, NULL), OK);
     cr_assert_not_null(strstr((char *)prompt.text.data, "call:f{a:<|\"|>x<|\"|>,b:1}"));
     chat_prompt_free(&prompt);
