@@ -12,12 +12,12 @@ AsyncClient is the same for asyncio. The protocol itself is in rpc/spec.md of te
 from .aio import AsyncClient, AsyncStream
 from .errors import ConnectionLost, ProtocolError, ServerError, TesseraError
 from .sync import Client, Stream
-from .types import (Answer, Blob, Choice, Hello, Logprob, Message, Model, Piece, Sample, Sampling, Timings,
-                    Usage)
+from .types import (Answer, Blob, Choice, Hello, Logprob, Media, Message, Model, Piece, Sample, Sampling, Timings,
+                    Tool, ToolCall, Usage)
 
 __version__ = "0.1.0"
 __all__ = [
     "Answer", "AsyncClient", "AsyncStream", "Blob", "Choice", "Client", "ConnectionLost", "Hello", "Logprob",
-    "Message", "Model", "Piece", "ProtocolError", "Sample", "Sampling", "ServerError", "Stream",
-    "TesseraError", "Timings", "Usage",
+    "Media", "Message", "Model", "Piece", "ProtocolError", "Sample", "Sampling", "ServerError", "Stream",
+    "TesseraError", "Timings", "Tool", "ToolCall", "Usage",
 ]

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, AsyncIterator, Iterable, Mapping, Optional, Sequence, Union
 
 from .errors import ConnectionLost, ServerError, TesseraError
-from .types import (Answer, Blob, Hello, ImageLike, Message, Model, Piece, Sampling, answer_from_wire,
+from .types import (Answer, Blob, Hello, ImageLike, JsonLike, Message, Model, Piece, Sampling, Tool, answer_from_wire,
                     generate_params, hello_from_wire, model_from_wire, question)
 from .wire import Credit, Done, Goodbye, Response, Token, Wire, hello_params, parse_address
 
@@ -129,10 +129,14 @@ class AsyncClient:
                        seed: Optional[int] = None, stop: Optional[Sequence[str]] = None,
                        n: Optional[int] = None, class_: Optional[str] = None,
                        deadline_ms: Optional[int] = None, budget: Optional[int] = None,
-                       thinking: Optional[bool] = None, logprobs: Optional[int] = None) -> Answer:
+                       thinking: Optional[bool] = None, logprobs: Optional[int] = None,
+                       tools: Optional[Sequence[Union[Tool, Mapping[str, Any]]]] = None,
+                       tool_choice: Optional[Union[str, Mapping[str, str]]] = None,
+                       schema: Optional[JsonLike] = None) -> Answer:
         """The whole answer to a conversation. Raises ServerError, also when the answer ends in an error."""
         options = dict(max_tokens=max_tokens, sampling=sampling, seed=seed, stop=stop, n=n, class_=class_,
-                       deadline_ms=deadline_ms, budget=budget, thinking=thinking, logprobs=logprobs)
+                       deadline_ms=deadline_ms, budget=budget, thinking=thinking, logprobs=logprobs,
+                       tools=tools, tool_choice=tool_choice, schema=schema)
         stream = await self._open(generate_params(messages, False, options))
         async with stream:  # a cancelled task cancels it on the server too
             return await stream.result()

@@ -9,8 +9,8 @@ import time
 from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, Union
 
 from .errors import ConnectionLost, ServerError, TesseraError
-from .types import (Answer, Blob, Hello, ImageLike, Message, Model, Piece, Sampling, answer_from_wire,
-                    generate_params, hello_from_wire, model_from_wire, question)
+from .types import (Answer, Blob, Hello, ImageLike, JsonLike, Message, Model, Piece, Sampling, Tool,
+                    answer_from_wire, generate_params, hello_from_wire, model_from_wire, question)
 from .wire import Credit, Done, Goodbye, Response, Token, Wire, hello_params, parse_address
 
 _READ_BYTES = 1 << 18
@@ -131,10 +131,14 @@ class Client:
                  seed: Optional[int] = None, stop: Optional[Sequence[str]] = None, n: Optional[int] = None,
                  class_: Optional[str] = None, deadline_ms: Optional[int] = None,
                  budget: Optional[int] = None, thinking: Optional[bool] = None,
-                 logprobs: Optional[int] = None) -> Answer:
+                 logprobs: Optional[int] = None,
+                 tools: Optional[Sequence[Union[Tool, Mapping[str, Any]]]] = None,
+                 tool_choice: Optional[Union[str, Mapping[str, str]]] = None,
+                 schema: Optional[JsonLike] = None) -> Answer:
         """The whole answer to a conversation. Raises ServerError, also when the answer ends in an error."""
         options = dict(max_tokens=max_tokens, sampling=sampling, seed=seed, stop=stop, n=n, class_=class_,
-                       deadline_ms=deadline_ms, budget=budget, thinking=thinking, logprobs=logprobs)
+                       deadline_ms=deadline_ms, budget=budget, thinking=thinking, logprobs=logprobs,
+                       tools=tools, tool_choice=tool_choice, schema=schema)
         with self._open(generate_params(messages, False, options)) as stream:  # a timeout cancels it
             return stream.result()
 

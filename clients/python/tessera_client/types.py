@@ -2,6 +2,7 @@
 """What goes to the server and what comes back, as plain dataclasses."""
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 from dataclasses import dataclass, field
@@ -16,15 +17,49 @@ class Blob:
 
 # A picture: the bytes of its file, the file's path, or a Blob.
 ImageLike = Union[bytes, str, "os.PathLike[str]", Blob]
-# A part of a message: text as str, a picture as bytes, a path or a Blob. A str is always text.
-PartLike = Union[str, bytes, "os.PathLike[str]", Blob]
+# JSON for a tool: its text, or a map that becomes it.
+JsonLike = Union[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Media:
+    """A part of a message that is no text: `kind` is image, audio or frame (of a film)."""
+    kind: str
+    source: ImageLike
+
+
+# A part of a message: text as str, a picture as bytes, a path or a Blob, anything else as Media. A str is always text.
+PartLike = Union[str, bytes, "os.PathLike[str]", Blob, Media]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """What the model may call; `parameters` is the JSON schema of its arguments."""
+    name: str
+    description: str = ""
+    parameters: Optional[JsonLike] = None
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call that an assistant made; `id` is what the tool's message answers."""
+    name: str
+    arguments: Optional[JsonLike] = None
+    id: str = ""
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a conversation; `role` is system, user or assistant."""
+    """One message of a conversation; `role` is system, developer, user, assistant or tool.
+
+    An assistant may have thought and called tools; a tool names the call it answers.
+    """
     role: str
-    content: Union[str, Sequence[PartLike]]
+    content: Union[str, Sequence[PartLike]] = ""
+    thoughts: str = ""
+    tool_calls: Sequence[ToolCall] = ()
+    tool_call_id: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,14 +170,36 @@ class Model:
 
 # ---- To the wire --------------------------------------------------------------------------------------------
 
+def _media(kind: str, source: ImageLike) -> dict[str, Any]:
+    if isinstance(source, Blob):
+        return {"type": kind, "blob": source.name}
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return {"type": kind, "data": bytes(source)}
+    return {"type": kind, "data": pathlib.Path(source).read_bytes()}
+
+
 def _part(part: PartLike) -> dict[str, Any]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
-    if isinstance(part, Blob):
-        return {"type": "image", "blob": part.name}
-    if isinstance(part, (bytes, bytearray, memoryview)):
-        return {"type": "image", "data": bytes(part)}
-    return {"type": "image", "data": pathlib.Path(part).read_bytes()}
+    if isinstance(part, Media):
+        return _media(part.kind, part.source)
+    return _media("image", part)
+
+
+def _json(value: JsonLike) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    """The fields that are not empty; maps become JSON text."""
+    return {key: value if isinstance(value, (str, list)) else _json(value) for key, value in fields.items() if value}
+
+
+def tool_to_wire(tool: Union[Tool, Mapping[str, Any]]) -> dict[str, Any]:
+    """A Tool, or a map in the protocol's own form, which is passed on as it is."""
+    if not isinstance(tool, Tool):
+        return dict(tool)
+    return {"name": tool.name, **_given(description=tool.description, parameters=tool.parameters)}
 
 
 def message_to_wire(message: Union[Message, Mapping[str, Any]]) -> dict[str, Any]:
@@ -150,8 +207,12 @@ def message_to_wire(message: Union[Message, Mapping[str, Any]]) -> dict[str, Any
     if not isinstance(message, Message):
         return dict(message)
     content = message.content
+    calls = [{"name": call.name, **_given(id=call.id, arguments=call.arguments)} for call in message.tool_calls]
+    content_wire = content if isinstance(content, str) else [_part(part) for part in content]
     return {"role": message.role,
-            "content": content if isinstance(content, str) else [_part(part) for part in content]}
+            **({"content": content_wire} if content or not calls else {}),
+            **_given(thoughts=message.thoughts, tool_calls=calls, tool_call_id=message.tool_call_id,
+                     name=message.name)}
 
 
 def question(text: str, images: Iterable[ImageLike], system: Optional[str]) -> list[Message]:
@@ -169,6 +230,10 @@ def generate_params(messages: Iterable[Union[Message, Mapping[str, Any]]], strea
     for key, value in options.items():
         if isinstance(value, Sampling):
             value = {name: number for name, number in vars(value).items() if number is not None}
+        elif key == "tools" and value is not None:
+            value = [tool_to_wire(tool) for tool in value]
+        elif key == "schema" and value is not None:
+            value = _json(value)
         if value is not None:
             params["class" if key == "class_" else key] = list(value) if key == "stop" else value
     return params

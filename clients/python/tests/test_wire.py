@@ -6,7 +6,7 @@ import re
 import unittest
 
 import msgpack
-from tessera_client import AsyncClient, Client, ProtocolError, Sampling
+from tessera_client import AsyncClient, Blob, Client, Media, Message, ProtocolError, Sampling, Tool, ToolCall
 from tessera_client.types import answer_from_wire, generate_params, question
 from tessera_client.wire import Done, Goodbye, Response, Token, Wire, hello_params, parse_address
 
@@ -60,6 +60,16 @@ class SpecPage(unittest.TestCase):
         made = generate_params(question("What is it?", [b"\xff\xd8\xff"], None), False, {"max_tokens": 32})
         self.assertEqual(made, {**asked, "stream": False})
 
+    def test_a_conversation_with_tools_is_that_of_the_page(self):
+        said = [msgpack.unpackb(message) for message in spec_bytes("> ")]
+        asked = next(message[3] for message in said if "tools" in message[-1])
+        made = generate_params(
+            [Message("user", "Weather?"),
+             Message("assistant", tool_calls=[ToolCall("weather", {"city": "Rome"}, "1")]),
+             Message("tool", "sunny", tool_call_id="1")],
+            False, {"tools": [Tool("weather", "Of a city", {"type": "object"})]})
+        self.assertEqual(made, {**asked, "stream": False})
+
     def test_other_bytes_are_a_protocol_error(self):
         for wrong in (b"HTTP/1.1 400", b"\x80", b"\x94\x00\x01\xa1x\x80", b"\x93\x02\xa5token\x80"):
             with self.assertRaises(ProtocolError):
@@ -93,6 +103,19 @@ class Small(unittest.TestCase):
         for wrong in ("lab", ":1", "lab:", "::1:70"):
             with self.assertRaises(ValueError):
                 parse_address(wrong)
+
+    def test_parts_and_schemas_are_sent_in_the_form_of_the_protocol(self):
+        params = generate_params(
+            [Message("developer", "s"), Message("user", ["see", b"jpeg", Media("audio", b"RIFF"), Media("frame", Blob("00"))]),
+             Message("assistant", "so", thoughts="hm"), {"role": "user", "content": "as it is"}], False,
+            {"schema": {"type": "object"}, "tool_choice": {"name": "f"}, "tools": [{"name": "f"}]})
+        self.assertEqual(params["messages"], [
+            {"role": "developer", "content": "s"},
+            {"role": "user", "content": [{"type": "text", "text": "see"}, {"type": "image", "data": b"jpeg"},
+                                         {"type": "audio", "data": b"RIFF"}, {"type": "frame", "blob": "00"}]},
+            {"role": "assistant", "content": "so", "thoughts": "hm"}, {"role": "user", "content": "as it is"}])
+        self.assertEqual((params["schema"], params["tool_choice"], params["tools"]),
+                         ('{"type":"object"}', {"name": "f"}, [{"name": "f"}]))
 
     def test_options_left_out_are_not_sent(self):
         params = generate_params([], True, {"class_": "batch", "seed": None, "stop": ("a",),
