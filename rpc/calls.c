@@ -16,6 +16,10 @@ static void read_hello(CallReader *in, MsgMap *params) {
     HelloCall *hello = &in->call->hello;
     msg_need(params, "version");
     hello->version = (uint32_t)msg_int(params, "version", 0, UINT16_MAX, 0);
+    if (hello->version != PROTOCOL_VERSION) {
+        params->seen = UINT64_MAX; // whatever else there is: the session says which is spoken
+        return;
+    }
     hello->token = msg_text(params, "token", CALL_TOKEN_BYTES_MAX, (Bytes){0});
     hello->client = msg_text(params, "client", CALL_CLIENT_BYTES_MAX, (Bytes){0});
 }

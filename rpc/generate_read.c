@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rpc/generate.h"
 
+#include "base/json.h"
 #include "base/num.h"
 
 // While a call is being read.
@@ -8,6 +9,7 @@ typedef struct GenerateReader {
     GenerateCall *call;
     Arena *arena;
     MsgReader *reader;
+    size_t json_bytes; // of all JSON texts so far
 } GenerateReader;
 
 static void *read_take(GenerateReader *in, size_t count, size_t item_bytes) {
@@ -17,6 +19,37 @@ static void *read_take(GenerateReader *in, size_t count, size_t item_bytes) {
     }
     return items;
 }
+
+static Bytes read_name(MsgMap *map) {
+    Bytes name = msg_need_text(map, "name", CALL_NAME_BYTES_MAX);
+    if (name.length == 0) {
+        msg_fault(map->reader, map->name, "name", "must not be empty");
+    }
+    return name;
+}
+
+// Whoever uses the text parses it again: a tree of it may be many times its size, and is not kept.
+static Bytes read_json(GenerateReader *in, MsgMap *map, const char *key) {
+    Bytes text = msg_text(map, key, CALL_JSON_BYTES_MAX, (Bytes){0});
+    if (text.length == 0) {
+        return text;
+    }
+    in->json_bytes += text.length;
+    if (in->json_bytes > CALL_JSON_BYTES_ALL_MAX) {
+        msg_fault(map->reader, map->name, key, "must leave all JSON texts below %d bytes",
+                  CALL_JSON_BYTES_ALL_MAX);
+        return text;
+    }
+    json_t *value;
+    bool valid = json_parse(text, key, &value, NULL) == OK;
+    if (!valid || !json_is_object(value)) {
+        msg_fault(map->reader, map->name, key, "must be the JSON text of an object");
+    }
+    json_decref(value);
+    return text;
+}
+
+// ---- Messages -----------------------------------------------------------------------------------
 
 static Hash128 read_blob(MsgMap *part) {
     Bytes text = msg_need_text(part, "blob", 32);
@@ -34,42 +67,42 @@ static Hash128 read_blob(MsgMap *part) {
     return (Hash128){halves[0], halves[1]};
 }
 
-static void read_image(MsgMap *map, CallPart *part) {
-    if (msg_has(map, "blob") == msg_has(map, "data")) {
-        msg_fault(map->reader, map->name, "", "of an image must have either data or blob");
-    } else if (msg_has(map, "blob")) {
-        part->kind = CALL_BLOB;
+static void read_media(MsgMap *map, CallPart *part) {
+    static const char *const names[] = {"a text", "an image", "a sound", "a frame"};
+    part->is_blob = msg_has(map, "blob");
+    if (part->is_blob == msg_has(map, "data")) {
+        msg_fault(map->reader, map->name, "", "of %s must have either data or blob",
+                  names[part->kind]);
+    } else if (part->is_blob) {
         part->blob = read_blob(map);
     } else {
-        part->kind = CALL_IMAGE;
-        part->image = msg_binary(map, "data", (Bytes){0});
-        if (part->image.length == 0) {
+        part->data = msg_binary(map, "data", (Bytes){0});
+        if (part->data.length == 0) {
             msg_fault(map->reader, map->name, "data", "must not be empty");
         }
     }
 }
 
 static void read_part(MsgMap map, CallPart *part) {
-    static const char *const types[] = {"text", "image"};
     msg_need(&map, "type");
-    if (msg_choice(&map, "type", types, 2, 0) == 0) {
-        part->kind = CALL_TEXT;
+    part->kind = (CallPartKind)msg_choice(&map, "type", call_part_words, CALL_PART_KIND_COUNT, 0);
+    if (part->kind == CALL_TEXT) {
         part->text = msg_need_text(&map, "text", CALL_TEXT_BYTES_MAX);
     } else {
-        read_image(&map, part);
+        read_media(&map, part);
     }
     msg_map_end(&map);
 }
 
-static void read_message(GenerateReader *in, MsgMap map, CallMessage *message) {
-    static const char *const roles[] = {"system", "user", "assistant"};
-    msg_need(&map, "role");
-    message->role = (CallRole)msg_choice(&map, "role", roles, 3, CALL_USER);
-    msg_need(&map, "content");
-    message->is_list = !msg_is_text(&map, "content");
+// An answer that only calls tools needs no content; it is as an empty list.
+static void read_content(GenerateReader *in, MsgMap *map, CallMessage *message) {
+    if (message->tool_call_count == 0) {
+        msg_need(map, "content");
+    }
+    message->is_list = !msg_is_text(map, "content");
     MsgArray list = {.reader = in->reader};
     if (message->is_list) {
-        list = msg_array(&map, "content", "params.messages[].content[]", CALL_PARTS_MAX);
+        list = msg_array(map, "content", "params.messages[].content[]", CALL_PARTS_MAX);
     }
     uint32_t count = message->is_list ? list.count : 1;
     CallPart *parts = read_take(in, num_max(count, 1), sizeof *parts);
@@ -78,15 +111,56 @@ static void read_message(GenerateReader *in, MsgMap map, CallMessage *message) {
     }
     for (uint32_t i = 0; i < list.count; i++) {
         read_part(msg_item_map(&list, i), &parts[i]);
-        in->call->image_count += parts[i].kind != CALL_TEXT;
+        in->call->media_count += parts[i].kind != CALL_TEXT;
     }
     if (!message->is_list) {
-        parts[0] = (CallPart){.kind = CALL_TEXT,
-                              .text = msg_text(&map, "content", CALL_TEXT_BYTES_MAX, (Bytes){0})};
+        parts[0].text = msg_text(map, "content", CALL_TEXT_BYTES_MAX, (Bytes){0});
     }
     message->parts = parts;
     message->part_count = count;
+}
+
+static void read_tool_calls(GenerateReader *in, MsgMap *map, CallMessage *message) {
+    MsgArray list =
+        msg_array(map, "tool_calls", "params.messages[].tool_calls[]", CALL_TOOL_CALLS_MAX);
+    CallToolCall *calls = list.count > 0 ? read_take(in, list.count, sizeof *calls) : NULL;
+    for (uint32_t i = 0; i < list.count && calls != NULL; i++) {
+        MsgMap call = msg_item_map(&list, i);
+        calls[i].id = msg_text(&call, "id", CALL_NAME_BYTES_MAX, (Bytes){0});
+        calls[i].name = read_name(&call);
+        calls[i].arguments = read_json(in, &call, "arguments");
+        msg_map_end(&call);
+    }
+    message->tool_calls = calls;
+    message->tool_call_count = calls != NULL ? list.count : 0;
+}
+
+static void read_message(GenerateReader *in, MsgMap map, CallMessage *message) {
+    static const char *const roles[] = {"system", "developer", "user", "assistant", "tool"};
+    msg_need(&map, "role");
+    message->role = (CallRole)msg_choice(&map, "role", roles, CALL_ROLE_COUNT, CALL_USER);
+    if (message->role == CALL_ASSISTANT) {
+        message->thoughts = msg_text(&map, "thoughts", CALL_TEXT_BYTES_MAX, (Bytes){0});
+        read_tool_calls(in, &map, message);
+    }
+    if (message->role == CALL_TOOL) {
+        message->tool_call_id = msg_text(&map, "tool_call_id", CALL_NAME_BYTES_MAX, (Bytes){0});
+        message->name = msg_text(&map, "name", CALL_NAME_BYTES_MAX, (Bytes){0});
+    }
+    read_content(in, &map, message);
     msg_map_end(&map);
+}
+
+// A tool answers the assistant that spoke last.
+static void check_order(GenerateReader *in, const CallMessage *messages, uint32_t index) {
+    uint32_t speaker = index;
+    while (speaker > 0 && messages[speaker].role == CALL_TOOL) {
+        speaker--;
+    }
+    if (messages[index].role == CALL_TOOL && messages[speaker].tool_call_count == 0) {
+        msg_fault(in->reader, "params.messages[]", "",
+                  "of role tool must follow an assistant's with the tool_calls that it answers");
+    }
 }
 
 static void read_messages(GenerateReader *in, MsgMap *params) {
@@ -99,17 +173,67 @@ static void read_messages(GenerateReader *in, MsgMap *params) {
     CallMessage *messages = read_take(in, list.count, sizeof *messages);
     for (uint32_t i = 0; i < list.count && in->reader->status == OK; i++) {
         read_message(in, msg_item_map(&list, i), &messages[i]);
+        check_order(in, messages, i);
         if (in->reader->status != OK) {
             error_prefix(in->reader->error, in->reader->status, "message %u", i);
         }
     }
-    if (call->image_count > CALL_IMAGES_MAX) {
+    if (call->media_count > CALL_MEDIA_MAX) {
         msg_fault(in->reader, "params", "messages", "have %u pictures, at most %d are allowed",
-                  call->image_count, CALL_IMAGES_MAX);
+                  call->media_count, CALL_MEDIA_MAX);
     }
     call->messages = messages;
     call->message_count = list.count;
 }
+
+// ---- Tools --------------------------------------------------------------------------------------
+
+static void read_tools(GenerateReader *in, MsgMap *params) {
+    MsgArray list = msg_array(params, "tools", "params.tools[]", CALL_TOOLS_MAX);
+    if (list.count == 0) {
+        return;
+    }
+    CallTool *tools = read_take(in, list.count, sizeof *tools);
+    for (uint32_t i = 0; i < list.count && in->reader->status == OK; i++) {
+        MsgMap tool = msg_item_map(&list, i);
+        tools[i].name = read_name(&tool);
+        tools[i].description = msg_text(&tool, "description", CALL_TEXT_BYTES_MAX, (Bytes){0});
+        tools[i].parameters = read_json(in, &tool, "parameters");
+        msg_map_end(&tool);
+        if (in->reader->status != OK) {
+            error_prefix(in->reader->error, in->reader->status, "tool %u", i);
+        }
+    }
+    in->call->tools = tools;
+    in->call->tool_count = list.count;
+}
+
+static bool is_tool(const GenerateCall *call, Bytes name) {
+    bool found = false;
+    for (uint32_t i = 0; i < call->tool_count && !found; i++) {
+        found = bytes_equal(call->tools[i].name, name);
+    }
+    return found;
+}
+
+// One of three words, or {name: one of the tools}.
+static void read_tool_choice(GenerateReader *in, MsgMap *params) {
+    static const char *const words[] = {"auto", "none", "required"};
+    GenerateCall *call = in->call;
+    if (!msg_has(params, "tool_choice") || msg_is_text(params, "tool_choice")) {
+        call->tool_choice = (CallToolChoice)msg_choice(params, "tool_choice", words, 3, 0);
+        return;
+    }
+    MsgMap map = msg_submap(params, "tool_choice", "params.tool_choice");
+    call->tool_choice = CALL_CHOICE_NAMED;
+    call->tool_choice_name = read_name(&map);
+    msg_map_end(&map);
+    if (!is_tool(call, call->tool_choice_name)) {
+        msg_fault(in->reader, "params", "tool_choice", "must name one of the tools");
+    }
+}
+
+// ---- How it is answered -------------------------------------------------------------------------
 
 static CallSampling read_sampling(MsgMap *params) {
     MsgMap map = msg_submap(params, "sampling", "params.sampling");
@@ -150,6 +274,9 @@ void generate_read(MsgMap *params, Arena *arena, GenerateCall *call) {
     static const char *const classes[] = {"interactive", "batch"};
     GenerateReader in = {.call = call, .arena = arena, .reader = params->reader};
     read_messages(&in, params);
+    read_tools(&in, params);
+    read_tool_choice(&in, params);
+    call->schema = read_json(&in, params, "schema");
     call->sampling = read_sampling(params);
     read_stops(&in, params);
     call->seed = (uint64_t)msg_int(params, "seed", 0, INT64_MAX, 0);

@@ -93,7 +93,13 @@ static void prompt_push_made_up(const Gemma4Config *config, Prompt *prompt, Byte
 static Status prompt_make_up(const PromptMaker *maker, const Chat *chat, const Patches *patches,
                              uint32_t image_count, Prompt *out, Error *error) {
     token_list_push(&out->list, maker->config->bos_id);
+    for (size_t t = 0; t < chat->tool_count; t++) {
+        prompt_push_made_up(maker->config, out, chat->tools[t]);
+    }
     for (size_t m = 0; m < chat->message_count; m++) {
+        for (size_t c = 0; c < chat->messages[m].call_count; c++) {
+            prompt_push_made_up(maker->config, out, chat->messages[m].calls[c].arguments);
+        }
         for (size_t p = 0; p < chat->messages[m].part_count; p++) {
             const ChatPart *part = &chat->messages[m].parts[p];
             if (part->kind == CHAT_TEXT) {

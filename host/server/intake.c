@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "host/server/conversation.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -24,7 +25,7 @@ typedef struct Intake {
     uint32_t budget;
     Chat chat;
     Question *question;
-    Bytes *files; // [image_count]
+    Bytes *files; // [media_count]
     uint32_t file_count;
     Blob **blobs; // [blob_count] held
     uint32_t blob_count;
@@ -52,8 +53,8 @@ static Status intake_blob(Intake *in, const CallPart *part, ImageInfo *info, Byt
 
 static Status intake_sent(Intake *in, const CallPart *part, ImageInfo *info, Bytes *file,
                           Error *error) {
-    *file = part->image;
-    Status status = media_probe(part->image, &in->service->options.media, info, error);
+    *file = part->data;
+    Status status = media_probe(part->data, &in->service->options.media, info, error);
     counts_looked(in->service, info->looked_at);
     return status;
 }
@@ -62,8 +63,8 @@ static Status intake_image(Intake *in, const CallPart *part, Error *error) {
     ImageInfo info = {0};
     ImageGeometry geometry;
     Bytes file;
-    Status status = part->kind == CALL_BLOB ? intake_blob(in, part, &info, &file, error)
-                                            : intake_sent(in, part, &info, &file, error);
+    Status status = part->is_blob ? intake_blob(in, part, &info, &file, error)
+                                  : intake_sent(in, part, &info, &file, error);
     if (status == OK) {
         status = media_geometry(info.width, info.height, in->budget, &geometry, error);
     }
@@ -88,45 +89,17 @@ static Status intake_images(Intake *in, Error *error) {
     return OK;
 }
 
-// The conversation in the call's arena, and what its text weighs.
+// The conversation, and room for its media.
 static Status intake_messages(Intake *in, Error *error) {
-    static const ChatRole roles[] = {CHAT_SYSTEM, CHAT_USER, CHAT_ASSISTANT};
-    const GenerateCall *g = &in->call->generate;
     Arena *arena = &in->call->arena;
-    ChatMessage *messages = arena_take_array(arena, g->message_count, sizeof *messages);
-    in->files = arena_take_array(arena, g->image_count + 1, sizeof *in->files);
-    in->blobs = arena_take_array(arena, g->image_count + 1, sizeof *in->blobs);
+    uint32_t media_count = in->call->generate.media_count;
+    in->files = arena_take_array(arena, media_count + 1, sizeof *in->files);
+    in->blobs = arena_take_array(arena, media_count + 1, sizeof *in->blobs);
     in->question = arena_take(arena, sizeof *in->question);
-    if (messages == NULL || in->files == NULL || in->blobs == NULL || in->question == NULL) {
+    if (in->files == NULL || in->blobs == NULL || in->question == NULL) {
         return call_no_memory(in->call, error);
     }
-    for (uint32_t m = 0; m < g->message_count; m++) {
-        const CallMessage *from = &g->messages[m];
-        ChatPart *parts = arena_take_array(arena, from->part_count + 1, sizeof *parts);
-        if (parts == NULL) {
-            return call_no_memory(in->call, error);
-        }
-        for (uint32_t p = 0; p < from->part_count; p++) {
-            if (from->parts[p].kind == CALL_TEXT) {
-                parts[p] = (ChatPart){.kind = CHAT_TEXT, .text = from->parts[p].text};
-                in->text_bytes += from->parts[p].text.length;
-            } else {
-                parts[p] = (ChatPart){.kind = CHAT_IMAGE};
-            }
-        }
-        messages[m] = (ChatMessage){
-            .role = roles[from->role],
-            .parts = parts,
-            .part_count = from->part_count,
-            .is_list = from->is_list,
-        };
-    }
-    in->chat = (Chat){
-        .messages = messages,
-        .message_count = g->message_count,
-        .add_generation_prompt = true,
-    };
-    return OK;
+    return conversation_make(in->call, &in->chat, &in->text_bytes, error);
 }
 
 // The image tokens that are known so far beside the answer. The text is only estimated here; what
@@ -154,13 +127,14 @@ static void intake_weigh(Intake *in) {
 static Status intake_counts(Intake *in, Error *error) {
     const ServiceOptions *o = &in->service->options;
     const GenerateCall *g = &in->call->generate;
-    if (g->image_count > 0 && !o->model.vision) {
+    TRY(conversation_check(g, error));
+    if (g->media_count > 0 && !o->model.vision) {
         return error_set(error, E_UNSUPPORTED,
                          "this model cannot read pictures (no vision tensors)");
     }
-    if (g->image_count > o->images_max) {
+    if (g->media_count > o->images_max) {
         return error_set(error, E_LIMIT, "%u pictures are given, at most %u are allowed",
-                         g->image_count, o->images_max);
+                         g->media_count, o->images_max);
     }
     TRY(intake_context(in, error));
     return intake_messages(in, error);
@@ -242,7 +216,7 @@ static void intake_log(const Intake *in, const ServedCall *served) {
               " max_tokens=%u samples=%u",
               served->id, in->connection->index, in->call->ticket,
               users_at(in->service->users, in->demand.user)->name,
-              g->batch ? "batch" : "interactive", g->image_count, in->image_tokens, in->text_bytes,
+              g->batch ? "batch" : "interactive", g->media_count, in->image_tokens, in->text_bytes,
               g->max_tokens, g->samples);
     if (!in->service->options.log_prompts) {
         return;
@@ -282,7 +256,7 @@ static void intake_accept(Intake *in) {
     *in->question = intake_question(in, &served->chat);
     served->question = served->request.question = in->question;
     served->request.image_files = in->files;
-    served->request.image_count = call->generate.image_count;
+    served->request.image_count = call->generate.media_count;
     served->work.kind = WORK_PREPARE;
     counts_accepted(service, served);
     intake_log(in, served);
@@ -308,7 +282,7 @@ void intake_generate(Service *service, Connection *connection, Call *call) {
     in.budget = call->generate.budget != 0 ? call->generate.budget : service->options.model.budget;
     log_event(LOG_DEBUG, "call", "connection=%u stream=%" PRIu64 " messages=%zu pictures=%u",
               connection->index, call->ticket, (size_t)call->generate.message_count,
-              call->generate.image_count);
+              call->generate.media_count);
     Status status = intake_judge(&in, &retry_ms, &error);
     if (status == OK) {
         intake_accept(&in);

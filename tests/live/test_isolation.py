@@ -97,7 +97,21 @@ def bad_parameters():
                      [{"role": "user", "content": [{"type": "image", "blob": "../../../../etc/passwd"}]}],
                      [{"role": "user", "content": [{"type": "image", "blob": "0" * 31}]}],
                      [{"role": "user", "content": [{"type": "audio", "data": b"RIFF"}]}],
-                     [{"role": "user", "content": [{"type": "text", "text": b"\xff\xfe"}]}]],
+                     [{"role": "user", "content": [{"type": "text", "text": b"\xff\xfe"}]}],
+                     [{"role": "tool", "content": "sunny"}], [{"role": "user", "content": "hi", "thoughts": "hm"}],
+                     user + [{"role": "assistant"}], user + [{"role": "assistant", "tool_calls": []}],
+                     user + [{"role": "assistant", "tool_calls": [{}]}],
+                     user + [{"role": "assistant", "tool_calls": [{"name": "f"}] * 129}],
+                     user + [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": "[" * 200000}]}],
+                     user + [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"a": 1}}]}]],
+        "tools": [{}, "f", [{}], [{"name": ""}], [{"name": "f" * 257}], [{"name": "f"}] * 129, [{"name": b"\xff"}],
+                  [{"name": "f", "parameters": {}}], [{"name": "f", "parameters": "{"}],
+                  [{"name": "f", "parameters": "[]"}], [{"name": "f", "parameters": '{"a":1,"a":2}'}],
+                  [{"name": "f", "parameters": "[" * 200000}], [{"name": "f", "parameters": '{"a":1e999}'}],
+                  [{"name": "f", "parameters": '{"a":"' + "x" * (1 << 18) + '"}'}],
+                  [{"name": "f", "parameters": "{" + " " * 250000 + "}"}] * 5, [{"name": "f", "response": "{}"}]],
+        "tool_choice": ["", "any", {}, {"name": "f"}, {"name": 5}, {"name": "f", "type": "function"}, 1, ["auto"]],
+        "schema": ["{", "5", "[]", {}, '{"a":1,"a":2}', "{" + '"a":{' * 100000],
         "prompt_embeds": [b"\x80\x04\x95"], "chat_template": ["{{ ''.__class__ }}"], "best_of": [1 << 31],
         "__proto__": [{}],
     }.items():
@@ -223,7 +237,7 @@ class Isolation(LiveTest):
                     with self.assertRaises(Refused) as refused:
                         culprit.call("generate", **params)
                     self.assertIn(refused.exception.name, {"E_ARGUMENT", "E_LIMIT", "E_BLOB", "E_CONTEXT",
-                                                           "E_IMAGE_FORMAT", "E_TEMPLATE"})
+                                                           "E_IMAGE_FORMAT", "E_TEMPLATE", "E_UNSUPPORTED"})
                     self.assert_typed(*refused.exception.args)
             for method in ("shutdown", "", "__class__", "stats ", "a" * 1000):
                 with self.assertRaises(Refused) as refused:

@@ -4,6 +4,7 @@
 
     tests/live/test_serve.py PROGRAM        needs python3-msgpack
 """
+import json
 import os
 import pathlib
 import re
@@ -20,7 +21,7 @@ import zlib
 import live
 import msgpack
 from live import LIMIT, Gate, LiveTest, eventually, run
-from rpc import Client, Refused, Server, answers, picture
+from rpc import GREEDY, Client, Refused, Server, answers, picture
 
 IDLE_CONNECTIONS = 2000
 # With this seed and temperature the demo model writes more than a thousand tokens before it stops. On a fast machine
@@ -154,6 +155,71 @@ class Answers(Serve):
             self.assertGreater(len(plain), 4)
             done = client.complete("<|image|> <start_of_image> <end_of_turn>", max_tokens=4)
             self.assertEqual(done["usage"]["image_tokens"], 0)
+
+
+WEATHER = {"name": "weather", "description": "Of a city.",
+           "parameters": json.dumps({"type": "object", "properties": {"city": {"type": "string"}}})}
+CALLED = {"role": "assistant", "thoughts": "A tool knows.",
+          "tool_calls": [{"id": "1", "name": "weather", "arguments": '{"city":"Rome"}'}]}
+TOLD = {"role": "tool", "tool_call_id": "1", "name": "weather", "content": [{"type": "text", "text": "sunny"}]}
+
+
+def said(role, content="hi"):
+    return {"role": role, "content": content}
+
+
+class Conversations(Serve):
+    def ask(self, client, *messages, **params):
+        stream = client.call("generate", messages=list(messages), max_tokens=4, sampling=GREEDY, **params)["stream"]
+        return client.done(stream)[0]
+
+    def test_every_role_is_answered(self):
+        with self.serve().client() as client:
+            for messages in ([said("system"), said("user")], [said("developer"), said("user")],
+                             [said("user"), said("assistant"), said("user")], [said("user"), CALLED, TOLD],
+                             [said("user"), CALLED, TOLD, said("assistant"), said("user")],
+                             [said("user", [{"type": "text", "text": "What is"}, *picture(pictures(1)[0], "?")])]):
+                with self.subTest(roles=[message["role"] for message in messages]):
+                    done = self.ask(client, *messages)
+                    self.assertIn(done["samples"][0]["reason"], ("stop", "length"))
+                    self.assertNotIn("error", done)
+
+    def test_tools_and_what_they_said_are_in_the_prompt(self):
+        with self.serve().client() as client:
+            def prompt_tokens(*messages, **params):
+                return self.ask(client, *messages, **params)["usage"]["prompt_tokens"]
+            plain = prompt_tokens(said("user"))
+            self.assertGreater(prompt_tokens(said("user"), tools=[WEATHER]), plain + 10)
+            self.assertEqual(prompt_tokens(said("user"), tools=[WEATHER], tool_choice="auto"),
+                             prompt_tokens(said("user"), tools=[WEATHER]))
+            called = prompt_tokens(said("user"), CALLED, TOLD)
+            self.assertGreater(called, plain + 10)
+            longer = {**TOLD, "content": "sunny, and warmer than it was on any day of the week before"}
+            self.assertGreater(prompt_tokens(said("user"), CALLED, longer), called)
+
+    def test_what_nothing_serves_is_refused_by_name(self):
+        with self.serve().client() as client:
+            for params, name in (({"tool_choice": "none"}, "tool_choice"), ({"tool_choice": "required"}, "tool_choice"),
+                                 ({"tools": [WEATHER], "tool_choice": {"name": "weather"}}, "tool_choice"),
+                                 ({"schema": '{"type":"object"}'}, "schema")):
+                with self.subTest(**params):
+                    self.assertRaisesRegex(Refused, f"E_UNSUPPORTED.*params.{name} is not yet supported",
+                                           self.ask, client, said("user"), **params)
+            for kind in ("audio", "frame"):
+                part = {"type": kind, "data": b"RIFF"}
+                self.assertRaisesRegex(Refused, f"E_UNSUPPORTED.*message 1: a part of type {kind} is not yet",
+                                       self.ask, client, said("system"), said("user", [part]))
+            self.assertEqual(client.call("health")["status"], "ok")
+
+    def test_what_a_role_may_not_have_is_refused_by_name(self):
+        with self.serve().client() as client:
+            for messages, sentence in (([TOLD], "message 0: .*must follow an assistant"),
+                                       ([said("user"), CALLED, said("user"), TOLD], "message 3: .*must follow"),
+                                       ([{**said("user"), "tool_calls": CALLED["tool_calls"]}], "tool_calls"),
+                                       ([{**said("user"), "thoughts": "hm"}], "thoughts"),
+                                       ([said("model")], "must be one of: system, developer, user, assistant, tool")):
+                with self.subTest(sentence=sentence):
+                    self.assertRaisesRegex(Refused, f"E_ARGUMENT.*{sentence}", self.ask, client, *messages)
 
 
 class Endings(Serve):

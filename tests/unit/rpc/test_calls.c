@@ -108,6 +108,10 @@ static void role_odd(Buffer *out) {
     msg_pair_word(out, "role", "root");
     msg_pair_word(out, "content", "hi");
 }
+static void part_odd(Buffer *out) {
+    put_part_of(out, 1);
+    msg_pair_word(out, "type", "smell");
+}
 static void part_audio(Buffer *out) {
     put_part_of(out, 1);
     msg_pair_word(out, "type", "audio");
@@ -142,7 +146,9 @@ static void part_text_broken(Buffer *out) {
 Test(calls, messages_and_parts_are_checked_with_their_place) {
     expect_refusal("generate", 1, no_messages, "at least one message");
     expect_refusal("generate", 1, role_odd, "message 0: params.messages[].role must be one of");
-    expect_refusal("generate", 1, part_audio, "content[].type must be one of: text, image");
+    expect_refusal("generate", 1, part_odd,
+                   "content[].type must be one of: text, image, audio, frame");
+    expect_refusal("generate", 1, part_audio, "of a sound must have either data or blob");
     expect_refusal("generate", 1, part_url, "either data or blob");
     expect_refusal("generate", 1, part_empty_picture, "data must not be empty");
     expect_refusal("generate", 1, part_both, "either data or blob");
@@ -156,8 +162,8 @@ static void many_pictures(Buffer *out) {
     msg_put_map(out, 2);
     msg_pair_word(out, "role", "user");
     msg_put_key(out, "content");
-    msg_put_array(out, CALL_IMAGES_MAX + 1);
-    for (int i = 0; i <= CALL_IMAGES_MAX; i++) {
+    msg_put_array(out, CALL_MEDIA_MAX + 1);
+    for (int i = 0; i <= CALL_MEDIA_MAX; i++) {
         msg_put_map(out, 2);
         msg_pair_word(out, "type", "image");
         msg_pair_word(out, "blob", "00112233445566778899aabbccddeeff");
@@ -175,11 +181,125 @@ Test(calls, pictures_are_counted_and_blobs_are_read) {
     Call *call = NULL;
     cr_assert_eq(open_with("generate", 1, blob_good, &call, NULL), OK);
     const CallPart *part = &call->generate.messages[0].parts[0];
-    cr_assert_eq(part->kind, CALL_BLOB);
+    cr_assert_eq(part->kind, CALL_IMAGE);
+    cr_assert(part->is_blob);
     cr_assert_eq(part->blob.high, 0x0011223344556677u);
     cr_assert_eq(part->blob.low, 0x8899aabbccddeeffu);
     call_free(call);
 }
+
+// ---- Tools --------------------------------------------------------------------------------------
+
+static void put_tool(Buffer *out, const char *name, const char *parameters) {
+    msg_put_key(out, "tools");
+    msg_put_array(out, 1);
+    msg_put_map(out, 2);
+    msg_pair_word(out, "name", name);
+    msg_pair_word(out, "parameters", parameters);
+}
+PUT(tool_nameless, put_tool(out, "", "{}"))
+PUT(tool_parameters_broken, put_tool(out, "f", "{\"type\":"))
+PUT(tool_parameters_twice, put_tool(out, "f", "{\"a\":1,\"a\":2}"))
+PUT(tool_parameters_list, put_tool(out, "f", "[]"))
+PUT(tools_map, msg_put_key(out, "tools"); msg_put_map(out, 0))
+PUT(choice_odd, msg_pair_word(out, "tool_choice", "perhaps"))
+PUT(choice_unknown, put_tool(out, "f", "{}"); msg_put_key(out, "tool_choice"); msg_put_map(out, 1);
+    msg_pair_word(out, "name", "g"))
+PUT(choice_empty, msg_put_key(out, "tool_choice"); msg_put_map(out, 0))
+PUT(schema_text, msg_pair_word(out, "schema", "\"object\""))
+PUT(schema_map, msg_put_key(out, "schema"); msg_put_map(out, 0))
+
+static void tools_too_many(Buffer *out) {
+    case_put_hi(out);
+    msg_put_key(out, "tools");
+    msg_put_array(out, CALL_TOOLS_MAX + 1);
+    for (int i = 0; i <= CALL_TOOLS_MAX; i++) {
+        msg_put_map(out, 1);
+        msg_pair_word(out, "name", "f");
+    }
+}
+
+// Each text is as long as it may be, and there is one too many of them.
+static void tools_too_long(Buffer *out) {
+    static char json[CALL_JSON_BYTES_MAX + 1];
+    enum { TOOLS = CALL_JSON_BYTES_ALL_MAX / CALL_JSON_BYTES_MAX + 1 };
+    memset(json, ' ', CALL_JSON_BYTES_MAX);
+    json[0] = '{';
+    json[CALL_JSON_BYTES_MAX - 1] = '}';
+    case_put_hi(out);
+    msg_put_key(out, "tools");
+    msg_put_array(out, TOOLS);
+    for (int i = 0; i < TOOLS; i++) {
+        msg_put_map(out, 2);
+        msg_pair_word(out, "name", "f");
+        msg_pair_word(out, "parameters", json);
+    }
+}
+
+Test(calls, tools_and_schemas_are_checked_with_their_place) {
+    expect_refusal("generate", 2, tool_nameless, "tool 0: params.tools[].name must not be empty");
+    expect_refusal("generate", 2, tool_parameters_broken,
+                   "params.tools[].parameters must be the JSON text of an object");
+    expect_refusal("generate", 2, tool_parameters_twice, "must be the JSON text of an object");
+    expect_refusal("generate", 2, tool_parameters_list, "must be the JSON text of an object");
+    expect_refusal("generate", 2, tools_map, "params.tools must be an array of at most 128");
+    expect_refusal("generate", 2, tools_too_many, "params.tools must be an array of at most 128");
+    expect_refusal("generate", 2, tools_too_long, "tool 4: params.tools[].parameters must leave");
+    expect_refusal("generate", 2, choice_odd,
+                   "params.tool_choice must be one of: auto, none, required");
+    expect_refusal("generate", 3, choice_unknown, "params.tool_choice must name one of the tools");
+    expect_refusal("generate", 2, choice_empty, "params.tool_choice.name is missing");
+    expect_refusal("generate", 2, schema_text, "params.schema must be the JSON text of an object");
+    expect_refusal("generate", 2, schema_map, "params.schema must be a string");
+}
+
+static void put_message(Buffer *out, const char *role, uint32_t count) {
+    msg_put_key(out, "messages");
+    msg_put_array(out, 1);
+    msg_put_map(out, count);
+    msg_pair_word(out, "role", role);
+    msg_pair_word(out, "content", "hi");
+}
+static void user_calls(Buffer *out) {
+    put_message(out, "user", 3);
+    msg_put_key(out, "tool_calls");
+    msg_put_array(out, 0);
+}
+static void user_thinks(Buffer *out) {
+    put_message(out, "user", 3);
+    msg_pair_word(out, "thoughts", "hm");
+}
+static void assistant_is_named(Buffer *out) {
+    put_message(out, "assistant", 3);
+    msg_pair_word(out, "name", "f");
+}
+static void assistant_calls_nothing(Buffer *out) {
+    put_message(out, "assistant", 3);
+    msg_put_key(out, "tool_calls");
+    msg_put_array(out, 1);
+    msg_put_map(out, 0);
+}
+static void tool_alone(Buffer *out) {
+    put_message(out, "tool", 2);
+}
+static void assistant_is_silent(Buffer *out) {
+    msg_put_key(out, "messages");
+    msg_put_array(out, 1);
+    msg_put_map(out, 1);
+    msg_pair_word(out, "role", "assistant");
+}
+
+Test(calls, each_role_has_its_own_fields) {
+    expect_refusal("generate", 1, user_calls, "no parameter named \"tool_calls\"");
+    expect_refusal("generate", 1, user_thinks, "no parameter named \"thoughts\"");
+    expect_refusal("generate", 1, assistant_is_named, "no parameter named \"name\"");
+    expect_refusal("generate", 1, assistant_calls_nothing,
+                   "message 0: params.messages[].tool_calls[].name is missing");
+    expect_refusal("generate", 1, tool_alone, "message 0: params.messages[] of role tool must");
+    expect_refusal("generate", 1, assistant_is_silent, "params.messages[].content is missing");
+}
+
+// ---- The others ---------------------------------------------------------------------------------
 
 static void id_only(Buffer *out) {
     msg_pair_int(out, "id", 5);

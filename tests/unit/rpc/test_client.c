@@ -99,9 +99,9 @@ Test(client, what_is_asked_arrives) {
     cr_assert_eq(got->messages[0].role, CALL_SYSTEM);
     cr_assert(bytes_equal(got->messages[0].parts[0].text, bytes_of_text("short")));
     cr_assert_eq(got->messages[1].part_count, 3);
-    cr_assert(bytes_equal(got->messages[1].parts[1].image, images[1]));
+    cr_assert(bytes_equal(got->messages[1].parts[1].data, images[1]));
     cr_assert(bytes_equal(got->messages[1].parts[2].text, text));
-    cr_assert_eq(got->image_count, 2);
+    cr_assert_eq(got->media_count, 2);
     cr_assert_eq(got->sampling.temperature, 0.5);
     cr_assert_eq(got->sampling.top_k, 40);
     cr_assert_eq(got->sampling.top_p, -1);

@@ -30,18 +30,62 @@ static Bytes draw_text(Draw *d) {
 }
 
 static CallPart draw_part(Draw *d) {
-    switch (draw(d, 3)) {
-    case 0:
-        return (CallPart){.kind = CALL_TEXT, .text = draw_coin(d) ? draw_text(d) : (Bytes){0}};
-    case 1:
-        return (CallPart){.kind = CALL_IMAGE, .image = draw_text(d)};
-    default:
-        return (CallPart){.kind = CALL_BLOB, .blob = {prng_u64(d->seed, 1, d->count), d->count}};
+    CallPart part = {.kind = (CallPartKind)draw(d, CALL_PART_KIND_COUNT)};
+    part.is_blob = part.kind != CALL_TEXT && draw_coin(d);
+    if (part.kind == CALL_TEXT) {
+        part.text = draw_coin(d) ? draw_text(d) : (Bytes){0};
+    } else if (part.is_blob) {
+        part.blob = (Hash128){prng_u64(d->seed, 1, d->count), d->count};
+    } else {
+        part.data = draw_text(d);
     }
+    return part;
 }
 
-static CallMessage draw_message(Draw *d) {
-    CallMessage message = {.role = (CallRole)draw(d, CALL_ROLE_COUNT), .is_list = draw_coin(d)};
+static Bytes draw_json(Draw *d) {
+    static const char *const texts[] = {"", "{}", "{\"b\":1.50,\"a\":[null,\"\\u0000\"]}",
+                                        " {\"type\": \"object\"} "};
+    return bytes_of_text(texts[draw(d, 4)]);
+}
+
+static Bytes draw_given(Draw *d) {
+    return draw_coin(d) ? draw_text(d) : (Bytes){0};
+}
+
+static void draw_tool_calls(Draw *d, CallMessage *message) {
+    message->tool_call_count = draw(d, 3);
+    CallToolCall *calls = arena_take_array(&d->arena, message->tool_call_count + 1, sizeof *calls);
+    for (uint32_t i = 0; i < message->tool_call_count; i++) {
+        calls[i] = (CallToolCall){draw_given(d), draw_text(d), draw_json(d)};
+    }
+    message->tool_calls = calls;
+}
+
+static void draw_tools(Draw *d, GenerateCall *call) {
+    call->tool_count = draw(d, 4);
+    CallTool *tools = arena_take_array(&d->arena, call->tool_count + 1, sizeof *tools);
+    for (uint32_t i = 0; i < call->tool_count; i++) {
+        tools[i] = (CallTool){draw_text(d), draw_given(d), draw_json(d)};
+    }
+    call->tools = tools;
+    call->tool_choice = (CallToolChoice)draw(d, call->tool_count > 0 ? 4 : 3);
+    if (call->tool_choice == CALL_CHOICE_NAMED) {
+        call->tool_choice_name = tools[draw(d, call->tool_count)].name;
+    }
+    call->schema = draw_json(d);
+}
+
+// A tool speaks only after the assistant that called it.
+static CallMessage draw_message(Draw *d, bool tools_called) {
+    CallMessage message = {.role = (CallRole)draw(d, tools_called ? CALL_ROLE_COUNT : CALL_TOOL),
+                           .is_list = draw_coin(d)};
+    if (message.role == CALL_ASSISTANT) {
+        message.thoughts = draw_given(d);
+        draw_tool_calls(d, &message);
+    } else if (message.role == CALL_TOOL) {
+        message.tool_call_id = draw_given(d);
+        message.name = draw_given(d);
+    }
     message.part_count = message.is_list ? draw(d, 4) : 1;
     CallPart *parts = arena_take_array(&d->arena, message.part_count + 1, sizeof *parts);
     for (uint32_t i = 0; i < message.part_count; i++) {
@@ -79,16 +123,19 @@ static GenerateCall draw_call(Draw *d) {
         .logprobs = draw(d, CALL_LOGPROBS_MAX + 1),
     };
     CallMessage *messages = arena_take_array(&d->arena, call.message_count, sizeof *messages);
+    bool called = false;
     for (uint32_t i = 0; i < call.message_count; i++) {
-        messages[i] = draw_message(d);
+        messages[i] = draw_message(d, called);
+        called = messages[i].tool_call_count > 0 || (called && messages[i].role == CALL_TOOL);
         for (uint32_t p = 0; p < messages[i].part_count; p++) {
-            call.image_count += messages[i].parts[p].kind != CALL_TEXT;
+            call.media_count += messages[i].parts[p].kind != CALL_TEXT;
         }
     }
     for (uint32_t i = 0; i < call.stop_count; i++) {
         call.stops[i] = draw_text(d);
     }
     call.messages = messages;
+    draw_tools(d, &call);
     return call;
 }
 
@@ -100,7 +147,8 @@ static uint64_t seed_drawn;
 static void expect_part(const CallPart *got, const CallPart *part) {
     SAME(got->kind == part->kind);
     SAME(bytes_equal(got->text, part->text));
-    SAME(bytes_equal(got->image, part->image));
+    SAME(bytes_equal(got->data, part->data));
+    SAME(got->is_blob == part->is_blob);
     SAME(got->blob.high == part->blob.high && got->blob.low == part->blob.low);
 }
 
@@ -111,6 +159,27 @@ static void expect_message(const CallMessage *got, const CallMessage *message) {
     for (uint32_t i = 0; i < got->part_count; i++) {
         expect_part(&got->parts[i], &message->parts[i]);
     }
+    SAME(bytes_equal(got->thoughts, message->thoughts));
+    SAME(bytes_equal(got->tool_call_id, message->tool_call_id));
+    SAME(bytes_equal(got->name, message->name));
+    SAME(got->tool_call_count == message->tool_call_count);
+    for (uint32_t i = 0; i < got->tool_call_count; i++) {
+        SAME(bytes_equal(got->tool_calls[i].id, message->tool_calls[i].id));
+        SAME(bytes_equal(got->tool_calls[i].name, message->tool_calls[i].name));
+        SAME(bytes_equal(got->tool_calls[i].arguments, message->tool_calls[i].arguments));
+    }
+}
+
+static void expect_tools(const GenerateCall *got, const GenerateCall *call) {
+    SAME(got->tool_count == call->tool_count);
+    for (uint32_t i = 0; i < got->tool_count; i++) {
+        SAME(bytes_equal(got->tools[i].name, call->tools[i].name));
+        SAME(bytes_equal(got->tools[i].description, call->tools[i].description));
+        SAME(bytes_equal(got->tools[i].parameters, call->tools[i].parameters));
+    }
+    SAME(got->tool_choice == call->tool_choice);
+    SAME(bytes_equal(got->tool_choice_name, call->tool_choice_name));
+    SAME(bytes_equal(got->schema, call->schema));
 }
 
 static void expect_sampling(const CallSampling *got, const CallSampling *sampling) {
@@ -126,7 +195,8 @@ static void expect_call(const GenerateCall *got, const GenerateCall *call) {
     for (uint32_t i = 0; i < got->message_count; i++) {
         expect_message(&got->messages[i], &call->messages[i]);
     }
-    SAME(got->image_count == call->image_count);
+    SAME(got->media_count == call->media_count);
+    expect_tools(got, call);
     expect_sampling(&got->sampling, &call->sampling);
     SAME(got->seed == call->seed);
     SAME(got->max_tokens == call->max_tokens);
@@ -177,8 +247,8 @@ Test(generate, a_question_is_pictures_and_then_its_text) {
     const CallMessage *user = &got->generate.messages[1];
     cr_assert_eq(got->generate.messages[0].role, CALL_SYSTEM);
     cr_assert_eq(user->role, CALL_USER);
-    cr_assert(bytes_equal(user->parts[0].image, images[0]));
-    cr_assert(bytes_equal(user->parts[1].image, images[1]));
+    cr_assert(bytes_equal(user->parts[0].data, images[0]));
+    cr_assert(bytes_equal(user->parts[1].data, images[1]));
     cr_assert(bytes_equal(user->parts[2].text, bytes_of_text("what?")));
     call_free(got);
 }
