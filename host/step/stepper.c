@@ -102,13 +102,11 @@ static StepperEvent *stepper_event(Stepper *stepper, StepperEventKind kind, uint
     event->kind = kind;
     event->tag = tag;
     event->status = OK;
-    event->text[0] = '\0';
     return event;
 }
 
 static void stepper_refused(Stepper *stepper, uint32_t tag, const Error *error) {
     StepperEvent *event = stepper_event(stepper, STEPPER_REFUSED, tag);
-    event->event = (SchedulerEvent){.tag = tag};
     event->status = error->status;
     snprintf(event->text, sizeof event->text, "%.*s", STEPPER_TEXT_MAX - 1, error->text);
 }

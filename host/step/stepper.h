@@ -66,9 +66,11 @@ enum { STEPPER_TEXT_MAX = 200 };
 typedef struct StepperEvent {
     StepperEventKind kind;
     uint32_t tag;
-    Status status;               // REFUSED; and ENDED with FINISH_FAILED: the engine's
-    SchedulerEvent event;        // TOKEN and ENDED
-    char text[STEPPER_TEXT_MAX]; // REFUSED: a sentence for the client
+    Status status; // REFUSED; and ENDED with FINISH_FAILED: the engine's
+    union {
+        SchedulerEvent event;        // TOKEN and ENDED
+        char text[STEPPER_TEXT_MAX]; // REFUSED: a sentence for the client
+    };
 } StepperEvent;
 
 void stepper_tick(Stepper *stepper, uint64_t now_ms); // never goes back
