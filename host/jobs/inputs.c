@@ -2,70 +2,20 @@
 #include "host/jobs/inputs.h"
 
 #include "base/check.h"
-#include "base/hash.h"
 #include "host/jobs/inputs_walk.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-// An open-addressing set of 128-bit hashes of names; at most half full.
-typedef struct InputSet {
-    Hash128 *slots; // zero = free
-    size_t capacity, count;
-} InputSet;
-
-static bool input_set_grow(InputSet *set) {
-    InputSet bigger = {.capacity = set->capacity == 0 ? 256 : set->capacity * 2};
-    bigger.slots = calloc(bigger.capacity, sizeof *bigger.slots);
-    if (bigger.slots == NULL) {
-        return false;
-    }
-    for (size_t i = 0; i < set->capacity; i++) {
-        if (set->slots[i].low != 0) {
-            size_t at = set->slots[i].low & (bigger.capacity - 1);
-            while (bigger.slots[at].low != 0) {
-                at = (at + 1) & (bigger.capacity - 1);
-            }
-            bigger.slots[at] = set->slots[i];
-        }
-    }
-    free(set->slots);
-    bigger.count = set->count;
-    *set = bigger;
-    return true;
-}
-
-// Puts a name into the set; *is_new tells whether it was not there yet.
-static bool input_set_put(InputSet *set, const char *name, bool *is_new) {
-    if (set->count * 2 >= set->capacity && !input_set_grow(set)) {
-        return false;
-    }
-    Hash128 hash = hash128(bytes_of_text(name));
-    hash.low |= hash.low == 0;
-    size_t at = hash.low & (set->capacity - 1);
-    while (set->slots[at].low != 0) {
-        if (set->slots[at].low == hash.low && set->slots[at].high == hash.high) {
-            *is_new = false;
-            return true;
-        }
-        at = (at + 1) & (set->capacity - 1);
-    }
-    set->slots[at] = hash;
-    set->count++;
-    *is_new = true;
-    return true;
-}
-
 Status inputs_no_memory(Error *error) {
     return error_set(error, E_MEMORY, "no memory for the list of pictures");
 }
 
 static Status inputs_first_name(Inputs *inputs, const char *name, bool *is_new, Error *error) {
-    if (inputs->seen == NULL) {
-        inputs->seen = calloc(1, sizeof *inputs->seen);
-    }
-    bool good = inputs->seen != NULL && input_set_put(inputs->seen, name, is_new);
+    size_t before = inputs->seen.count, number;
+    bool good = name_set_put(&inputs->seen, hash128(bytes_of_text(name)), &number);
+    *is_new = good && number == before;
     return good ? OK : inputs_no_memory(error);
 }
 
@@ -137,10 +87,7 @@ void inputs_left_out_text(const Inputs *inputs, Buffer *out) {
 }
 
 void inputs_free(Inputs *inputs) {
-    if (inputs->seen != NULL) {
-        free(inputs->seen->slots);
-        free(inputs->seen);
-    }
+    name_set_free(&inputs->seen);
     free(inputs->paths);
     free(inputs->faults);
     arena_free(&inputs->arena);

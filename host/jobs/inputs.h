@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "base/bytes.h"
+#include "base/name_set.h"
 #include "base/status.h"
 #include "host/media/extensions.h"
 
@@ -22,7 +23,7 @@ typedef struct Inputs {
     size_t count, capacity;
     uint64_t others[MEDIA_OTHER_COUNT]; // files passed over, by their extension
     uint64_t hidden;                    // names passed over as hidden (inputs_walk.h)
-    struct InputSet *seen;              // canonical names of files and folders taken already
+    NameSet seen;                       // canonical names of files and folders taken already
     Arena arena;
 } Inputs;
 

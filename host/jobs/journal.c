@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/json_write.h"
+#include "base/name_set.h"
 #include "base/num.h"
 #include "base/text.h"
 #include "host/interrupt.h"
@@ -20,19 +21,15 @@
 // How every line begins: tells a cut first line of ours from somebody else's file.
 static const char journal_mark[] = "{\"file\":";
 
-typedef struct JournalSlot {
-    Hash128 key; // low == 0: free
-    JournalPlace place;
-} JournalSlot;
-
 struct Journal {
     char *path;
     int fd;
     bool is_stream;  // standard output: no past, no truncation
     uint64_t length; // bytes in the file = where the next line begins
     uint64_t cut_bytes;
-    JournalSlot *slots;
-    size_t slot_capacity, slot_count;
+    NameSet keys;         // of all records
+    JournalPlace *places; // [place_capacity] the latest one of each key
+    size_t place_capacity;
     Buffer line;
 };
 
@@ -44,40 +41,30 @@ static Hash128 journal_key(Bytes file, const char *id, const char *prompt, const
     buffer_append_byte(&text, 0);
     buffer_printf(&text, "%s|%s|%s|%s", id != NULL ? id : "", prompt, model, settings);
     Hash128 key = hash128((Bytes){text.data, text.length});
-    key.low |= key.low == 0;
     buffer_free(&text);
     return key;
 }
 
-static JournalSlot *journal_slot(const Journal *journal, Hash128 key) {
-    size_t at = key.low & (journal->slot_capacity - 1);
-    while (journal->slots[at].key.low != 0 &&
-           (journal->slots[at].key.low != key.low || journal->slots[at].key.high != key.high)) {
-        at = (at + 1) & (journal->slot_capacity - 1);
+static bool journal_grow(Journal *journal) {
+    if (journal->keys.count < journal->place_capacity) {
+        return true;
     }
-    return &journal->slots[at];
+    size_t capacity = journal->place_capacity == 0 ? 128 : journal->place_capacity * 2;
+    JournalPlace *places = realloc(journal->places, capacity * sizeof *places);
+    if (places != NULL) {
+        journal->places = places;
+        journal->place_capacity = capacity;
+    }
+    return places != NULL;
 }
 
 static Status journal_put(Journal *journal, Hash128 key, JournalPlace place, Error *error) {
-    if (journal->slot_count * 2 >= journal->slot_capacity) {
-        Journal bigger = *journal;
-        bigger.slot_capacity = journal->slot_capacity == 0 ? 256 : journal->slot_capacity * 2;
-        bigger.slots = calloc(bigger.slot_capacity, sizeof *bigger.slots);
-        if (bigger.slots == NULL) {
-            return error_set(error, E_MEMORY, "%s: no memory for %zu records", journal->path,
-                             journal->slot_count);
-        }
-        for (size_t i = 0; i < journal->slot_capacity; i++) {
-            if (journal->slots[i].key.low != 0) {
-                *journal_slot(&bigger, journal->slots[i].key) = journal->slots[i];
-            }
-        }
-        free(journal->slots);
-        *journal = bigger;
+    size_t number;
+    if (!journal_grow(journal) || !name_set_put(&journal->keys, key, &number)) {
+        return error_set(error, E_MEMORY, "%s: no memory for %zu records", journal->path,
+                         journal->keys.count);
     }
-    JournalSlot *slot = journal_slot(journal, key);
-    journal->slot_count += slot->key.low == 0;
-    *slot = (JournalSlot){key, place};
+    journal->places[number] = place;
     return OK;
 }
 
@@ -157,7 +144,7 @@ static Status journal_index(Journal *journal, Bytes bytes, Error *error) {
     // After a record any rest is a cut line; in a file without records it must begin as ours do.
     size_t marked = num_min(rest, sizeof journal_mark - 1);
     bool ours = at == begin && (marked == 0 || memcmp(bytes.data + at, journal_mark, marked) == 0);
-    if (journal->slot_count == 0 && bytes.length > begin && !ours) {
+    if (journal->keys.count == 0 && bytes.length > begin && !ours) {
         return error_set(error, E_ARGUMENT,
                          "%s: is not a journal of captions; name another output file",
                          journal->path);
@@ -231,7 +218,8 @@ Status journal_close(Journal *journal, Error *error) {
         }
     }
     buffer_free(&journal->line);
-    free(journal->slots);
+    name_set_free(&journal->keys);
+    free(journal->places);
     free(journal->path);
     free(journal);
     return status;
@@ -341,14 +329,14 @@ Status journal_append(Journal *journal, const Record *record, Error *error) {
 }
 
 bool journal_find(const Journal *journal, const Record *record, JournalPlace *place) {
-    if (journal->slot_count == 0) {
-        return false;
+    Hash128 key = journal_key(bytes_of_text(record->file), record->id, record->prompt,
+                              record->model, record->settings);
+    size_t number;
+    bool found = name_set_find(&journal->keys, key, &number);
+    if (found) {
+        *place = journal->places[number];
     }
-    const JournalSlot *slot =
-        journal_slot(journal, journal_key(bytes_of_text(record->file), record->id, record->prompt,
-                                          record->model, record->settings));
-    *place = slot->place;
-    return slot->key.low != 0;
+    return found;
 }
 
 Status journal_read(const Journal *journal, JournalPlace place, JournalEntry *out, Error *error) {
