@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "cpu/activation.h"
 #include "cpu/context.h"
+#include "cpu/rms_ref.h"
 
 // The row of f32 between a norm and the activation it becomes.
 static float *row_scratch(void *context, uint32_t columns) {
@@ -12,16 +13,8 @@ static float *row_scratch(void *context, uint32_t columns) {
     return (float *)cpu->scratch[0];
 }
 
-static double rms_factor(const float *x, uint32_t columns, float eps) {
-    double sum = 0.0;
-    for (uint32_t i = 0; i < columns; i++) {
-        sum += (double)x[i] * (double)x[i];
-    }
-    return 1.0 / sqrt(sum / columns + (double)eps);
-}
-
 static void rms_norm(const float *x, uint32_t columns, const float *weight, float eps, float *out) {
-    double factor = rms_factor(x, columns, eps);
+    double factor = rms_factor_ref(x, columns, eps);
     for (uint32_t i = 0; i < columns; i++) {
         out[i] = (float)((double)x[i] * factor * (weight != NULL ? (double)weight[i] : 1.0));
     }
@@ -42,7 +35,7 @@ Status residual_norm_ref(void *context, const OpResidualNorm *op) {
     for (uint32_t r = 0; r < op->row_count; r++) {
         float *h = op->h + (size_t)r * op->columns;
         const float *x = op->x + (size_t)r * op->columns;
-        double factor = rms_factor(x, op->columns, op->eps);
+        double factor = rms_factor_ref(x, op->columns, op->eps);
         for (uint32_t i = 0; i < op->columns; i++) {
             double branch = (double)x[i] * factor * (double)op->post_norm[i];
             h[i] = (float)(((double)h[i] + branch) * (double)op->scalar);

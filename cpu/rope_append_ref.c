@@ -3,21 +3,12 @@
 // 1.3). Statistics in double, the products in f32 as transformers does them in an f32 model.
 #include "cpu/context.h"
 #include "cpu/kv_page.h"
+#include "cpu/rms_ref.h"
 
-#include <math.h>
 #include <stdlib.h>
 
-// (mean(x^2) + eps)^(-1/2)
-static double rms_factor(const float *x, uint32_t count, float eps) {
-    double sum = 0.0;
-    for (uint32_t d = 0; d < count; d++) {
-        sum += (double)x[d] * (double)x[d];
-    }
-    return 1.0 / sqrt(sum / count + (double)eps);
-}
-
 static void norm_head(float *x, const float *weight, uint32_t count, float eps) {
-    double factor = rms_factor(x, count, eps);
+    double factor = rms_factor_ref(x, count, eps);
     for (uint32_t d = 0; d < count; d++) {
         x[d] = (float)((double)x[d] * factor * (double)weight[d]);
     }
@@ -71,7 +62,7 @@ Status rope_append_ref(void *context, const OpRopeAppend *op) {
         for (uint32_t h = 0; h < shape->kv_head_count; h++) {
             float *head_k = k + (size_t)h * head_dim;
             const float *head_v = v + (size_t)h * head_dim;
-            double factor = rms_factor(head_v, head_dim, op->eps);
+            double factor = rms_factor_ref(head_v, head_dim, op->eps);
             for (uint32_t d = 0; d < head_dim; d++) {
                 value[d] = (float)((double)head_v[d] * factor);
             }
