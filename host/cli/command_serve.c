@@ -122,7 +122,7 @@ static ServiceOptions serve_service(Serve *serve) {
         .session = serve_limits(serve),
         .media = media_limits_default(),
         .samples_max = serve_number(serve, OPT_REQUESTS),
-        .images_max = serve->runtime.sizes.images,
+        .media_max = serve->runtime.sizes.images,
         .context = serve->runtime.sizes.context,
         .queued_tokens_max = v[OPT_QUEUE_TOKENS].number,
         .blob_bytes_max = v[OPT_BLOBS].number * MIB,

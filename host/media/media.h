@@ -12,7 +12,6 @@
 #define HOST_MEDIA_MEDIA_H
 
 #include "base/bytes.h"
-#include "base/hash.h"
 #include "base/status.h"
 
 #include <stdatomic.h>
@@ -73,7 +72,6 @@ typedef struct Patches {
     uint32_t columns, rows, count;
     uint8_t *pixels;     // [count][48][48][3] RGB
     uint16_t *positions; // [count][2]: column, row
-    Hash128 name;        // of the content, for the prefix cache; its owner's: nothing here sets it
     uint32_t capacity;   // patches that fit without a new allocation
 } Patches;
 

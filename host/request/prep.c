@@ -7,12 +7,13 @@
 static Status prep_image(Prep *prep, Request *request, Bytes file, uint32_t index) {
     MediaLimits limits = prep->rules->limits;
     limits.unwanted = &request->unwanted;
+    RequestMedia *media = &request->media[index];
+    media->kind = MEDIA_PICTURE;
     Status status = media_load(file, &limits, request->question->budget, &prep->scratch,
-                               &request->patches[index], &request->error);
+                               &media->patches, &request->error);
     if (status == OK) {
         // The file and the budget make the patches: equal names are equal patches.
-        request->patches[index].name =
-            secret_name(&prep->rules->maker->secret, file, request->question->budget);
+        media->name = secret_name(&prep->rules->maker->secret, file, request->question->budget);
         return OK;
     }
     return request->image_files != NULL
@@ -64,17 +65,16 @@ static Status prep_images(Prep *prep, Request *request) {
 static Status prep_prompt(Prep *prep, Request *request) {
     const PromptMaker *maker = prep->rules->maker;
     const Question *question = request->question;
+    const RequestMediaList media = {request->media, request->image_count};
     PromptScratch *scratch = &prep->prompt_scratch;
     switch (question->form) {
     case QUESTION_TEXT:
-        return prompt_verbatim(maker, bytes_of_text(question->text), request->patches,
-                               request->image_count, scratch, &request->prompt, &request->error);
+        return prompt_verbatim(maker, bytes_of_text(question->text), media, scratch,
+                               &request->prompt, &request->error);
     case QUESTION_IDS:
-        return prompt_ids(maker, question->text, request->patches, request->image_count,
-                          &request->prompt, &request->error);
+        return prompt_ids(maker, question->text, media, &request->prompt, &request->error);
     default:
-        return prompt_make(maker, question, request->patches, request->image_count, scratch,
-                           &request->prompt, &request->error);
+        return prompt_make(maker, question, media, scratch, &request->prompt, &request->error);
     }
 }
 

@@ -5,20 +5,20 @@
 
 #include <stdlib.h>
 
-Status request_open(Request *request, uint32_t images_max, Error *error) {
+Status request_open(Request *request, uint32_t media_max, Error *error) {
     *request = (Request){0};
-    request->patches = calloc((size_t)images_max + 1, sizeof *request->patches);
-    if (request->patches == NULL) {
+    request->media = calloc((size_t)media_max + 1, sizeof *request->media);
+    if (request->media == NULL) {
         return error_set(error, E_MEMORY, "no memory for the pictures of a request");
     }
     return OK;
 }
 
-void request_free(Request *request, uint32_t images_max) {
-    for (uint32_t i = 0; request->patches != NULL && i < images_max; i++) {
-        patches_free(&request->patches[i]);
+void request_free(Request *request, uint32_t media_max) {
+    for (uint32_t i = 0; request->media != NULL && i < media_max; i++) {
+        request_media_free(&request->media[i]);
     }
-    free(request->patches);
+    free(request->media);
     prompt_free(&request->prompt);
     answer_free(&request->answer);
     *request = (Request){0};

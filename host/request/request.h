@@ -9,7 +9,6 @@
 #ifndef HOST_REQUEST_REQUEST_H
 #define HOST_REQUEST_REQUEST_H
 
-#include "host/media/media.h"
 #include "host/request/answer.h"
 #include "host/request/prompt.h"
 
@@ -29,10 +28,10 @@ typedef struct Request {
     atomic_bool unwanted;
 
     // Filled by a prep thread.
-    Status status;    // of preparing; then of the whole request
-    Error error;      // when status != OK
-    char content[33]; // hash of the pictures' bytes, "" when one could not be read
-    Patches *patches; // [images_max]
+    Status status;       // of preparing; then of the whole request
+    Error error;         // when status != OK
+    char content[33];    // hash of the pictures' bytes, "" when one could not be read
+    RequestMedia *media; // [media_max]
     Prompt prompt;
 
     // Step loop.
@@ -40,8 +39,8 @@ typedef struct Request {
     uint64_t started_ns, prepared_ns, finished_ns;
 } Request;
 
-Status request_open(Request *request, uint32_t images_max, Error *error); // E_MEMORY
-void request_free(Request *request, uint32_t images_max);
+Status request_open(Request *request, uint32_t media_max, Error *error); // E_MEMORY
+void request_free(Request *request, uint32_t media_max);
 
 // What the scheduler is given of a prepared request: its prompt, and what the question says of
 // drawing and stopping. It borrows from the request until the sequence's end.

@@ -132,9 +132,9 @@ static Status intake_counts(Intake *in, Error *error) {
         return error_set(error, E_UNSUPPORTED,
                          "this model cannot read pictures (no vision tensors)");
     }
-    if (g->media_count > o->images_max) {
+    if (g->media_count > o->media_max) {
         return error_set(error, E_LIMIT, "%u pictures are given, at most %u are allowed",
-                         g->media_count, o->images_max);
+                         g->media_count, o->media_max);
     }
     TRY(intake_context(in, error));
     return intake_messages(in, error);

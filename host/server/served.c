@@ -20,7 +20,7 @@ Status served_open(Service *service, Error *error) {
         return error_set(error, E_MEMORY, "no memory for %u requests; lower them", o->samples_max);
     }
     for (uint32_t i = 0; i < o->samples_max; i++) {
-        TRY(request_open(&service->served[i].request, o->images_max, error));
+        TRY(request_open(&service->served[i].request, o->media_max, error));
     }
     return OK;
 }
@@ -28,7 +28,7 @@ Status served_open(Service *service, Error *error) {
 void served_close(Service *service) {
     REQUIRE(service->served_count == 0 && service->work_count == 0);
     for (uint32_t i = 0; service->served != NULL && i < service->options.samples_max; i++) {
-        request_free(&service->served[i].request, service->options.images_max);
+        request_free(&service->served[i].request, service->options.media_max);
         token_list_free(&service->served[i].work.ids);
     }
     for (uint32_t i = 0; i < service->samples_used; i++) {
@@ -235,8 +235,8 @@ static void served_finish(Service *service, ServedCall *call) {
     for (uint32_t i = 0; i < call->blob_count; i++) {
         blobs_drop(&service->blobs, call->blobs[i]);
     }
-    for (uint32_t i = 0; i < service->options.images_max; i++) {
-        patches_free(&call->request.patches[i]); // megabytes: not kept either
+    for (uint32_t i = 0; i < service->options.media_max; i++) {
+        request_media_free(&call->request.media[i]); // megabytes: not kept either
     }
     call_free(call->call);
     call->call = NULL;

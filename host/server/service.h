@@ -45,7 +45,7 @@ typedef struct ServiceOptions {
     MediaLimits media;
     uint32_t connections_max;
     uint32_t samples_max;       // accepted and not ended; tags are below this
-    uint32_t images_max;        // of one request
+    uint32_t media_max;         // of one request
     uint32_t context;           // most tokens of prompt and answer
     uint32_t running_max;       // sequences in a batch, for stats
     uint32_t work_max;          // requests with prep threads at a time

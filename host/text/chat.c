@@ -6,21 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-Chat chat_question(Bytes system, Bytes question, size_t image_count, ChatMessage *messages,
+Chat chat_question(Bytes system, Bytes question, ChatMediaList media, ChatMessage *messages,
                    ChatPart *parts) {
-    size_t message_count = 0;
+    size_t message_count = 0, part_count = 0;
     if (system.length > 0) {
         parts[0] = (ChatPart){.kind = CHAT_TEXT, .text = system};
         messages[message_count++] =
             (ChatMessage){.role = CHAT_SYSTEM, .parts = parts, .part_count = 1};
         parts++;
     }
-    for (size_t i = 0; i < image_count; i++) {
-        parts[i] = (ChatPart){.kind = CHAT_IMAGE};
+    for (size_t i = 0; i < media.count; i++) {
+        if (i == 0 || !media.items[i - 1].film_goes_on) {
+            parts[part_count++] = (ChatPart){.kind = media.items[i].kind};
+        }
     }
-    parts[image_count] = (ChatPart){.kind = CHAT_TEXT, .text = question};
-    messages[message_count++] = (ChatMessage){
-        .role = CHAT_USER, .parts = parts, .part_count = image_count + 1, .is_list = true};
+    parts[part_count++] = (ChatPart){.kind = CHAT_TEXT, .text = question};
+    messages[message_count++] =
+        (ChatMessage){.role = CHAT_USER, .parts = parts, .part_count = part_count, .is_list = true};
     return (Chat){
         .messages = messages, .message_count = message_count, .add_generation_prompt = true};
 }

@@ -64,9 +64,23 @@ typedef struct Chat {
     bool add_generation_prompt; // the prompt ends where the model is to speak
 } Chat;
 
-// A user's question after `image_count` pictures, and perhaps a system text (length 0: none): the
-// conversation of a caption. `messages` has room for 2, `parts` for image_count + 2.
-Chat chat_question(Bytes system, Bytes question, size_t image_count, ChatMessage *messages,
+// What takes the places of a conversation's media: a picture or a sound is one, a film is one for
+// every frame.
+typedef struct ChatMedia {
+    ChatPartKind kind;    // CHAT_IMAGE, CHAT_AUDIO or CHAT_VIDEO
+    uint32_t token_count; // soft tokens
+    uint32_t seconds;     // of a frame: since the beginning of the film; written before it
+    bool film_goes_on;    // of a frame: the next one is of the same film
+} ChatMedia;
+
+typedef struct ChatMediaList {
+    const ChatMedia *items;
+    size_t count;
+} ChatMediaList;
+
+// A user's question after the media, and perhaps a system text (length 0: none): the conversation
+// of a caption. `messages` has room for 2, `parts` for media.count + 2.
+Chat chat_question(Bytes system, Bytes question, ChatMediaList media, ChatMessage *messages,
                    ChatPart *parts);
 
 // Reads a list of messages as the OpenAI chat API has them: role, content (text, null or a list of

@@ -238,7 +238,7 @@ static void open_service(ServerWorld *w) {
         .media = media_limits_default(),
         .connections_max = CLIENTS,
         .samples_max = REQUESTS_MAX,
-        .images_max = 2,
+        .media_max = 2,
         .context = CONTEXT,
         .running_max = 10,
         .work_max = dice_between(&w->dice, 1, WORKS),

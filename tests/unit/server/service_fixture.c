@@ -51,7 +51,7 @@ void fixture_open(Fixture *fixture, uint32_t requests, const char *users) {
         .media = media_limits_default(),
         .connections_max = FIXTURE_CONNECTIONS,
         .samples_max = requests,
-        .images_max = 2,
+        .media_max = 2,
         .context = FIXTURE_CONTEXT,
         .running_max = 4,
         .work_max = 2,

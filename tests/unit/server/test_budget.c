@@ -25,7 +25,7 @@ static void open_two_users(Fixture *fixture) {
     fixture->options.connections_max = 4 * MANY;
     fixture->options.held_bytes_max = HELD;
     fixture->options.blob_bytes_max = HELD;
-    fixture->options.images_max = 16;
+    fixture->options.media_max = 16;
     fixture_reopen(fixture);
 }
 

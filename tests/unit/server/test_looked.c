@@ -125,7 +125,7 @@ static void deliver(Fixture *fixture, Buffer *out) {
 Test(looked, the_bytes_looked_at_are_no_more_than_those_received_however_blobs_are_named) {
     Fixture fixture;
     fixture_open(&fixture, 64, NULL);
-    fixture.options.images_max = PARTS_MAX;
+    fixture.options.media_max = PARTS_MAX;
     fixture.options.blob_bytes_max = 1 << 20;
     fixture_reopen(&fixture);
     fixture_connect(&fixture, 0, NULL);

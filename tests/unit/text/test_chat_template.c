@@ -87,52 +87,75 @@ static Tokenizer *small_tokenizer(void) {
     return tokenizer;
 }
 
-// Where no user writes control tokens, the tokens are those of the rendered string.
+// What transformers' processor writes for a place of media (processing_gemma4_unified.py,
+// replace_image_token, replace_audio_token, replace_video_token), here one soft token each.
+static const struct {
+    const char *place, *written;
+    ChatMedia media;
+} places[] = {
+    {"<|image|>", "<|image><|image|><image|>", {CHAT_IMAGE, 1, 0, false}},
+    {"<|audio|>", "<|audio><|audio|><audio|>", {CHAT_AUDIO, 1, 0, false}},
+    {"<|video|>", "01:05 <|image><|video|><image|>", {CHAT_VIDEO, 1, 65, false}},
+};
+
+// The rendered text with its places for media replaced, and the media that take them.
+static void process(const char *rendered, Buffer *out, ChatMedia media[8], size_t *media_count) {
+    *media_count = 0;
+    while (*rendered != '\0') {
+        size_t taken = 0;
+        for (size_t i = 0; i < sizeof places / sizeof places[0] && taken == 0; i++) {
+            size_t length = strlen(places[i].place);
+            if (strncmp(rendered, places[i].place, length) == 0) {
+                buffer_append(out, places[i].written, strlen(places[i].written));
+                media[(*media_count)++] = places[i].media;
+                taken = length;
+            }
+        }
+        if (taken == 0) {
+            buffer_append(out, rendered, taken = 1);
+        }
+        rendered += taken;
+    }
+}
+
+// Where no user writes control tokens, the tokens are those of the string that the processor makes.
 Test(chat_encode, gives_the_tokens_of_the_rendered_string) {
     json_t *root = read_cases(), *fixture;
     Tokenizer *tokenizer = small_tokenizer();
     TokenizerScratch plain = {0};
     ChatScratch scratch = {0};
     TokenList have = {0}, want = {0};
-    int32_t image = tokenizer_find(tokenizer, "<|image|>");
-    size_t index, compared = 0;
+    size_t index, compared = 0, with_media = 0;
     json_array_foreach(json_object_get(root, "cases"), index, fixture) {
-        static const uint32_t image_tokens[8] = {1, 1, 1, 1, 1, 1, 1, 1};
         const json_t *expected = json_object_get(fixture, "expected");
-        Bytes text = {(const uint8_t *)json_string_value(expected), json_string_length(expected)};
         bool user_writes_control = strcmp(name_of(fixture), "control_tokens_in_text") == 0 ||
                                    strncmp(name_of(fixture), "thoughts_in_user", 16) == 0;
-        bool other_media = strstr((const char *)text.data, "<|audio|>") != NULL ||
-                           strstr((const char *)text.data, "<|video|>") != NULL;
-        if (user_writes_control || other_media) {
+        if (user_writes_control) {
             continue;
         }
-        size_t images = 0;
+        Buffer processed = {0};
+        ChatMedia media[8];
+        size_t media_count;
+        process(json_string_value(expected), &processed, media, &media_count);
         want.count = have.count = 0;
-        cr_assert_eq(
-            tokenizer_encode(tokenizer, text, TOKENIZER_PARSE_SPECIAL, &plain, &want, NULL), OK);
-        for (size_t i = 0; i < want.count; i++) {
-            images += want.ids[i] == image;
-        }
+        cr_assert_eq(tokenizer_encode(tokenizer, (Bytes){processed.data, processed.length},
+                                      TOKENIZER_PARSE_SPECIAL, &plain, &want, NULL),
+                     OK);
         Arena arena = {0};
         Error error = {0};
-        ChatSpan spans[8];
         Chat chat = chat_of(fixture, &arena);
-        cr_assert_eq(
-            chat_encode(tokenizer, &chat, image_tokens, images, &scratch, &have, spans, &error), OK,
-            "%s: %s", name_of(fixture), error.text);
-        size_t at = 0;
-        for (size_t i = 0; i < want.count; i++) {
-            at += want.ids[i] == image; // ours has <|image> here
-            cr_assert_lt(at, have.count);
-            cr_assert_eq(have.ids[at], want.ids[i], "%s: token %zu", name_of(fixture), i);
-            at += want.ids[i] == image ? 2 : 1; // and <image|> after it
-        }
-        cr_assert_eq(at, have.count);
+        cr_assert_eq(chat_encode(tokenizer, &chat, (ChatMediaList){media, media_count}, &scratch,
+                                 &have, &error),
+                     OK, "%s: %s", name_of(fixture), error.text);
+        cr_assert_eq(have.count, want.count, "%s", name_of(fixture));
+        cr_assert_arr_eq(have.ids, want.ids, want.count * sizeof *want.ids, "%s", name_of(fixture));
         arena_free(&arena);
+        buffer_free(&processed);
         compared++;
+        with_media += media_count > 0;
     }
     cr_assert_gt(compared, 90);
+    cr_assert_gt(with_media, 5);
     token_list_free(&have);
     token_list_free(&want);
     tokenizer_scratch_free(&plain);
@@ -145,28 +168,72 @@ Test(chat_encode, says_where_the_pictures_are) {
     Tokenizer *tokenizer = small_tokenizer();
     ChatScratch scratch = {0};
     TokenList tokens = {0};
-    ChatSpan spans[2];
     ChatMessage messages[2];
     ChatPart parts[4];
-    const uint32_t image_tokens[] = {70, 3};
-    Chat chat =
-        chat_question(bytes_of_text("Be brief."), bytes_of_text("Compare."), 2, messages, parts);
-    cr_assert_eq(chat_encode(tokenizer, &chat, image_tokens, 2, &scratch, &tokens, spans, NULL),
-                 OK);
+    const ChatMedia items[] = {{CHAT_IMAGE, 70, 0, false}, {CHAT_IMAGE, 3, 0, false}};
+    const ChatMediaList media = {items, 2};
+    Chat chat = chat_question(bytes_of_text("Be brief."), bytes_of_text("Compare."), media,
+                              messages, parts);
+    cr_assert_eq(chat_encode(tokenizer, &chat, media, &scratch, &tokens, NULL), OK);
     cr_assert_str_eq((char *)scratch.prompt.text.data,
                      "<bos><|turn>system\nBe brief.<turn|>\n<|turn>user\n<|image|><|image|>Compare."
                      "<turn|>\n<|turn>model\n<|channel>thought\n<channel|>");
     for (uint32_t i = 0; i < 2; i++) {
-        cr_assert_eq(spans[i].image, i);
-        cr_assert_eq(spans[i].count, image_tokens[i]);
-        cr_assert_eq(tokens.ids[spans[i].begin - 1], tokenizer_find(tokenizer, "<|image>"));
-        for (uint32_t k = 0; k < spans[i].count; k++) {
-            cr_assert_eq(tokens.ids[spans[i].begin + k], tokenizer_find(tokenizer, "<|image|>"));
+        const ChatSpan *span = &scratch.spans[i];
+        cr_assert_eq(span->count, items[i].token_count);
+        cr_assert_eq(tokens.ids[span->begin - 1], tokenizer_find(tokenizer, "<|image>"));
+        for (uint32_t k = 0; k < span->count; k++) {
+            cr_assert_eq(tokens.ids[span->begin + k], tokenizer_find(tokenizer, "<|image|>"));
         }
-        cr_assert_eq(tokens.ids[spans[i].begin + spans[i].count],
-                     tokenizer_find(tokenizer, "<image|>"));
+        cr_assert_eq(tokens.ids[span->begin + span->count], tokenizer_find(tokenizer, "<image|>"));
     }
     token_list_free(&tokens);
+    chat_scratch_free(&scratch);
+    tokenizer_close(tokenizer);
+}
+
+// A film is frames with their times between them: many spans at one place of the conversation,
+// here between words, a sound and a picture.
+Test(chat_encode, writes_a_film_as_frames_with_their_times) {
+    Tokenizer *tokenizer = small_tokenizer();
+    ChatScratch scratch = {0};
+    TokenizerScratch plain = {0};
+    TokenList tokens = {0}, want = {0};
+    const ChatMedia items[] = {{CHAT_AUDIO, 2, 0, false},
+                               {CHAT_VIDEO, 3, 0, true},
+                               {CHAT_VIDEO, 3, 59, true},
+                               {CHAT_VIDEO, 3, 3601, false},
+                               {CHAT_IMAGE, 1, 0, false}};
+    const ChatPart parts[] = {
+        {.kind = CHAT_TEXT, .text = bytes_of_text("Hear")},     {.kind = CHAT_AUDIO},
+        {.kind = CHAT_TEXT, .text = bytes_of_text("and see:")}, {.kind = CHAT_VIDEO},
+        {.kind = CHAT_TEXT, .text = bytes_of_text("as in")},    {.kind = CHAT_IMAGE}};
+    const ChatMessage message = {
+        .role = CHAT_USER, .parts = parts, .part_count = 6, .is_list = true};
+    const Chat chat = {.messages = &message, .message_count = 1};
+    Error error = {0};
+    cr_assert_eq(
+        chat_encode(tokenizer, &chat, (ChatMediaList){items, 5}, &scratch, &tokens, &error), OK,
+        "%s", error.text);
+    static const char processed[] =
+        "<bos><|turn>user\nHear<|audio><|audio|><|audio|><audio|>and see:"
+        "00:00 <|image><|video|><|video|><|video|><image|>"
+        " 00:59 <|image><|video|><|video|><|video|><image|>"
+        " 60:01 <|image><|video|><|video|><|video|><image|>"
+        "as in<|image><|image|><image|><turn|>\n";
+    cr_assert_eq(tokenizer_encode(tokenizer, bytes_of_text(processed), TOKENIZER_PARSE_SPECIAL,
+                                  &plain, &want, NULL),
+                 OK);
+    cr_assert_eq(tokens.count, want.count);
+    cr_assert_arr_eq(tokens.ids, want.ids, want.count * sizeof *want.ids);
+    for (uint32_t i = 0; i < 5; i++) {
+        const char *soft = i == 0 ? "<|audio|>" : i < 4 ? "<|video|>" : "<|image|>";
+        cr_expect_eq(scratch.spans[i].count, items[i].token_count);
+        cr_expect_eq(tokens.ids[scratch.spans[i].begin], tokenizer_find(tokenizer, soft));
+    }
+    token_list_free(&tokens);
+    token_list_free(&want);
+    tokenizer_scratch_free(&plain);
     chat_scratch_free(&scratch);
     tokenizer_close(tokenizer);
 }
@@ -204,8 +271,8 @@ Test(chat_encode, no_field_can_forge_control_tokens) {
         Chat chat = {.add_generation_prompt = true};
         cr_assert_eq(chat_from_json(list, tools, &arena, &chat, &error), OK, "%s", error.text);
         tokens.count = 0;
-        cr_assert_eq(chat_encode(tokenizer, &chat, NULL, 0, &scratch, &tokens, NULL, &error), OK,
-                     "%s", error.text);
+        cr_assert_eq(chat_encode(tokenizer, &chat, (ChatMediaList){0}, &scratch, &tokens, &error),
+                     OK, "%s", error.text);
         harmless = i == 0 ? count_special(tokenizer, &tokens) : harmless;
         cr_assert_eq(count_special(tokenizer, &tokens), harmless, "%s", word);
         arena_free(&arena);
@@ -297,19 +364,19 @@ Test(chat_encode, counts_pictures_and_refuses_other_media) {
     Tokenizer *tokenizer = small_tokenizer();
     ChatScratch scratch = {0};
     TokenList tokens = {0};
-    ChatSpan spans[2];
     ChatMessage messages[2];
     ChatPart parts[4];
-    const uint32_t image_tokens[] = {4, 4};
+    const ChatMedia items[] = {{CHAT_IMAGE, 4, 0, false}, {CHAT_IMAGE, 4, 0, false}};
+    const ChatMediaList none = {0}, one = {items, 1}, two = {items, 2};
     Error error = {0};
-    Chat chat = chat_question((Bytes){0}, bytes_of_text("Hi"), 1, messages, parts);
-    cr_assert_eq(chat_encode(tokenizer, &chat, image_tokens, 2, &scratch, &tokens, spans, &error),
-                 E_TEMPLATE);
-    cr_assert_eq(chat_encode(tokenizer, &chat, NULL, 0, &scratch, &tokens, spans, &error),
-                 E_TEMPLATE);
+    Chat chat = chat_question((Bytes){0}, bytes_of_text("Hi"), one, messages, parts);
+    cr_assert_eq(chat_encode(tokenizer, &chat, two, &scratch, &tokens, &error), E_TEMPLATE);
+    cr_assert_eq(chat_encode(tokenizer, &chat, none, &scratch, &tokens, &error), E_TEMPLATE);
     parts[0].kind = CHAT_AUDIO;
-    cr_assert_eq(chat_encode(tokenizer, &chat, NULL, 0, &scratch, &tokens, spans, &error),
-                 E_UNSUPPORTED);
+    cr_assert_eq(chat_encode(tokenizer, &chat, none, &scratch, &tokens, &error), E_UNSUPPORTED);
+    cr_assert_eq(chat_encode(tokenizer, &chat, one, &scratch, &tokens, &error), E_TEMPLATE);
+    cr_assert_str_eq(error.text,
+                     "medium 1 is a picture, but the conversation has a place for a sound there");
     token_list_free(&tokens);
     chat_scratch_free(&scratch);
     tokenizer_close(tokenizer);
