@@ -75,7 +75,9 @@ static bool memory_make(MediaChild *child, size_t bytes) {
                      ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
                      : MAP_FAILED;
     if (data == MAP_FAILED) {
+        int reason = errno;
         close(fd);
+        errno = reason;
         return false;
     }
     child->data = data;
@@ -89,11 +91,12 @@ static Status memory_reserve(MediaChild *child, uint64_t bytes, Error *error) {
         return OK;
     }
     memory_free(child);
+    errno = ENOMEM;
     if (bytes > INT64_MAX - MEMORY_STEP || !memory_make(child, num_round_up(bytes, MEMORY_STEP))) {
         return error_set(error, E_MEMORY,
-                         "a picture needs %" PRIu64 " bytes of working memory and the system has "
-                         "none; send a smaller one or lower the number of threads",
-                         bytes);
+                         "a picture needs %" PRIu64 " bytes of working memory and gets none (%s); "
+                         "send a smaller one or lower the number of threads",
+                         bytes, strerror(errno));
     }
     return OK;
 }

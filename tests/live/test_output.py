@@ -358,6 +358,16 @@ class Standard(LiveTest):
             self.assertEqual(stat.S_IMODE(record.stat().st_mode), 0o600)
             self.assertNotEqual(record.read_bytes()[:9], b"of before")
 
+    def test_what_the_starting_process_has_set_ends_nothing(self):
+        """A WebP has a process of its own and memory that the system counts as a file."""
+        picture = sorted(live.PICTURES.glob("[0-9]*.webp"))[0]
+        for settings, status, words in (('trap "" CHLD', 0, "1 captioned"), ("ulimit -f 0", 1, "File too large")):
+            done = subprocess.run(["sh", "-c", f'{settings}; exec "$@"', "sh", live.PROGRAM, "caption", str(picture),
+                                   "-m", str(MODEL), "--max-tokens", "2"], capture_output=True, text=True, timeout=LIMIT,
+                                  check=False)
+            self.assertEqual(done.returncode, status, done.stderr)
+            self.assertIn(words, done.stderr)
+
     def test_a_reader_that_has_gone_stops_the_work(self):
         folder, journal = self.pictures(6), self.folder / "j"
         for command in (["caption", folder, "-m", MODEL, "-o", journal, "--batch", "1"],
