@@ -119,8 +119,10 @@ static bool check(const Picture *picture, uint32_t budget, MediaScratch *scratch
     if (plain != NULL && media_load(file, &limits, budget, scratch, &fast, error) == OK &&
         media_decode(file, &limits, scratch, &image, error) == OK &&
         media_geometry(image.width, image.height, budget, &geometry, error) == OK &&
-        resize_begin(&resize, image.width, image.height, geometry.target_width,
-                     geometry.target_height, RESIZE_SCALAR, scratch, error) == OK) {
+        resize_begin(&resize,
+                     &(ResizeSizes){image.width, image.height, geometry.target_width,
+                                    geometry.target_height},
+                     RESIZE_SCALAR, scratch, error) == OK) {
         resize_push(&resize, image.pixels.data, (size_t)image.width * 3, 0, image.height);
         resize_finish(&resize, plain);
         same = memcmp(plain, fast.pixels, (size_t)fast.count * PATCH_BYTES) == 0;

@@ -4,7 +4,7 @@
 #ifndef HOST_MEDIA_LOOK_H
 #define HOST_MEDIA_LOOK_H
 
-#include "host/media/media.h"
+#include "host/media/probe.h"
 
 static inline Status look_count(ImageInfo *info, uint64_t bytes, Error *error) {
     info->looked_at += bytes;

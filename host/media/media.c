@@ -22,12 +22,6 @@ MediaLimits media_limits_default(void) {
         .file_bytes_max = 64ull << 20, .pixels_max = 100 * 1000 * 1000, .side_max = 65535};
 }
 
-const char *media_format_name(ImageFormat format) {
-    static const char *const names[] = {"JPEG", "PNG", "WebP"};
-    REQUIRE((size_t)format < sizeof names / sizeof names[0]);
-    return names[format];
-}
-
 Status media_geometry(uint32_t width, uint32_t height, uint32_t budget, ImageGeometry *out,
                       Error *error) {
     if (budget != 70 && budget != 140 && budget != 280 && budget != 560 && budget != 1120) {
@@ -69,12 +63,12 @@ Status media_probe(Bytes file, const MediaLimits *limits, ImageInfo *info, Error
     if (info->width > limits->side_max || info->height > limits->side_max) {
         return error_set(
             error, E_IMAGE_TOO_LARGE, "the %s is %u x %u pixels; a side may have at most %u",
-            media_format_name(info->format), info->width, info->height, limits->side_max);
+            probe_format_name(info->format), info->width, info->height, limits->side_max);
     }
     if (pixels > limits->pixels_max) {
         return error_set(error, E_IMAGE_TOO_LARGE,
                          "the %s is %u x %u = %" PRIu64 " pixels; at most %" PRIu64 " are taken",
-                         media_format_name(info->format), info->width, info->height, pixels,
+                         probe_format_name(info->format), info->width, info->height, pixels,
                          limits->pixels_max);
     }
     return OK;
@@ -155,19 +149,21 @@ static Status patches_reserve(Patches *out, uint32_t count, Error *error) {
 }
 
 // Makes room in `out` and prepares the resize from a picture of this size.
-static Status begin_patches(uint32_t width, uint32_t height, uint32_t budget, Resize *resize,
-                            MediaScratch *scratch, ImageGeometry *geometry, Patches *out,
-                            Error *error) {
-    TRY(media_geometry(width, height, budget, geometry, error));
-    TRY(patches_reserve(out, geometry->token_count, error));
-    return resize_begin(resize, width, height, geometry->target_width, geometry->target_height,
-                        resize_path_best(), scratch, error);
+// Prepares the way of a picture of the given source size to its patches; `sizes` gets the target.
+static Status begin_patches(ResizeSizes *sizes, uint32_t budget, Resize *resize,
+                            MediaScratch *scratch, Patches *out, Error *error) {
+    ImageGeometry geometry;
+    TRY(media_geometry(sizes->source_width, sizes->source_height, budget, &geometry, error));
+    TRY(patches_reserve(out, geometry.token_count, error));
+    sizes->target_width = geometry.target_width;
+    sizes->target_height = geometry.target_height;
+    return resize_begin(resize, sizes, resize_path_best(), scratch, error);
 }
 
-static void finish_patches(Resize *resize, const ImageGeometry *geometry, Patches *out) {
-    out->columns = geometry->target_width / PATCH_SIDE;
-    out->rows = geometry->target_height / PATCH_SIDE;
-    out->count = geometry->token_count;
+static void finish_patches(Resize *resize, Patches *out) {
+    out->columns = resize->x.target / PATCH_SIDE;
+    out->rows = resize->y.target / PATCH_SIDE;
+    out->count = out->columns * out->rows;
     resize_finish(resize, out->pixels);
     for (uint32_t i = 0; i < out->count; i++) {
         out->positions[i * 2] = (uint16_t)(i % out->columns);
@@ -180,29 +176,27 @@ Status media_load(Bytes file, const MediaLimits *limits, uint32_t budget, MediaS
     out->columns = out->rows = out->count = 0;
     ImageInfo info;
     TRY(media_probe(file, limits, &info, error));
-    ImageGeometry geometry;
     ResizeSink sink = {.sink = {push_resize, limits->unwanted}};
-    TRY(begin_patches(info.width, info.height, budget, &sink.resize, scratch, &geometry, out,
-                      error));
+    TRY(begin_patches(&(ResizeSizes){info.width, info.height, 0, 0}, budget, &sink.resize, scratch,
+                      out, error));
     if (info.orientation == 1) {
         TRY(read_rows(file, &info, scratch, &sink.sink, error));
     } else {
         TRY(read_upright(file, &info, limits, scratch, &scratch->upright, error));
         resize_push(&sink.resize, scratch->upright.data, (size_t)info.width * 3, 0, info.height);
     }
-    finish_patches(&sink.resize, &geometry, out);
+    finish_patches(&sink.resize, out);
     return OK;
 }
 
 Status media_patches(const Image *image, uint32_t budget, MediaScratch *scratch, Patches *out,
                      Error *error) {
     out->columns = out->rows = out->count = 0;
-    ImageGeometry geometry;
     Resize resize;
-    TRY(begin_patches(image->width, image->height, budget, &resize, scratch, &geometry, out,
-                      error));
+    TRY(begin_patches(&(ResizeSizes){image->width, image->height, 0, 0}, budget, &resize, scratch,
+                      out, error));
     resize_push(&resize, image->pixels.data, (size_t)image->width * 3, 0, image->height);
-    finish_patches(&resize, &geometry, out);
+    finish_patches(&resize, out);
     return OK;
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "base/status.h"
+#include "host/media/probe.h"
 
 #include <stdatomic.h>
 
@@ -20,7 +21,6 @@ enum {
     PATCH_SIDE = 48,                           // pixels
     PATCH_BYTES = PATCH_SIDE * PATCH_SIDE * 3, // 6912
     IMAGE_TOKEN_BUDGET_DEFAULT = 280,          // budgets are 70, 140, 280, 560 and 1120
-    MEDIA_HEADER_BYTES_MAX = 4 << 20,          // that are looked at to know a picture's size
 };
 
 typedef struct MediaLimits {
@@ -36,18 +36,6 @@ typedef struct MediaLimits {
 // at these limits is a progressive JPEG: 6 bytes per pixel inside libjpeg and, if turned, 3 of
 // ours.
 MediaLimits media_limits_default(void);
-
-typedef enum ImageFormat { IMAGE_JPEG, IMAGE_PNG, IMAGE_WEBP } ImageFormat;
-
-const char *media_format_name(ImageFormat format); // "JPEG", "PNG", "WebP"
-
-typedef struct ImageInfo {
-    ImageFormat format;
-    uint32_t width, height;               // upright, that is with the orientation applied
-    uint32_t stored_width, stored_height; // as the rows lie in the file
-    uint32_t orientation;                 // EXIF value, 1 to 8; 1 when the file says nothing
-    uint64_t looked_at;                   // bytes of the file that were read to learn this
-} ImageInfo;
 
 struct MediaChild;
 

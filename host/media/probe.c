@@ -277,6 +277,12 @@ static const char *looks_like(Bytes file) {
     return printable == looked_at && looked_at >= 8 ? "text" : "something else";
 }
 
+const char *probe_format_name(ImageFormat format) {
+    static const char *const names[] = {"JPEG", "PNG", "WebP"};
+    REQUIRE((size_t)format < sizeof names / sizeof names[0]);
+    return names[format];
+}
+
 Status probe_file(Bytes file, ImageInfo *info, Error *error) {
     *info = (ImageInfo){0};
     if (field_starts_with(file, "\xFF\xD8\xFF", 3)) {
@@ -299,7 +305,7 @@ Status probe_file(Bytes file, ImageInfo *info, Error *error) {
     if (info->stored_width == 0 || info->stored_height == 0) {
         return error_set(error, E_IMAGE_DAMAGED,
                          "the %s file declares no size (%u x %u); save it again",
-                         media_format_name(info->format), info->stored_width, info->stored_height);
+                         probe_format_name(info->format), info->stored_width, info->stored_height);
     }
     bool turned = info->orientation >= 5;
     info->width = turned ? info->stored_height : info->stored_width;

@@ -165,22 +165,22 @@ ResizePath resize_path_best(void) {
     return path;
 }
 
-Status resize_begin(Resize *resize, uint32_t source_width, uint32_t source_height,
-                    uint32_t target_width, uint32_t target_height, ResizePath path,
+Status resize_begin(Resize *resize, const ResizeSizes *sizes, ResizePath path,
                     MediaScratch *scratch, Error *error) {
-    REQUIRE(source_width > 0 && source_height > 0);
-    REQUIRE(target_width % PATCH_SIDE == 0 && target_height % PATCH_SIDE == 0);
+    REQUIRE(sizes->source_width > 0 && sizes->source_height > 0);
+    REQUIRE(sizes->target_width % PATCH_SIDE == 0 && sizes->target_height % PATCH_SIDE == 0);
     resize->kernels = resize_kernels(path);
     REQUIRE_MESSAGE(resize->kernels != NULL, "path %d", path);
     resize->scratch = scratch;
     // One byte more than the row, because the horizontal pass stores 4 bytes per pixel.
-    resize->middle_stride = num_round_up((size_t)target_width * 3 + 1, 64);
-    TRY(build_axis(&resize->x, source_width, target_width, &scratch->axis_x, &scratch->weights,
-                   error));
-    TRY(build_axis(&resize->y, source_height, target_height, &scratch->axis_y, &scratch->weights,
-                   error));
+    resize->middle_stride = num_round_up((size_t)sizes->target_width * 3 + 1, 64);
+    TRY(build_axis(&resize->x, sizes->source_width, sizes->target_width, &scratch->axis_x,
+                   &scratch->weights, error));
+    TRY(build_axis(&resize->y, sizes->source_height, sizes->target_height, &scratch->axis_y,
+                   &scratch->weights, error));
     TRY(media_buffer_reserve(&scratch->row, resize->middle_stride, error));
-    return media_buffer_reserve(&scratch->middle, resize->middle_stride * source_height, error);
+    return media_buffer_reserve(&scratch->middle, resize->middle_stride * sizes->source_height,
+                                error);
 }
 
 void resize_push(Resize *resize, const uint8_t *rows, size_t stride, uint32_t first,

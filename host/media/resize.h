@@ -65,10 +65,14 @@ typedef struct Resize {
     size_t middle_stride; // bytes
 } Resize;
 
-// Prepares tables and memory in `scratch`. Sizes are at least 1; target sides are multiples of 48.
-// E_MEMORY.
-Status resize_begin(Resize *resize, uint32_t source_width, uint32_t source_height,
-                    uint32_t target_width, uint32_t target_height, ResizePath path,
+// Pixels, at least 1; the sides of the target are multiples of 48.
+typedef struct ResizeSizes {
+    uint32_t source_width, source_height;
+    uint32_t target_width, target_height;
+} ResizeSizes;
+
+// Prepares tables and memory in `scratch`. E_MEMORY.
+Status resize_begin(Resize *resize, const ResizeSizes *sizes, ResizePath path,
                     MediaScratch *scratch, Error *error);
 
 // Takes source rows [first, first + count), `stride` bytes apart, in any order, each once.

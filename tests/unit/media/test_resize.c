@@ -27,9 +27,8 @@ static void resize(const uint8_t *source, uint32_t width, uint32_t height,
                    const ImageGeometry *geometry, ResizePath path, uint32_t strip,
                    MediaScratch *scratch, uint8_t *out) {
     Resize work;
-    cr_assert_eq(resize_begin(&work, width, height, geometry->target_width, geometry->target_height,
-                              path, scratch, NULL),
-                 OK);
+    const ResizeSizes sizes = {width, height, geometry->target_width, geometry->target_height};
+    cr_assert_eq(resize_begin(&work, &sizes, path, scratch, NULL), OK);
     for (uint32_t first = 0; first < height; first += strip) {
         uint32_t count = strip < height - first ? strip : height - first;
         resize_push(&work, source + (size_t)first * width * 3, (size_t)width * 3, first, count);
