@@ -96,20 +96,35 @@ Status finite_check_pieces(const Manifest *manifest, const uint8_t *const sectio
     return status;
 }
 
+static uint64_t tensor_count(const SourceTensor *tensor) {
+    return tensor->codes != NULL ? tensor->shape[0] * tensor->shape[1]
+                                 : tensor->bytes / element_bytes(tensor->type);
+}
+
 static float element_at(const SourceTensor *tensor, uint64_t at) {
     float value;
-    element_to_f32(tensor->type, tensor->data + at * element_bytes(tensor->type), 1, 1, &value);
+    if (tensor->codes != NULL) {
+        const CodeRun run = {at / tensor->shape[1], at % tensor->shape[1], 1};
+        group_codes_to_f32(tensor->codes, &run, 1, &value);
+    } else {
+        element_to_f32(tensor->type, tensor->data + at * element_bytes(tensor->type), 1, 1, &value);
+    }
     return value;
 }
 
 // The first element that does not survive as a finite number of `level`.
 static uint64_t tensor_first(const SourceTensor *tensor, WeightLevel level) {
-    uint64_t count = tensor->bytes / element_bytes(tensor->type);
-    uint64_t at = finite_first(tensor->type, tensor->data, count);
-    if (at < count || level != LEVEL_BF16 || tensor->type != ELEMENT_F32) {
-        return at;
+    uint64_t count = tensor_count(tensor), at = 0;
+    bool narrows = level == LEVEL_BF16 && (tensor->codes != NULL || tensor->type == ELEMENT_F32);
+    if (tensor->codes == NULL) {
+        at = finite_first(tensor->type, tensor->data, count);
+        if (at < count || !narrows) {
+            return at;
+        }
+        at = 0;
     }
-    for (at = 0; at < count && isfinite(element_round(ELEMENT_BF16, element_at(tensor, at)));) {
+    ElementType type = narrows ? ELEMENT_BF16 : ELEMENT_F32;
+    while (at < count && isfinite(element_round(type, element_at(tensor, at)))) {
         at++;
     }
     return at;
@@ -120,7 +135,7 @@ Status finite_refuse(const SourceTensor *const *tensors, uint32_t count, WeightL
     for (uint32_t i = 0; i < count; i++) {
         const SourceTensor *tensor = tensors[i];
         uint64_t at = tensor_first(tensor, level);
-        if (at * element_bytes(tensor->type) == tensor->bytes) {
+        if (at == tensor_count(tensor)) {
             continue;
         }
         uint64_t place[SOURCE_RANK_MAX], rest = at;

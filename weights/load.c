@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-static Status load_piece(const WeightsStore *store, const Piece *piece,
+static Status load_piece(WeightsStore *store, const Piece *piece,
                          const SourceTensor *const *sources, uint32_t threads, Error *error) {
     uint8_t *bytes = store_piece_bytes(store, piece);
     if (piece->kind != PIECE_MATRIX) {
@@ -22,10 +22,11 @@ static Status load_piece(const WeightsStore *store, const Piece *piece,
     matrix.scales = (uint16_t *)(bytes + (piece->scales_offset - piece->offset));
     MatrixPart parts[PIECE_SOURCES_MAX];
     for (uint32_t i = 0; i < piece->source_count; i++) {
-        parts[i] =
-            (MatrixPart){sources[i]->type, sources[i]->data, (uint32_t)piece->sources[i].shape[0]};
+        uint32_t rows = (uint32_t)piece->sources[i].shape[0];
+        parts[i] = (MatrixPart){sources[i]->type, sources[i]->data, rows, sources[i]->codes};
     }
-    Status status = matrix_pack(&matrix, parts, piece->source_count, piece->order, threads, error);
+    const MatrixParts whole = {parts, piece->source_count, piece->order};
+    Status status = matrix_pack(&matrix, &whole, threads, &store->coded[piece->section], error);
     if (status == E_TENSOR) {
         return finite_refuse(sources, piece->source_count, matrix.level, error);
     }
@@ -45,7 +46,7 @@ static ManifestLevels load_levels(const WeightsOptions *options, ElementType sou
     return levels;
 }
 
-static Status load_pieces(const WeightsStore *store, const TensorSource *tensors, uint32_t threads,
+static Status load_pieces(WeightsStore *store, const TensorSource *tensors, uint32_t threads,
                           Error *error) {
     const Manifest *manifest = &store->manifest;
     const SourceTensor **found = calloc((size_t)manifest->count * PIECE_SOURCES_MAX, sizeof *found);
@@ -66,7 +67,8 @@ Status load_source(const TensorSource *tensors, const WeightsOptions *options, W
     WeightsStore *store = weights->store;
     const SourceTensor *embedding =
         source_find(tensors, "model.language_model.embed_tokens.weight");
-    store->source = embedding != NULL ? embedding->type : ELEMENT_BF16;
+    bool dense = embedding != NULL && embedding->codes == NULL;
+    store->source = dense ? embedding->type : ELEMENT_BF16;
     config_set_source(&weights->config, store->source);
     store->levels = load_levels(options, store->source);
     TRY(store_check_group(options, store->levels.decoder, error));

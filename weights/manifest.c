@@ -172,14 +172,19 @@ static void source_name(const Piece *piece, const PieceSource *source, const cha
 }
 
 // Complains about a tensor that is there; what it should be is in `source`.
-static void source_check(const PieceSource *source, const SourceTensor *tensor, Report *report) {
+static void source_check(const Piece *piece, const PieceSource *source, const SourceTensor *tensor,
+                         Report *report) {
     if (tensor->rank != source->rank ||
         memcmp(tensor->shape, source->shape, source->rank * sizeof *source->shape) != 0) {
         char found[128], expected[128];
         source_shape_text(tensor->shape, tensor->rank, found, sizeof found);
         source_shape_text(source->shape, source->rank, expected, sizeof expected);
         report_add(report, "%s has shape %s, expected %s", tensor->name, found, expected);
-    } else if (tensor->type == ELEMENT_OTHER) {
+    } else if (tensor->codes != NULL && piece->kind != PIECE_MATRIX) {
+        report_add(report,
+                   "%s has codes (%s), which only a matrix may have; expected F32, F16 or BF16",
+                   tensor->name, tensor->type_name);
+    } else if (tensor->codes == NULL && tensor->type == ELEMENT_OTHER) {
         report_add(report, "%s has type %s, expected F32, F16 or BF16", tensor->name,
                    tensor->type_name);
     } else if (tensor->truncated) {
@@ -260,7 +265,7 @@ Status manifest_match(const Manifest *manifest, const TensorSource *tensors,
             }
             found[i * PIECE_SOURCES_MAX + j] = tensor;
             used[used_count++] = tensor;
-            source_check(source, tensor, &report);
+            source_check(piece, source, tensor, &report);
         }
     }
     report_surplus(tensors, used, used_count, found[0], &report);

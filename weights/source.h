@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tensors of a checkpoint, whatever files they come from. A format is one file that fills this
-// list (safetensors.c); the manifest, the packing and the checks know no format.
+// list (safetensors.c); the manifest, the packing and the checks know no format. Numbers are dense,
+// or coded: codes with a scale for each group, which become a matrix and nothing else.
 //
 // Names and shapes are those that manifest.def asks for, and numbers lie in the order of the
 // shape, the last axis fastest. A format with other names translates them. One that orders its
@@ -14,6 +15,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "weights/element.h"
+#include "weights/group_codes.h"
 
 #include <stdbool.h>
 
@@ -23,12 +25,13 @@ typedef struct SourceTensor {
     const char *name;
     const char *file;      // the path of the file it lies in, for error texts
     const char *type_name; // as written: "BF16"
-    ElementType type;      // ELEMENT_OTHER for everything but F32, F16, BF16
+    ElementType type;      // of dense numbers; ELEMENT_OTHER for all but F32, F16, BF16
     uint32_t rank;
     uint64_t shape[SOURCE_RANK_MAX];
-    const uint8_t *data; // any alignment; NULL when truncated
-    uint64_t bytes;      // that its shape and type ask for
-    bool truncated;      // the file ends before its last byte
+    const uint8_t *data;     // any alignment; NULL when truncated
+    uint64_t bytes;          // that its shape and type ask for
+    bool truncated;          // the file ends before its last byte
+    const GroupCodes *codes; // of a coded tensor of two axes, in the place of type, data and bytes
 } SourceTensor;
 
 // A zero TensorSource is empty and ready to be filled.

@@ -26,6 +26,7 @@ typedef struct WeightsStore {
     Buffer texts_owned[CONFIG_TEXT_COUNT];
     ConfigTexts texts;
     Checksums checksums;
+    CodeCounts coded[SECTION_COUNT]; // how the coded tensors of the source passed
 } WeightsStore;
 
 // An empty Weights with its store. E_MEMORY.

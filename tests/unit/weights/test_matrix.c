@@ -39,10 +39,11 @@ static Packed packed_open(WeightLevel level, uint32_t rows, uint32_t columns, ui
     for (size_t i = 0; i < (size_t)rows * columns; i++) {
         packed.original[i] = sample(i);
     }
-    const MatrixPart part = {ELEMENT_F32, packed.original, rows};
+    const MatrixPart part = {ELEMENT_F32, packed.original, rows, NULL};
+    const MatrixParts whole = {&part, 1, ORDER_STACKED};
     Matrix writable = *matrix;
     writable.scales = scale_memory;
-    cr_assert_eq(matrix_pack(&writable, &part, 1, ORDER_STACKED, 2, NULL), OK);
+    cr_assert_eq(matrix_pack(&writable, &whole, 2, NULL, NULL), OK);
     if (level < LEVEL_INT8) {
         free(scale_memory);
     }
@@ -165,11 +166,13 @@ Test(matrix, stacks_parts_of_different_types_in_order) {
     for (size_t i = 0; i < 10; i++) {
         (&c[0][0])[i] = f16_from_f32(sample(300 + i));
     }
-    const MatrixPart parts[] = {{ELEMENT_F32, a, 3}, {ELEMENT_BF16, b, 18}, {ELEMENT_F16, c, 2}};
+    const MatrixPart parts[] = {
+        {ELEMENT_F32, a, 3, NULL}, {ELEMENT_BF16, b, 18, NULL}, {ELEMENT_F16, c, 2, NULL}};
+    const MatrixParts stacked = {parts, 3, ORDER_STACKED};
     Matrix m = matrix_shape(LEVEL_F32, 23, 5, 0);
     void *memory = aligned_alloc(64, matrix_codes_bytes(LEVEL_F32, 23, m.padded_columns));
     m.codes = memory;
-    cr_assert_eq(matrix_pack(&m, parts, 3, ORDER_STACKED, 1, NULL), OK);
+    cr_assert_eq(matrix_pack(&m, &stacked, 1, NULL, NULL), OK);
     for (uint32_t k = 0; k < 5; k++) {
         cr_expect_eq(matrix_value(&m, 2, k), a[2][k]);
         cr_expect_eq(matrix_value(&m, 3, k), bf16_to_f32(b[0][k]));
@@ -186,13 +189,14 @@ Test(matrix, alternates_panels_of_two_parts) {
         (&gate[0][0])[i] = sample(i);
         (&up[0][0])[i] = sample(1000 + i);
     }
-    const MatrixPart parts[] = {{ELEMENT_F32, gate, ROWS}, {ELEMENT_F32, up, ROWS}};
+    const MatrixPart parts[] = {{ELEMENT_F32, gate, ROWS, NULL}, {ELEMENT_F32, up, ROWS, NULL}};
+    const MatrixParts alternating = {parts, 2, ORDER_ALTERNATING};
     uint32_t rows = matrix_alternating_rows(ROWS, 2);
     cr_assert_eq(rows, 64);
     Matrix m = matrix_shape(LEVEL_F32, rows, COLUMNS, 0);
     void *memory = aligned_alloc(64, matrix_codes_bytes(LEVEL_F32, rows, m.padded_columns));
     m.codes = memory;
-    cr_assert_eq(matrix_pack(&m, parts, 2, ORDER_ALTERNATING, 1, NULL), OK);
+    cr_assert_eq(matrix_pack(&m, &alternating, 1, NULL, NULL), OK);
     for (uint32_t i = 0; i < 32; i++) {
         uint32_t row = i / 16 * 32 + i % 16;
         for (uint32_t k = 0; k < COLUMNS; k++) {

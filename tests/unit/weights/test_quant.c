@@ -183,8 +183,9 @@ static double gaussian_sqnr(WeightLevel level, uint32_t group) {
     void *scales = aligned_alloc(64, matrix_scales_bytes(level, ROWS, COLUMNS, group));
     m.codes = codes;
     m.scales = scales;
-    const MatrixPart part = {ELEMENT_F32, original, ROWS};
-    cr_assert_eq(matrix_pack(&m, &part, 1, ORDER_STACKED, 1, NULL), OK);
+    const MatrixPart part = {ELEMENT_F32, original, ROWS, NULL};
+    const MatrixParts whole = {&part, 1, ORDER_STACKED};
+    cr_assert_eq(matrix_pack(&m, &whole, 1, NULL, NULL), OK);
     QuantError error = quant_error(&m, original);
     free(original);
     free(codes);
