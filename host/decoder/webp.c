@@ -25,7 +25,8 @@ static DecoderFault fault_of_code(VP8StatusCode code) {
 
 DecoderAnswer webp_decode(const DecoderCall *call, Bytes input, uint8_t *pixels) {
     WebPDecoderConfig config;
-    REQUIRE(WebPInitDecoderConfig(&config)); // false only if built against another libwebp
+    bool same_library = WebPInitDecoderConfig(&config); // as the one that this was built against
+    REQUIRE(same_library);
     VP8StatusCode code = WebPGetFeatures(input.data, input.length, &config.input);
     if (code != VP8_STATUS_OK) {
         return (DecoderAnswer){.fault = fault_of_code(code)};

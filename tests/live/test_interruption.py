@@ -34,17 +34,18 @@ def webp(width, height):
     return b"RIFF" + struct.pack("<I", 12 + len(data)) + b"WEBPVP8L" + struct.pack("<I", len(data)) + data
 
 
+def parent(process):
+    """Who started a process; None when it has ended."""
+    try:
+        state, number = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return None
+    return int(number) if state != "Z" else None
+
+
 def decoders(server):
     """The processes that a server has started."""
-    found = []
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-        except OSError:
-            continue  # it has ended meanwhile
-        if int(parent) == server.process.pid and state != "Z":
-            found.append(int(stat.parent.name))
-    return found
+    return [int(path.name) for path in pathlib.Path("/proc").glob("[0-9]*") if parent(path.name) == server.process.pid]
 
 
 def shared_bytes(server):
@@ -174,9 +175,15 @@ class Decoder(Interruption):
         return client, stream
 
     def ended(self, server):
-        eventually(lambda: self.stopped not in decoders(server), "the end of the decoder")
+        eventually(lambda: parent(self.stopped) is None, "the end of the decoder")
 
     test_a_deadline = None  # needs a picture that begins in time
+
+    def test_a_killed_server(self):
+        server = self.serve()
+        self.stuck(server)
+        server.process.kill()
+        self.ended(server)
 
     def test_a_killed_decoder(self):
         server = self.serve()
