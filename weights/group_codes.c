@@ -63,7 +63,8 @@ void group_codes_to_f32(const GroupCodes *codes, const CodeRun *run, size_t stri
         float bias = bias_of(codes, part.row, part.begin);
         group_codes_read(codes, &part, q);
         for (size_t i = 0; i < part.count; i++) {
-            out[(done + i) * stride] = (float)q[i] * scale + bias;
+            float value = (float)q[i] * scale; // -0 stays -0 where there is no bias
+            out[(done + i) * stride] = codes->biases != NULL ? value + bias : value;
         }
         done += part.count;
     }
