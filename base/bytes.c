@@ -94,6 +94,14 @@ void buffer_clear(Buffer *buffer) {
     }
 }
 
+void buffer_empty(Buffer *buffer, size_t keep_bytes, size_t first_bytes) {
+    if (buffer->capacity > keep_bytes) {
+        buffer_free(buffer);
+        buffer_grow(buffer, first_bytes);
+    }
+    buffer_clear(buffer);
+}
+
 void buffer_free(Buffer *buffer) {
     free(buffer->data);
     purse_give(buffer->purse, buffer->capacity);

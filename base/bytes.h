@@ -32,6 +32,8 @@ void buffer_printf(Buffer *buffer, const char *format, ...) __attribute__((forma
 void buffer_clear(Buffer *buffer); // length 0, memory and capacity kept, failed reset
 // Room for `capacity` bytes, the zero among them, and no more than that. False: failed is set.
 bool buffer_grow(Buffer *buffer, size_t capacity);
+// Clears; a capacity beyond `keep_bytes` is given back for one of `first_bytes`.
+void buffer_empty(Buffer *buffer, size_t keep_bytes, size_t first_bytes);
 void buffer_free(Buffer *buffer); // the purse stays
 
 #endif

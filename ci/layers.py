@@ -52,8 +52,6 @@ SEALED = {
     ("scheduler/", "model/engine.h"): ("model/ops.h", "cpu/", "cuda/", "host/"),
     ("host/asking/", "host/jobs/", "host/runtime/"): ("host/cli/", "host/server/"),
 }
-# Rooms that have files which call each other in a circle.
-HALVES = {"rpc"}
 # The doors through which cuda/ reaches the GPU emulator instead of the GPU and NVIDIA's libraries.
 EMULATED = ("cuda/launch.h", "cuda/prim/prim.cuh", "cuda/kernels/linear_library.cu")
 FREE = ("tests", "bench", "tools")
@@ -198,7 +196,7 @@ def check_file_circles(sources, faults):
         arrows[path] = {name for name in arrows[path] if room_of(name) == room_of(path)}
     for path in sorted(arrows):
         seen = reached(path, arrows)
-        if path in seen and room_of(path) not in HALVES:
+        if path in seen:
             faults.append(f"{path}: a circle of files, closed by {seen[path]}")
 
 

@@ -12,8 +12,6 @@
 #include <string.h>
 
 enum {
-    BUFFER_KEEP_BYTES = 64 * 1024, // capacity that an empty buffer keeps
-    BUFFER_FIRST_BYTES = 2 * 1024, // that it has from the start, so that small things always go
     FULL_RETRY_MS = 100,
 };
 
@@ -47,8 +45,6 @@ Status session_open(const SessionLimits *limits, const SessionHandler *handler, 
     *session = (Session){
         .purses = purses,
         .input = {.purse = purses.input},
-        .queued = {.purse = purses.output},
-        .writing = {.purse = purses.output},
         .limits = limits,
         .handler = handler,
         .context = context,
@@ -65,11 +61,9 @@ Status session_open(const SessionLimits *limits, const SessionHandler *handler, 
         free(session);
         return purse_error(purses.input, "a connection", error);
     }
-    if (!buffer_grow(&session->input, BUFFER_FIRST_BYTES) ||
-        !buffer_grow(&session->queued, BUFFER_FIRST_BYTES) ||
-        !buffer_grow(&session->writing, BUFFER_FIRST_BYTES) || !flights_grow(session)) {
-        bool output = session->queued.failed || session->writing.failed;
-        Purse *purse = output ? purses.output : purses.input;
+    bool output = outbox_open(&session->outbox, purses.output);
+    if (!output || !buffer_grow(&session->input, OUTBOX_FIRST_BYTES) || !flights_grow(session)) {
+        Purse *purse = output ? purses.input : purses.output;
         session_close(session);
         return purse_error(purse, "a connection", error);
     }
@@ -77,20 +71,12 @@ Status session_open(const SessionLimits *limits, const SessionHandler *handler, 
     return OK;
 }
 
-void session_buffer_empty(Buffer *buffer, bool small) {
-    if (buffer->capacity > (small ? BUFFER_FIRST_BYTES : BUFFER_KEEP_BYTES)) {
-        buffer_free(buffer);
-        buffer_grow(buffer, BUFFER_FIRST_BYTES);
-    }
-    buffer_clear(buffer);
-}
-
 // Who it is is known: what the session holds is the user's from here. False: that has no room.
 static bool session_pay(Session *session, SessionPurses purses) {
     SessionPurses before = session->purses;
     size_t input = sizeof *session + session->input.capacity +
                    session->flight_capacity * sizeof *session->flights;
-    size_t output = session->queued.capacity + session->writing.capacity;
+    size_t output = outbox_bytes(&session->outbox);
     if (!purse_take(purses.input, input)) {
         return false;
     }
@@ -102,7 +88,7 @@ static bool session_pay(Session *session, SessionPurses purses) {
     purse_give(before.output, output);
     session->purses = purses;
     session->input.purse = purses.input;
-    session->queued.purse = session->writing.purse = purses.output;
+    outbox_paid_by(&session->outbox, purses.output);
     return true;
 }
 
@@ -113,8 +99,7 @@ void session_close(Session *session) {
         free(session->flights);
         purse_give(session->purses.input, session->flight_capacity * sizeof *session->flights);
         buffer_free(&session->input);
-        buffer_free(&session->queued);
-        buffer_free(&session->writing);
+        outbox_free(&session->outbox);
         purse_give(session->purses.input, sizeof *session);
         free(session);
     }
@@ -136,25 +121,22 @@ static void session_leave(Session *session, SessionState state) {
 static void session_die(Session *session, Status status, const char *text) {
     error_set(&session->fault, status, "%s", text);
     session_leave(session, SESSION_DEAD);
-    buffer_free(&session->queued);
+    outbox_drop_queued(&session->outbox);
 }
 
-void session_check(Session *session) {
+// After everything that may have appended to the outbox: memory and the hard mark.
+static void session_check(Session *session) {
     if (session->state == SESSION_DEAD) {
         return;
     }
-    if (!session->waiting && session_unwritten(session) > 0) {
-        session->waiting = true;
-        session->wait_unseen = true;
-        session->write_ms = session->now_ms;
-    }
+    outbox_added(&session->outbox, session->now_ms);
     bool stranger = session->state == SESSION_HELLO;
     size_t hard = stranger ? session->limits->hello_bytes_max : session->limits->outbox_hard;
-    if (session->queued.failed) {
+    if (session->outbox.queued.failed) {
         Error error = {0};
         purse_error(session->purses.output, "what is to be sent", &error);
         session_die(session, error.status, error.text);
-    } else if (session_unwritten(session) + session->held > hard) {
+    } else if (outbox_unwritten(&session->outbox) + session->held > hard) {
         session_die(session, E_UNREAD, "too much waits to be read by the client");
     }
 }
@@ -165,8 +147,8 @@ void session_end(Session *session, Status status, const char *detail) {
     }
     error_set(&session->fault, status, "%s", detail != NULL ? detail : status_text(status));
     session_leave(session, SESSION_ENDING);
-    msg_put_notification(&session->queued, event_rows[EVENT_GOODBYE].name);
-    msg_put_fault(&session->queued, status, session->fault.text, 0);
+    msg_put_notification(&session->outbox.queued, event_rows[EVENT_GOODBYE].name);
+    msg_put_fault(&session->outbox.queued, status, session->fault.text, 0);
     session_check(session);
 }
 
@@ -174,7 +156,7 @@ void session_end(Session *session, Status status, const char *detail) {
 
 void session_answer_error(Session *session, uint32_t id, Status status, const char *detail,
                           uint32_t retry_after_ms) {
-    msg_put_error(&session->queued, id, status, detail, retry_after_ms);
+    msg_put_error(&session->outbox.queued, id, status, detail, retry_after_ms);
     session_check(session);
 }
 
@@ -185,8 +167,8 @@ static void answer_result(Session *session, uint32_t id, const Buffer *result) {
         session_answer_error(session, id, E_MEMORY, "no memory for the answer", 0);
         return;
     }
-    msg_put_result(&session->queued, id);
-    buffer_append(&session->queued, result->data, result->length);
+    msg_put_result(&session->outbox.queued, id);
+    buffer_append(&session->outbox.queued, result->data, result->length);
     session_check(session);
 }
 
@@ -209,6 +191,21 @@ void session_error(Session *session, uint64_t ticket, Status status, const char 
         flight_drop(session, flight);
         session_answer_error(session, id, status, detail, retry_after_ms);
     }
+}
+
+void session_accept(Session *session, const Call *call, uint64_t tag) {
+    stream_accept(session, call, tag);
+    session_check(session);
+}
+
+void session_token(Session *session, uint64_t ticket, const TokenEvent *event) {
+    stream_token(session, ticket, event);
+    session_check(session);
+}
+
+void session_done(Session *session, uint64_t ticket, const DoneEvent *event) {
+    stream_done(session, ticket, event);
+    session_check(session);
 }
 
 // ---- Calls that the session answers -------------------------------------------------------------
@@ -305,12 +302,10 @@ static void session_stream_call(Session *session, const Call *call) {
     }
     if (call->method == METHOD_CREDIT) {
         stream_credit(session, call->stream.id, call->stream.count);
-        return;
+    } else {
+        stream_cancel(session, call->stream.id);
     }
-    Flight *flight = flight_find(session, call->stream.id);
-    if (flight != NULL && flight->state == FLIGHT_STREAM) {
-        stream_cancel(session, flight);
-    }
+    session_check(session);
 }
 
 // A call that stays longer than this input.
@@ -386,41 +381,21 @@ void session_dispatch(Session *session, Call *call) {
 
 // ---- The socket's side --------------------------------------------------------------------------
 
-size_t session_unwritten(const Session *session) {
-    return session->queued.length + session->writing.length - session->written;
-}
-
 Bytes session_output(Session *session) {
     if (session->state == SESSION_DEAD) {
         return (Bytes){0};
     }
-    if (session->written == session->writing.length && session->queued.length > 0) {
-        Buffer empty = session->writing;
-        buffer_clear(&empty);
-        session->writing = session->queued;
-        session->queued = empty;
-        session->written = 0;
-    }
-    size_t count =
-        num_min(session->writing.length - session->written, session->limits->write_bytes_max);
-    return (Bytes){count > 0 ? session->writing.data + session->written : NULL, count};
+    return outbox_output(&session->outbox, session->limits->write_bytes_max);
 }
 
 void session_written(Session *session, size_t count, uint64_t now_ms) {
-    REQUIRE(count <= session->writing.length - session->written);
-    bool above = session_unwritten(session) >= session->limits->outbox_high;
+    bool above = outbox_unwritten(&session->outbox) >= session->limits->outbox_high;
     session->now_ms = now_ms;
     session->active_ms = now_ms;
-    session->write_ms = now_ms;
-    session->wait_unseen = false;
-    session->written += count;
-    if (session->written == session->writing.length) {
-        session->written = 0;
-        session_buffer_empty(&session->writing, false);
-    }
-    session->waiting = session_unwritten(session) > 0;
-    if (above && session_unwritten(session) < session->limits->outbox_high) {
+    outbox_written(&session->outbox, count, now_ms);
+    if (above && outbox_unwritten(&session->outbox) < session->limits->outbox_high) {
         stream_resume_all(session);
+        session_check(session);
     }
 }
 
@@ -441,13 +416,13 @@ static void overdue_consider(Overdue *first, uint64_t since_ms, uint32_t after_m
 // The deadline that comes first. `text` NULL: of writing, which no message can tell about.
 static Overdue session_overdue(const Session *session) {
     const SessionLimits *limits = session->limits;
-    bool unwritten = session_unwritten(session) > 0;
+    bool unwritten = outbox_unwritten(&session->outbox) > 0;
     Overdue first = {UINT64_MAX, NULL};
     if (session->state == SESSION_DEAD) {
         return first;
     }
     if (unwritten) {
-        overdue_consider(&first, session->write_ms, limits->write_ms, NULL);
+        overdue_consider(&first, session->outbox.write_ms, limits->write_ms, NULL);
     }
     if (session->state == SESSION_HELLO) {
         overdue_consider(&first, session->opened_ms, limits->hello_ms, "no hello came in time");
@@ -467,10 +442,7 @@ uint64_t session_deadline_ms(const Session *session) {
 
 void session_tick(Session *session, uint64_t now_ms) {
     session->now_ms = now_ms;
-    if (session->wait_unseen) { // nobody tells the time when events are written: it begins now
-        session->wait_unseen = false;
-        session->write_ms = now_ms;
-    }
+    outbox_tick(&session->outbox, now_ms);
     Overdue first = session_overdue(session);
     if (now_ms < first.at_ms) {
         return;
@@ -497,8 +469,8 @@ Bytes session_client(const Session *session) {
 }
 
 size_t session_bytes(const Session *session) {
-    size_t bytes = sizeof *session + session->input.capacity + session->queued.capacity +
-                   session->writing.capacity + session->flight_capacity * sizeof(Flight);
+    size_t bytes = sizeof *session + session->input.capacity + outbox_bytes(&session->outbox) +
+                   session->flight_capacity * sizeof(Flight);
     for (uint32_t i = 0; i < session->flight_capacity; i++) {
         const Flight *flight = &session->flights[i];
         bytes += flight->done != NULL ? sizeof *flight->done : 0;

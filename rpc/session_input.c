@@ -101,7 +101,8 @@ static void input_whole(Session *session, size_t *at, size_t length) {
 static void input_shift(Session *session, size_t at) {
     Buffer *input = &session->input;
     if (at == input->length) {
-        session_buffer_empty(input, session->skipping);
+        size_t keep = session->skipping ? OUTBOX_FIRST_BYTES : OUTBOX_KEEP_BYTES;
+        buffer_empty(input, keep, OUTBOX_FIRST_BYTES);
     } else if (at > 0) {
         memmove(input->data, input->data + at, input->length - at);
         input->length -= at;

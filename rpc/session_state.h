@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inside of a session, shared by session.c (connection), session_input.c (bytes in) and
-// stream.c (what is in flight).
+// The inside of a session, shared by session_input.c (bytes in), session.c (connection) and
+// stream.c (what is in flight), which call each other in this order only.
 #ifndef RPC_SESSION_STATE_H
 #define RPC_SESSION_STATE_H
 
+#include "rpc/outbox.h"
 #include "rpc/session.h"
 
 typedef enum FlightState { FLIGHT_FREE, FLIGHT_CALL, FLIGHT_STREAM } FlightState;
@@ -62,12 +63,8 @@ struct Session {
     uint64_t opened_ms, now_ms;
     uint64_t active_ms;  // bytes last came or went
     uint64_t partial_ms; // the message being received began
-    uint64_t write_ms;   // output last shrank, or began to wait
 
-    Buffer queued, writing; // messages wait in `queued` while `writing` goes out
-    size_t written;         // of `writing`
-    bool waiting;           // something is to be written
-    bool wait_unseen;       // since the last time anybody told the time
+    Outbox outbox;
 
     Flight *flights; // [flight_capacity], grown up to in_flight_max
     uint32_t flight_capacity, flight_count, free_first;
@@ -81,13 +78,8 @@ bool session_is_over(const Session *session);
 void session_dispatch(Session *session, Call *call); // owns it
 void session_answer_error(Session *session, uint32_t id, Status status, const char *detail,
                           uint32_t retry_after_ms);
-// Small: it keeps no more than it had at first.
-void session_buffer_empty(Buffer *buffer, bool small);
-size_t session_unwritten(const Session *session); // bytes in the outbox
-// After every append to `queued`: memory and the hard mark.
-void session_check(Session *session);
 
-// ---- stream.c -----------------------------------------------------------------------------------
+// ---- stream.c: whoever appends to the outbox there, session.c looks at its marks afterwards -----
 
 // A place for an unanswered call, or NULL when in_flight_max are taken or memory ran out.
 Flight *flight_take(Session *session, uint32_t id, uint64_t *ticket);
@@ -97,7 +89,10 @@ void flight_drop(Session *session, Flight *flight);
 void flight_drop_all(Session *session); // with handler.cancel
 
 void stream_credit(Session *session, uint64_t ticket, uint32_t count);
-void stream_cancel(Session *session, Flight *flight);
+void stream_cancel(Session *session, uint64_t ticket);
 void stream_resume_all(Session *session); // the outbox has room again
+void stream_accept(Session *session, const Call *call, uint64_t tag);
+void stream_token(Session *session, uint64_t ticket, const TokenEvent *event);
+void stream_done(Session *session, uint64_t ticket, const DoneEvent *event);
 
 #endif

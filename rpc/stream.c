@@ -158,7 +158,7 @@ static void hold_clear(Session *session, Flight *flight, Hold *hold) {
 
 static void stream_put_token(Session *session, Flight *flight, uint32_t index) {
     Hold *hold = &flight->holds[index];
-    Buffer *out = &session->queued;
+    Buffer *out = &session->outbox.queued;
     msg_put_notification(out, event_rows[EVENT_TOKEN].name);
     msg_put_map(out, 3 + hold_pairs(hold));
     msg_pair_uint(out, "id", flight_ticket(session, flight));
@@ -213,7 +213,7 @@ static void done_put_error(const Session *session, Buffer *out, const Flight *fl
 
 static void stream_put_done(Session *session, Flight *flight) {
     const PendingDone *done = flight->done;
-    Buffer *out = &session->queued;
+    Buffer *out = &session->outbox.queued;
     bool error = done_status(flight, &done->event) != OK;
     msg_put_notification(out, event_rows[EVENT_DONE].name);
     msg_put_map(out, error ? 5 : 4);
@@ -233,7 +233,8 @@ static void stream_flush(Session *session, Flight *flight) {
         if (hold_is_empty(&flight->holds[i])) {
             continue;
         }
-        if (flight->credit == 0 || session_unwritten(session) >= session->limits->outbox_high) {
+        if (flight->credit == 0 ||
+            outbox_unwritten(&session->outbox) >= session->limits->outbox_high) {
             return;
         }
         stream_put_token(session, flight, i);
@@ -247,7 +248,7 @@ void stream_resume_all(Session *session) {
     for (uint32_t i = 0; i < session->flight_capacity; i++) {
         uint32_t at = (session->resume + i) % session->flight_capacity;
         Flight *flight = &session->flights[at];
-        if (session_unwritten(session) >= session->limits->outbox_high) {
+        if (outbox_unwritten(&session->outbox) >= session->limits->outbox_high) {
             session->resume = at; // the others come first next time
             break;
         }
@@ -255,7 +256,6 @@ void stream_resume_all(Session *session) {
             stream_flush(session, flight);
         }
     }
-    session_check(session);
 }
 
 // ---- From the client ----------------------------------------------------------------------------
@@ -265,12 +265,14 @@ void stream_credit(Session *session, uint64_t ticket, uint32_t count) {
     if (flight != NULL && flight->state == FLIGHT_STREAM) {
         flight->credit = num_min(flight->credit + count, CREDIT_MAX);
         stream_flush(session, flight);
-        session_check(session);
     }
 }
 
-void stream_cancel(Session *session, Flight *flight) {
-    uint64_t ticket = flight_ticket(session, flight);
+void stream_cancel(Session *session, uint64_t ticket) {
+    Flight *flight = flight_find(session, ticket);
+    if (flight == NULL || flight->state != FLIGHT_STREAM) {
+        return;
+    }
     for (uint32_t i = 0; flight->streams && i < flight->sample_count; i++) {
         hold_clear(session, flight, &flight->holds[i]); // so that `done` need not wait for credit
     }
@@ -279,7 +281,6 @@ void stream_cancel(Session *session, Flight *flight) {
     if (flight != NULL) {
         stream_flush(session, flight);
     }
-    session_check(session);
 }
 
 // ---- From the service ---------------------------------------------------------------------------
@@ -293,11 +294,11 @@ static void *stream_take(Session *session, size_t count, size_t bytes) {
             purse_give(session->purses.output, count * bytes);
         }
     }
-    session->queued.failed = session->queued.failed || memory == NULL;
+    session->outbox.queued.failed = session->outbox.queued.failed || memory == NULL;
     return memory;
 }
 
-void session_accept(Session *session, const Call *call, uint64_t tag) {
+void stream_accept(Session *session, const Call *call, uint64_t tag) {
     Flight *flight = flight_find(session, call->ticket);
     if (flight == NULL) {
         session->handler->cancel(session->context, session, tag);
@@ -318,10 +319,9 @@ void session_accept(Session *session, const Call *call, uint64_t tag) {
     flight->tag = tag;
     flight->streams = generate->stream;
     flight->credit = session->limits->credit_first;
-    msg_put_result(&session->queued, flight->id);
-    msg_put_map(&session->queued, 1);
-    msg_pair_uint(&session->queued, "stream", call->ticket);
-    session_check(session);
+    msg_put_result(&session->outbox.queued, flight->id);
+    msg_put_map(&session->outbox.queued, 1);
+    msg_pair_uint(&session->outbox.queued, "stream", call->ticket);
 }
 
 // Adds an event to what the sample holds. False: out of memory.
@@ -341,7 +341,7 @@ static bool hold_add(Hold *hold, const TokenEvent *event) {
            !hold->logprobs.failed;
 }
 
-void session_token(Session *session, uint64_t ticket, const TokenEvent *event) {
+void stream_token(Session *session, uint64_t ticket, const TokenEvent *event) {
     Flight *flight = flight_find(session, ticket);
     if (flight == NULL || flight->state != FLIGHT_STREAM || flight->cancelled ||
         flight->done != NULL) {
@@ -350,7 +350,7 @@ void session_token(Session *session, uint64_t ticket, const TokenEvent *event) {
     REQUIRE(event->index < flight->sample_count);
     Hold *hold = &flight->holds[event->index];
     size_t before = hold_bytes(hold);
-    session->queued.failed = !hold_add(hold, event) || session->queued.failed;
+    session->outbox.queued.failed = !hold_add(hold, event) || session->outbox.queued.failed;
     flight->held += hold_bytes(hold) - before;
     session->held += hold_bytes(hold) - before;
     stream_flush(session, flight);
@@ -358,10 +358,9 @@ void session_token(Session *session, uint64_t ticket, const TokenEvent *event) {
         flight->unread = true;
         stream_tell_cancel(session, flight);
     }
-    session_check(session);
 }
 
-void session_done(Session *session, uint64_t ticket, const DoneEvent *event) {
+void stream_done(Session *session, uint64_t ticket, const DoneEvent *event) {
     Flight *flight = flight_find(session, ticket);
     if (flight == NULL || flight->state != FLIGHT_STREAM || flight->done != NULL) {
         return;
@@ -374,5 +373,4 @@ void session_done(Session *session, uint64_t ticket, const DoneEvent *event) {
                  event->detail != NULL ? event->detail : "");
         stream_flush(session, flight);
     }
-    session_check(session);
 }
