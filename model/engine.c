@@ -269,8 +269,9 @@ static uint32_t drawn_first(const Engine *engine, uint32_t step) {
 // Of the logits of the sampled sequences from `first` on; none where the device makes none.
 static LogitScan scan_of(const Model *model, const Step *step, uint32_t first) {
     const Workspace *w = &model->workspace;
-    return model->shape.scans ? (LogitScan){w->suppressed, step->sample_warmth + first, w->chunks}
-                              : (LogitScan){0};
+    return model->shape.scans
+               ? (LogitScan){w->suppressed, step->sample_inverse_temperature + first, w->chunks}
+               : (LogitScan){0};
 }
 
 // Draws for the sampled sequences [first, first + count), whose logits are in the workspace.

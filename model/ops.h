@@ -154,12 +154,12 @@ typedef struct OpNorm {
 // counts as -inf, +inf as the largest float. A chunk of -inf has sums of 0.
 enum { LOGIT_CHUNK = 32 };
 
-typedef enum LogitSum { LOGIT_MAXIMA, LOGIT_MASS, LOGIT_WARM_MASS, LOGIT_SUM_COUNT } LogitSum;
+typedef enum LogitSum { LOGIT_MAXIMA, LOGIT_MASS, LOGIT_TEMPERED_MASS, LOGIT_SUM_COUNT } LogitSum;
 
 typedef struct LogitScan {
-    const uint32_t *suppressed; // [chunks] bit i: logit 32 chunk + i
-    const float *warmth;        // [rows] 1 / temperature, or 1 where that is 0
-    float *chunks;              // [rows][LOGIT_SUM_COUNT][chunks]
+    const uint32_t *suppressed;       // [chunks] bit i: logit 32 chunk + i
+    const float *inverse_temperature; // [rows] 1 / temperature, or 1 where that is 0
+    float *chunks;                    // [rows][LOGIT_SUM_COUNT][chunks]
 } LogitScan;
 
 static inline uint32_t logit_chunks(uint32_t vocab_count) {

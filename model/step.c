@@ -19,7 +19,7 @@ size_t step_bytes_max(const WorkspaceShape *shape) {
                    + row_words     // rows of audio frames
                    + padded(shape->sequences * sizeof(BatchSequence)) +
                    padded(shape->samples * sizeof(uint32_t)) + // rows to sample
-                   padded(shape->samples * sizeof(float)) +    // their warmth
+                   padded(shape->samples * sizeof(float)) +    // their inverse temperatures
                    padded(shape->samples * sizeof(SampleSettings));
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         bytes += padded((size_t)shape->page_entries[kind] * sizeof(uint32_t));
@@ -151,14 +151,14 @@ static void pack_audio(Packer *packer, const Batch *batch, Step *step) {
 
 // Room does not depend on how many sequences are sampled, so that a recorded step finds its arrays.
 static void pack_samples(Packer *packer, const Batch *batch, Step *step) {
-    const void *rows, *warmth, *settings;
+    const void *rows, *inverse_temperature, *settings;
     size_t most = batch->sequence_count;
     for (uint32_t s = 0; s < batch->sequence_count; s++) {
         step->sample_count += batch->sequences[s].sample_rows;
     }
     most = num_max(most, step->sample_count);
     uint32_t *to_rows = pack_room(packer, most * sizeof(uint32_t), &rows);
-    float *to_warmth = pack_room(packer, most * sizeof(float), &warmth);
+    float *to_inverse_temperature = pack_room(packer, most * sizeof(float), &inverse_temperature);
     SampleSettings *to_settings = pack_room(packer, most * sizeof *to_settings, &settings);
     for (uint32_t s = 0; s < batch->sequence_count; s++) {
         const BatchSequence *sequence = &batch->sequences[s];
@@ -166,12 +166,12 @@ static void pack_samples(Packer *packer, const Batch *batch, Step *step) {
         for (uint32_t i = 0; i < sequence->sample_rows; i++) {
             const BatchSequence draw = step_draw(sequence, i);
             *to_rows++ = draw.row_first + draw.row_count - 1;
-            *to_warmth++ = temperature > 0.0f ? 1.0f / temperature : 1.0f;
+            *to_inverse_temperature++ = temperature > 0.0f ? 1.0f / temperature : 1.0f;
             *to_settings++ = sample_settings(&draw);
         }
     }
     step->sample_rows = rows;
-    step->sample_warmth = warmth;
+    step->sample_inverse_temperature = inverse_temperature;
     step->sample_settings = settings;
 }
 

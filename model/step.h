@@ -21,9 +21,9 @@ typedef struct Step {
     uint32_t frame_count;            // of all audio of the step
     const uint32_t *frame_rows;      // [frames] as patch_rows
     uint32_t sample_count;
-    const uint32_t *sample_rows;           // [sample_count] in the order of the batch
-    const float *sample_warmth;            // [sample_count] their LogitScan.warmth
-    const SampleSettings *sample_settings; // [sample_count]
+    const uint32_t *sample_rows;             // [sample_count] in the order of the batch
+    const float *sample_inverse_temperature; // [sample_count] their LogitScan.inverse_temperature
+    const SampleSettings *sample_settings;   // [sample_count]
 } Step;
 
 // Room for the largest step of a shape.

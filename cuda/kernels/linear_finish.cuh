@@ -45,14 +45,14 @@ DEVICE float linear_join(float high, float low) {
 // What the finish wants to know of a token, and of the columns of 2 panels. They are read before
 // the rows of a warp are gone through: a load in every turn would keep it waiting.
 typedef struct LinearRow {
-    float scale, warmth;
+    float scale, inverse_temperature;
 } LinearRow;
 
 // SCANS, here and below: whether the kernel can be asked for a scan.
 template <bool SCANS> DEVICE LinearRow linear_row(const LinearArgs &args, uint32_t token) {
     bool scans = SCANS && args.scan.chunks != nullptr;
     return {args.kind == ACTIVATION_INT8 ? global_load(args.row_scales + token) : 1.0f,
-            scans ? global_load(args.scan.warmth + token) : 1.0f};
+            scans ? global_load(args.scan.inverse_temperature + token) : 1.0f};
 }
 
 template <bool SCANS> DEVICE uint32_t linear_suppressed(const LinearArgs &args, uint32_t panel) {
@@ -85,7 +85,7 @@ DEVICE void linear_finish(const LinearArgs &args, uint32_t panel, uint32_t suppr
     if (SCANS && args.scan.chunks != nullptr && panel * 16 < args.out_columns) {
         value = (suppressed >> lane & 1) != 0 ? -INFINITY : value;
         logit_scan_chunk(args.scan, token, panel / 2, logit_chunk_count(args.out_columns),
-                         row.warmth, mine ? value : -INFINITY);
+                         row.inverse_temperature, mine ? value : -INFINITY);
     }
     if (mine) {
         size_t to = args.out_rows != nullptr ? global_load(args.out_rows + token) : token;
@@ -113,7 +113,8 @@ DEVICE void linear_finish_rows(const LinearArgs &args, uint32_t panel, uint32_t 
         if (args.pairs) {
             sum = linear_join(sum, shared_load(sums + (r + 1) * LINEAR_SUM_PITCH));
         }
-        LinearRow one = {warp_shuffle(all.scale, (int)r), warp_shuffle(all.warmth, (int)r)};
+        LinearRow one = {warp_shuffle(all.scale, (int)r),
+                         warp_shuffle(all.inverse_temperature, (int)r)};
         linear_finish<Form::SCANS>(args, panel, suppressed, linear_token(args, row + r), one,
                                    sum * Form::FINISH);
     }

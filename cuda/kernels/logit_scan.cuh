@@ -20,9 +20,9 @@ DEVICE uint32_t logit_chunk_count(uint32_t vocab) {
     return (vocab + LOGIT_CHUNK - 1) / LOGIT_CHUNK;
 }
 
-// `x`: the lane's logit, -inf beyond the vocabulary. At a warmth of 1 both sums are one.
+// `x`: the lane's logit, -inf beyond the vocabulary. At an inverse temperature of 1 both sums are one.
 DEVICE void logit_scan_chunk(const LogitScan &scan, size_t row, uint32_t chunk, uint32_t chunks,
-                             float warmth, float x) {
+                             float inverse_temperature, float x) {
     x = logit_cleaned(x);
     float top = warp_max(x), sum = 0.0f;
     float below = x - (top > -INFINITY ? top : 0.0f);
@@ -31,10 +31,10 @@ DEVICE void logit_scan_chunk(const LogitScan &scan, size_t row, uint32_t chunk, 
         global_store(to + LOGIT_MAXIMA * chunks, top);
     }
     NO_UNROLL
-    for (int i = LOGIT_MASS; i <= LOGIT_WARM_MASS; i++) {
-        if (i == LOGIT_MASS || warmth != 1.0f) {
+    for (int i = LOGIT_MASS; i <= LOGIT_TEMPERED_MASS; i++) {
+        if (i == LOGIT_MASS || inverse_temperature != 1.0f) {
             sum = warp_sum(exp_f32(below));
-            below *= warmth;
+            below *= inverse_temperature;
         }
         if (thread_lane() == 0) {
             global_store(to + i * chunks, sum);

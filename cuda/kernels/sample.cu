@@ -153,7 +153,7 @@ static SampleArgs sample_args(const CudaContext *cuda, const OpSample *op, uint3
     args.allowed_at = (const uint32_t *)(base + area->allowed_at);
     args.allowed = (const uint32_t *)(base + area->allowed);
     args.scan = op->scan;
-    args.scan.warmth += first;
+    args.scan.inverse_temperature += first;
     args.scan.chunks += (size_t)first * LOGIT_SUM_COUNT * args.chunks;
     args.out = op->out + first;
     args.drawn = op->drawn + first;

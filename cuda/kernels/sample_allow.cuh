@@ -17,7 +17,7 @@ KERNEL void KERNEL_BOUNDS(SAMPLE_THREADS, 1) sample_allow(const SampleArgs args)
         return;
     }
     float *logits = args.logits + (size_t)row * args.vocab;
-    float warmth = global_load(args.scan.warmth + row);
+    float inverse_temperature = global_load(args.scan.inverse_temperature + row);
     uint32_t warps = ALLOW_SLICES * (SAMPLE_THREADS / 32);
     uint32_t first = block_y() * (SAMPLE_THREADS / 32) + thread_warp();
     for (uint32_t chunk = first; chunk < args.chunks; chunk += warps) {
@@ -31,7 +31,7 @@ KERNEL void KERNEL_BOUNDS(SAMPLE_THREADS, 1) sample_allow(const SampleArgs args)
         if (there && !allowed) {
             global_store(logits + column, x);
         }
-        logit_scan_chunk(args.scan, row, chunk, args.chunks, warmth, x);
+        logit_scan_chunk(args.scan, row, chunk, args.chunks, inverse_temperature, x);
     }
 }
 

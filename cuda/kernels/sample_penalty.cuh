@@ -16,7 +16,7 @@ DEVICE uint32_t history_token(const SampleArgs &args, uint32_t i) {
 // neighbours in one chunk, as a picture's soft tokens are, the first is enough.
 DEVICE void scan_again(const SampleArgs &args, uint32_t row, uint32_t first, uint32_t count) {
     const float *logits = args.logits + (size_t)row * args.vocab;
-    float warmth = global_load(args.scan.warmth + row);
+    float inverse_temperature = global_load(args.scan.inverse_temperature + row);
     for (uint32_t i = thread_warp(); i < count; i += SAMPLE_THREADS / 32) {
         uint32_t token = history_token(args, first + i), chunk = token / LOGIT_CHUNK;
         uint32_t before = i > 0 ? history_token(args, first + i - 1) : args.vocab;
@@ -24,7 +24,7 @@ DEVICE void scan_again(const SampleArgs &args, uint32_t row, uint32_t first, uin
         if (token < args.vocab && !again) { // the same for all lanes
             uint32_t column = chunk * LOGIT_CHUNK + thread_lane();
             float x = column < args.vocab ? global_load(logits + column) : -INFINITY;
-            logit_scan_chunk(args.scan, row, chunk, args.chunks, warmth, x);
+            logit_scan_chunk(args.scan, row, chunk, args.chunks, inverse_temperature, x);
         }
     }
 }

@@ -91,22 +91,23 @@ DEVICE const float *row_chunks(const SampleArgs &args, uint32_t row, LogitSum su
 DEVICE RowMass row_mass(const SampleArgs &args, uint32_t row, double *cells) {
     const float *maxima = row_chunks(args, row, LOGIT_MAXIMA);
     const float *masses = row_chunks(args, row, LOGIT_MASS);
-    const float *warm_masses = row_chunks(args, row, LOGIT_WARM_MASS);
+    const float *tempered_masses = row_chunks(args, row, LOGIT_TEMPERED_MASS);
     float highest = -INFINITY;
     for (uint32_t c = thread_index(); c < args.chunks; c += SAMPLE_THREADS) {
         highest = fmaxf(highest, global_load(maxima + c));
     }
     highest = block_fold(highest, (float *)cells, [](float a, float b) { return fmaxf(a, b); });
-    float warmth = global_load(args.scan.warmth + row);
-    double mass = 0.0, warm = 0.0;
+    float inverse_temperature = global_load(args.scan.inverse_temperature + row);
+    double mass = 0.0, tempered = 0.0;
     for (uint32_t c = thread_index(); c < args.chunks && highest > -INFINITY; c += SAMPLE_THREADS) {
         float below = global_load(maxima + c) - highest;
         mass += (double)(exp_f32(below) * global_load(masses + c));
-        warm += (double)(exp_f32(below * warmth) * global_load(warm_masses + c));
+        tempered +=
+            (double)(exp_f32(below * inverse_temperature) * global_load(tempered_masses + c));
     }
     auto add = [](double a, double b) { return a + b; };
     mass = block_fold(mass, cells, add);
-    return {highest, (double)highest + log(mass), block_fold(warm, cells, add)};
+    return {highest, (double)highest + log(mass), block_fold(tempered, cells, add)};
 }
 
 // Parts of a row that have a chunk: part p has the chunks p, p + RANK_PARTS, p + 2 RANK_PARTS, ...

@@ -7,13 +7,13 @@
 #include <float.h>
 #include <math.h>
 
-ScanCase scan_case(uint32_t vocab, const std::vector<float> &warmth, const int32_t *suppress,
-                   uint32_t suppress_count) {
+ScanCase scan_case(uint32_t vocab, const std::vector<float> &inverse_temperature,
+                   const int32_t *suppress, uint32_t suppress_count) {
     ScanCase c = {};
-    c.rows = (uint32_t)warmth.size();
+    c.rows = (uint32_t)inverse_temperature.size();
     c.vocab = vocab;
     c.chunks = logit_chunks(vocab);
-    c.warmth = warmth;
+    c.inverse_temperature = inverse_temperature;
     c.suppressed.resize(c.chunks);
     for (uint32_t i = 0; i < suppress_count; i++) {
         if (suppress[i] >= 0 && (uint32_t)suppress[i] < vocab) {
@@ -36,16 +36,16 @@ static void fill_chunk(ScanCase *c, const float *logits, uint32_t row, uint32_t 
         x[i] = std::isnan(logit) ? -INFINITY : fminf(logit, FLT_MAX);
         top = fmaxf(top, x[i]);
     }
-    double mass = 0.0, warm = 0.0;
+    double mass = 0.0, tempered = 0.0;
     for (uint32_t i = 0; i < LOGIT_CHUNK && top > -INFINITY; i++) {
         double below = (double)x[i] - (double)top;
         mass += exp(below);
-        warm += exp(below * (double)c->warmth[row]);
+        tempered += exp(below * (double)c->inverse_temperature[row]);
     }
     float *to = &c->sums[(size_t)row * LOGIT_SUM_COUNT * c->chunks + chunk];
     to[LOGIT_MAXIMA * c->chunks] = top;
     to[LOGIT_MASS * c->chunks] = (float)mass;
-    to[LOGIT_WARM_MASS * c->chunks] = (float)warm;
+    to[LOGIT_TEMPERED_MASS * c->chunks] = (float)tempered;
 }
 
 void scan_case_fill(ScanCase *c, float *logits, size_t stride) {
@@ -64,7 +64,8 @@ LogitScan scan_on_device(const ScanCase *c, bool empty, std::vector<void *> *mem
     std::vector<float> sums = empty ? std::vector<float>(c->sums.size(), SCAN_GUARD) : c->sums;
     LogitScan scan = {};
     scan.suppressed = (const uint32_t *)device_copy(c->suppressed.data(), c->chunks * 4, 0, memory);
-    scan.warmth = (const float *)device_copy(c->warmth.data(), c->rows * 4, 0, memory);
+    scan.inverse_temperature =
+        (const float *)device_copy(c->inverse_temperature.data(), c->rows * 4, 0, memory);
     scan.chunks = (float *)device_copy(sums.data(), sums.size() * 4, 0, memory);
     return scan;
 }

@@ -11,13 +11,13 @@
 typedef struct ScanCase {
     uint32_t rows, vocab, chunks;
     std::vector<uint32_t> suppressed;
-    std::vector<float> warmth;
+    std::vector<float> inverse_temperature;
     std::vector<float> sums; // [rows][LOGIT_SUM_COUNT][chunks]
 } ScanCase;
 
 // Ids outside the vocabulary suppress nothing.
-ScanCase scan_case(uint32_t vocab, const std::vector<float> &warmth, const int32_t *suppress,
-                   uint32_t suppress_count);
+ScanCase scan_case(uint32_t vocab, const std::vector<float> &inverse_temperature,
+                   const int32_t *suppress, uint32_t suppress_count);
 bool scan_case_suppresses(const ScanCase *c, uint32_t column);
 
 // Rows of `stride` logits: what is suppressed becomes -inf, then all is scanned.

@@ -40,12 +40,12 @@ static std::vector<float> by_token(const std::vector<float> &logits, const Linea
     return result;
 }
 
-static std::vector<float> warmth_of(uint32_t rows) {
-    std::vector<float> warmth(rows);
+static std::vector<float> inverse_temperatures(uint32_t rows) {
+    std::vector<float> inverse_temperature(rows);
     for (uint32_t r = 0; r < rows; r++) {
-        warmth[r] = r % 3 == 0 ? 1.0f : 1.0f / (0.2f + 0.3f * (float)r);
+        inverse_temperature[r] = r % 3 == 0 ? 1.0f : 1.0f / (0.2f + 0.3f * (float)r);
     }
-    return warmth;
+    return inverse_temperature;
 }
 
 // With the scan: the logits of a run without, but for the suppressed ones, and the plain scan.
@@ -54,8 +54,8 @@ static void check_scan(const LinearVariant *v, const LinearCase *c, LinearOnDevi
     for (int32_t column = 32; column < 64 && c->shape.m % 2 == 0; column++) {
         suppress.push_back(column); // a chunk with nothing left
     }
-    ScanCase scan =
-        scan_case(c->shape.rows, warmth_of(c->shape.m), suppress.data(), (uint32_t)suppress.size());
+    ScanCase scan = scan_case(c->shape.rows, inverse_temperatures(c->shape.m), suppress.data(),
+                              (uint32_t)suppress.size());
     std::vector<float> wanted = by_token(launched(v, d), c, sent);
     scan_case_fill(&scan, wanted.data(), c->op.out_stride);
     d->op.scan = scan_on_device(&scan, true, &d->memory);

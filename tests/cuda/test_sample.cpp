@@ -44,12 +44,12 @@ static void assert_close(float got, float wanted, const char *what) {
 // The plain scan of host logits, which are suppressed.
 static ScanCase scanned(const BatchSequence *const *sequences, uint32_t rows, float *logits,
                         uint32_t vocab, const int32_t *suppress, uint32_t suppress_count) {
-    std::vector<float> warmth(rows, 1.0f);
+    std::vector<float> inverse_temperature(rows, 1.0f);
     for (uint32_t r = 0; r < rows; r++) {
         float temperature = sequences[r]->sampling.temperature;
-        warmth[r] = temperature > 0.0f ? 1.0f / temperature : 1.0f;
+        inverse_temperature[r] = temperature > 0.0f ? 1.0f / temperature : 1.0f;
     }
-    ScanCase scan = scan_case(vocab, warmth, suppress, suppress_count);
+    ScanCase scan = scan_case(vocab, inverse_temperature, suppress, suppress_count);
     scan_case_fill(&scan, logits, vocab);
     return scan;
 }

@@ -180,10 +180,10 @@ Test(engine, a_device_that_scans_is_given_what_is_suppressed_and_every_temperatu
     for (uint32_t i = 0; i < 512 / 32; i++) {
         cr_assert_eq(scans[0].suppressed[i], i == 0 ? 1u << 3 : i == 2 ? 1u : 0u);
     }
-    cr_assert_eq(scans[0].warmth[0], 2.0f);
-    cr_assert_eq(scans[0].warmth[1], 1.0f);
-    cr_assert_eq(scans[1].warmth[0], 0.25f);
-    cr_assert_eq(s->fake.sample_scan.warmth, scans[1].warmth);
+    cr_assert_eq(scans[0].inverse_temperature[0], 2.0f);
+    cr_assert_eq(scans[0].inverse_temperature[1], 1.0f);
+    cr_assert_eq(scans[1].inverse_temperature[0], 0.25f);
+    cr_assert_eq(s->fake.sample_scan.inverse_temperature, scans[1].inverse_temperature);
     cr_assert_eq(s->fake.sample_scan.chunks, scans[1].chunks);
     free(batch->all_logits);
     teardown(s);
