@@ -20,7 +20,8 @@ DEVICE uint32_t logit_chunk_count(uint32_t vocab) {
     return (vocab + LOGIT_CHUNK - 1) / LOGIT_CHUNK;
 }
 
-// `x`: the lane's logit, -inf beyond the vocabulary. At an inverse temperature of 1 both sums are one.
+// `x`: the lane's logit, -inf beyond the vocabulary. At an inverse temperature of 1 both sums are
+// one.
 DEVICE void logit_scan_chunk(const LogitScan &scan, size_t row, uint32_t chunk, uint32_t chunks,
                              float inverse_temperature, float x) {
     x = logit_cleaned(x);

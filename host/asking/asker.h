@@ -13,7 +13,7 @@
 #include "host/asking/model_facts.h"
 #include "host/asking/remote.h"
 #include "host/request/request.h"
-#include "host/runtime/boot.h"
+#include "host/runtime/runtime.h"
 
 typedef struct Asker Asker;
 

@@ -41,10 +41,10 @@ typedef struct LocalRun {
 
 // ---- Sizes --------------------------------------------------------------------------------------
 
-static Sizes local_sizes(const LocalAsker *self, uint32_t prompt_tokens) {
+static ServingSizes local_sizes(const LocalAsker *self, uint32_t prompt_tokens) {
     const RuntimeOptions *options = &self->runtime.options;
     const AskerNeed *need = &self->need;
-    Sizes sizes = {
+    ServingSizes sizes = {
         .batch = (uint32_t)num_min(options->batch, need->requests),
         .batch_least = options->batch_given ? 0 : 1,
         .images = need->images,
@@ -70,7 +70,7 @@ static Status local_start(Asker *asker, const AskerNeed *need, Error *error) {
         return OK; // local_add starts the engine
     }
     TRY(prompt_count(&self->maker, need->question, need->images, &prompt_tokens, error));
-    const Sizes sizes = local_sizes(self, prompt_tokens);
+    const ServingSizes sizes = local_sizes(self, prompt_tokens);
     return runtime_start(&self->runtime, &sizes, error);
 }
 
@@ -122,7 +122,7 @@ static Status local_add(LocalRun *run, Request *request, Error *error) {
         return OK;
     }
     if (run->loop == NULL) {
-        const Sizes sizes = local_sizes(run->asker, request->prompt.token_count);
+        const ServingSizes sizes = local_sizes(run->asker, request->prompt.token_count);
         TRY(runtime_start(&run->asker->runtime, &sizes, error));
         TRY(local_open_loop(run, error));
     }

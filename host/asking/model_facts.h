@@ -4,7 +4,7 @@
 #ifndef HOST_ASKING_MODEL_FACTS_H
 #define HOST_ASKING_MODEL_FACTS_H
 
-#include "host/runtime/boot.h"
+#include "host/runtime/runtime.h"
 #include "rpc/client/client.h"
 
 typedef struct ModelFacts {

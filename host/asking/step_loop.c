@@ -59,7 +59,7 @@ static Status step_loop_want_rows(StepLoop *loop, StepperOptions *stepper, Error
 
 Status step_loop_open(const StepLoopOptions *options, StepLoop **out, Error *error) {
     *out = NULL;
-    const Sizes *sizes = &options->runtime->sizes;
+    const ServingSizes *sizes = &options->runtime->sizes;
     StepLoop *loop = calloc(1, sizeof *loop);
     if (loop != NULL) {
         loop->options = *options;

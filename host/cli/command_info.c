@@ -8,8 +8,8 @@
 #include "base/text.h"
 #include "host/cli/model_options.h"
 #include "host/cli/summary.h"
-#include "host/runtime/boot.h"
 #include "host/runtime/cards.h"
+#include "host/runtime/runtime.h"
 #include "weights/manifest.h"
 
 #include <string.h>
@@ -258,7 +258,7 @@ static Exit info_run(Runtime *runtime, const Options *options, Error *error) {
         return command_start_exit(status);
     }
     facts.seconds = (double)(clock_ns() - begin_ns) * 1e-9;
-    const Sizes sizes = {
+    const ServingSizes sizes = {
         .batch = open.batch,
         .batch_least = open.batch_given ? 0 : 1,
         .images = 1,

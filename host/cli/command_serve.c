@@ -79,7 +79,7 @@ static Status serve_start(Serve *serve, RuntimeOptions *options, Error *error) {
     serve->maker.secret = secret;
     const Gemma4Config *config = &serve->runtime.weights->config;
     uint32_t requests = serve_number(serve, OPT_REQUESTS);
-    const Sizes sizes = {
+    const ServingSizes sizes = {
         .batch = options->batch,
         .batch_least = options->batch_given ? 0 : 1,
         .context_least = options->context != 0 ? 0 : runtime_context_least(&serve->runtime),

@@ -8,7 +8,7 @@
 #include "host/asking/remote.h"
 #include "host/cli/options.h"
 #include "host/request/question.h"
-#include "host/runtime/boot.h"
+#include "host/runtime/runtime.h"
 
 // Reads the options that say which model, where and how. E_ARGUMENT (no model named),
 // E_UNSUPPORTED.

@@ -14,7 +14,7 @@
 #ifndef HOST_SERVER_SERVER_H
 #define HOST_SERVER_SERVER_H
 
-#include "host/runtime/boot.h"
+#include "host/runtime/runtime.h"
 #include "host/server/service.h"
 
 // Threads that compute stand back behind the loop (base/niceness.h), which has little to do and is

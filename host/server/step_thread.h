@@ -5,7 +5,7 @@
 #ifndef HOST_SERVER_STEP_THREAD_H
 #define HOST_SERVER_STEP_THREAD_H
 
-#include "host/runtime/boot.h"
+#include "host/runtime/runtime.h"
 #include "host/server/service.h"
 #include "host/step/mailbox.h"
 #include "host/step/step_engine.h"

@@ -8,7 +8,7 @@
 #ifndef TESTS_SIM_SERVER_WORLD_H
 #define TESTS_SIM_SERVER_WORLD_H
 
-#include "host/runtime/boot.h"
+#include "host/runtime/runtime.h"
 
 typedef struct ServerReport {
     uint64_t connections, cut;                                               // cut by the server

@@ -4,7 +4,7 @@
 #define TESTS_UNIT_HOST_DEMO_H
 
 #include "host/request/question.h"
-#include "host/runtime/boot.h"
+#include "host/runtime/runtime.h"
 
 enum { DEMO_PICTURES = 4 };
 

@@ -37,7 +37,6 @@ static Setup *setup_on(bool scans) {
                                                       .tokens_max = 64,
                                                       .window = 64,
                                                       .patch_values = 6912,
-                                                      .audio_frame = 640,
                                                       .pages = {16, 16}});
     return s;
 }

@@ -2,8 +2,8 @@
 // Starting and stopping what serves a model, in order: weights, tokenizer, backend (runtime_open),
 // then engine and scheduler (runtime_start), whose sizes the caller may choose in between, knowing
 // the model. runtime_close stops whatever was started, in reverse.
-#ifndef HOST_RUNTIME_BOOT_H
-#define HOST_RUNTIME_BOOT_H
+#ifndef HOST_RUNTIME_RUNTIME_H
+#define HOST_RUNTIME_RUNTIME_H
 
 #include "host/runtime/device.h"
 #include "host/text/tokenizer.h"
@@ -33,7 +33,7 @@ typedef struct RuntimeOptions {
 } RuntimeOptions;
 
 // What engine and scheduler are made for.
-typedef struct Sizes {
+typedef struct ServingSizes {
     uint32_t batch;   // sequences at once
     uint32_t waiting; // requests prepared or being prepared meanwhile
     uint32_t images;  // of one request
@@ -43,14 +43,14 @@ typedef struct Sizes {
     bool logits_all;  // the logits of every row of a step are wanted
     // What batch and context may be lowered to where memory is short; 0: they were asked for.
     uint32_t batch_least, context_least;
-} Sizes;
+} ServingSizes;
 
 typedef struct Runtime {
     RuntimeOptions options;
     Weights *weights;
     Tokenizer *tokenizer;    // NULL for synthetic models
     struct Backend *backend; // NULL: not open
-    Sizes sizes;
+    ServingSizes sizes;
     EngineOptions engine_options;
     MemoryPlan plan;
     Engine *engine;
@@ -67,13 +67,13 @@ Status runtime_open(const RuntimeOptions *options, Runtime *out, Error *error);
 // memory does not allow them. When not even one request fits, what was not asked for is lowered:
 // the rows of a step, then the context, then the batch. E_MEMORY when that does not help either;
 // the text has the sums.
-Status runtime_size(Runtime *runtime, const Sizes *sizes, Error *error);
+Status runtime_size(Runtime *runtime, const ServingSizes *sizes, Error *error);
 
 // How many requests like those of `sizes` fit the memory whole at once, at most `most`; 0: not one,
 // or the memory is unknown. Needs weights and backend.
-uint32_t runtime_batch_max(const Runtime *runtime, const Sizes *sizes, uint32_t most);
+uint32_t runtime_batch_max(const Runtime *runtime, const ServingSizes *sizes, uint32_t most);
 
-Status runtime_start(Runtime *runtime, const Sizes *sizes, Error *error);
+Status runtime_start(Runtime *runtime, const ServingSizes *sizes, Error *error);
 void runtime_close(Runtime *runtime); // a zero Runtime is fine
 
 uint32_t runtime_image_budget(const Runtime *runtime);

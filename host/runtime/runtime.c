@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "host/runtime/boot.h"
+#include "host/runtime/runtime.h"
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -155,11 +155,11 @@ static Status runtime_fit(Runtime *runtime, uint64_t limit, const uint32_t least
 
 // Sizes and engine options as wanted, with pages for every token of `batch` requests; `least` is
 // what one of them needs.
-static Status runtime_lay_out(Runtime *runtime, const Sizes *wanted,
+static Status runtime_lay_out(Runtime *runtime, const ServingSizes *wanted,
                               uint32_t least[PAGE_KIND_COUNT], Error *error) {
     const RuntimeOptions *options = &runtime->options;
     const Gemma4Config *config = &runtime->weights->config;
-    Sizes *sizes = &runtime->sizes;
+    ServingSizes *sizes = &runtime->sizes;
     *sizes = *wanted;
     if (sizes->context > config->position_max) {
         return error_set(error, E_CONTEXT,
@@ -230,7 +230,7 @@ static bool runtime_halve(uint32_t *number, uint32_t least) {
 }
 
 // Lowers one of the sizes that were not asked for; false: none is left.
-static bool runtime_lower(const Runtime *runtime, Sizes *sizes) {
+static bool runtime_lower(const Runtime *runtime, ServingSizes *sizes) {
     if (runtime->options.step_tokens == 0 && sizes->rows == 0) {
         sizes->rows = 1; // then they are as many as an image needs
         return true;
@@ -239,9 +239,9 @@ static bool runtime_lower(const Runtime *runtime, Sizes *sizes) {
            runtime_halve(&sizes->batch, sizes->batch_least);
 }
 
-Status runtime_size(Runtime *runtime, const Sizes *wanted, Error *error) {
+Status runtime_size(Runtime *runtime, const ServingSizes *wanted, Error *error) {
     uint64_t limit = runtime_limit(runtime);
-    Sizes sizes = *wanted;
+    ServingSizes sizes = *wanted;
     for (bool lowered = false;; lowered = true) {
         uint32_t least[PAGE_KIND_COUNT] = {0};
         TRY(runtime_lay_out(runtime, &sizes, least, error));
@@ -257,17 +257,17 @@ Status runtime_size(Runtime *runtime, const Sizes *wanted, Error *error) {
     }
 }
 
-static bool runtime_fits(const Runtime *runtime, const Sizes *wanted, uint32_t batch,
+static bool runtime_fits(const Runtime *runtime, const ServingSizes *wanted, uint32_t batch,
                          uint64_t limit) {
     Runtime probe = *runtime;
-    Sizes sizes = *wanted;
+    ServingSizes sizes = *wanted;
     uint32_t least[PAGE_KIND_COUNT];
     sizes.batch = batch;
     return runtime_lay_out(&probe, &sizes, least, NULL) == OK &&
            engine_plan(probe.weights, probe.backend, &probe.engine_options).total <= limit;
 }
 
-uint32_t runtime_batch_max(const Runtime *runtime, const Sizes *wanted, uint32_t most) {
+uint32_t runtime_batch_max(const Runtime *runtime, const ServingSizes *wanted, uint32_t most) {
     uint64_t limit = runtime_limit(runtime);
     uint32_t fits = 0, beyond = most + 1;
     while (limit != 0 && fits + 1 < beyond) {
@@ -319,9 +319,9 @@ static Status runtime_open_record(Runtime *runtime, SchedulerOptions *scheduler,
     return OK;
 }
 
-Status runtime_start(Runtime *runtime, const Sizes *wanted, Error *error) {
+Status runtime_start(Runtime *runtime, const ServingSizes *wanted, Error *error) {
     TRY(runtime_size(runtime, wanted, error));
-    const Sizes *sizes = &runtime->sizes;
+    const ServingSizes *sizes = &runtime->sizes;
     uint64_t free_before = device_memory_bytes(runtime->backend);
     TRY(engine_open(runtime->weights, runtime->backend, &runtime->engine_options, &runtime->engine,
                     error));
