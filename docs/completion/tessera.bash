@@ -50,13 +50,14 @@ _tessera() {
     --drain) return ;;
     --metrics-port) return ;;
     --server) return ;;
+    --reconnect) return ;;
     --every) return ;;
     --log-level) mapfile -t COMPREPLY < <(compgen -W 'error warn info debug' -- "$current"); return ;;
     esac
     if [[ $current == -* ]]; then
         case ${COMP_WORDS[1]} in
-        caption) mapfile -t COMPREPLY < <(compgen -W '--model --prompt --system --output --sidecar --existing --html --retry-errors --null --budget --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop --logprobs --weights --group --activations --kv --batch --context --step-tokens --memory --device --kernels --bf16-products --isa --threads --prep-threads --server --token-file --quiet --log-level --help' -- "$current") ;;
-        ask) mapfile -t COMPREPLY < <(compgen -W '--model --system --image --thinking --budget --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop --logprobs --json --weights --group --activations --kv --context --step-tokens --memory --device --kernels --bf16-products --isa --threads --server --token-file --log-level --help' -- "$current") ;;
+        caption) mapfile -t COMPREPLY < <(compgen -W '--model --prompt --system --output --sidecar --existing --html --retry-errors --null --budget --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop --logprobs --weights --group --activations --kv --batch --context --step-tokens --memory --device --kernels --bf16-products --isa --threads --prep-threads --server --token-file --reconnect --quiet --log-level --help' -- "$current") ;;
+        ask) mapfile -t COMPREPLY < <(compgen -W '--model --system --image --thinking --budget --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop --logprobs --json --weights --group --activations --kv --context --step-tokens --memory --device --kernels --bf16-products --isa --threads --server --token-file --reconnect --log-level --help' -- "$current") ;;
         logits) mapfile -t COMPREPLY < <(compgen -W '--model --image --text --tokens --output --budget --weights --group --activations --kv --context --step-tokens --memory --device --kernels --bf16-products --isa --threads --quiet --log-level --help' -- "$current") ;;
         info) mapfile -t COMPREPLY < <(compgen -W '--budget --json --verify --weights --group --activations --kv --batch --context --step-tokens --memory --device --gpu --kernels --bf16-products --isa --threads --quiet --log-level --help' -- "$current") ;;
         quantize) mapfile -t COMPREPLY < <(compgen -W '--output --weights --group --threads --quiet --log-level --help' -- "$current") ;;

@@ -31,6 +31,10 @@ typedef struct AskerRemoteOptions {
     RemoteTarget target;
     uint32_t in_flight; // requests at a time, at least 1
     bool batch;         // their class
+    // How long a server that was lost is looked for; 0: not at all. Counts from the loss, or from
+    // the first of several between which no answer came.
+    uint64_t patience_ms;
+    uint64_t seed; // of the pauses between the tries
 } AskerRemoteOptions;
 
 // Connects and asks about the model. Errors name the address.
@@ -68,6 +72,8 @@ typedef struct AskerRun {
     // NULL where they are not needed.
     bool (*rows)(void *context, const Request *request, const float *logits, uint32_t row_count);
     void (*tick)(void *context); // after every step and wait; may be NULL
+    // A sentence for people about what goes on: the server was lost, it is back. May be NULL.
+    void (*notice)(void *context, const char *sentence);
     void *context;
 } AskerRun;
 
@@ -76,8 +82,13 @@ typedef struct AskerStats {
 } AskerStats;
 
 // Runs until there is no more. E_CANCELLED: interrupted, or a callback said so. Other errors mean
-// that nothing more can be asked (the engine failed, the server is gone). What had not finished
-// then is dropped without a call. `stats` is filled in any case.
+// that nothing more can be asked (the engine failed, the server is gone and did not come back, or
+// came back with another model). What had not finished then is dropped without a call. `stats` is
+// filled in any case.
+//
+// A server that was lost is looked for (AskerRemoteOptions). When it is back, what had no answer is
+// asked again, from the pictures on, and `wanted` with it; no answer comes twice. A request of
+// which `text` was already told something is not asked again: the run ends.
 Status asker_run(Asker *asker, const AskerRun *run, AskerStats *stats, Error *error);
 
 #endif

@@ -2,6 +2,23 @@
 #include "host/asking/remote.h"
 
 #include "base/check.h"
+#include "base/clock.h"
+#include "host/interrupt.h"
+
+enum { REMOTE_LOOK_MS = 100 }; // how soon an interruption is noticed
+
+static Status remote_pump(Remote *remote, Error *error) {
+    if (remote->until_ns == 0) {
+        return socket_pump(&remote->socket, remote->client, -1, error);
+    }
+    if (interrupt_asked()) {
+        return error_set(error, E_CANCELLED, "interrupted");
+    }
+    if (clock_ns() >= remote->until_ns) {
+        return error_set(error, E_LOST, "the server does not answer");
+    }
+    return socket_pump(&remote->socket, remote->client, REMOTE_LOOK_MS, error);
+}
 
 // The next event that answers `call`.
 static Status remote_wait(Remote *remote, uint32_t call, ClientEvent *event, Error *error) {
@@ -19,7 +36,7 @@ static Status remote_wait(Remote *remote, uint32_t call, ClientEvent *event, Err
             }
         }
         TRY(status);
-        TRY(socket_pump(&remote->socket, remote->client, -1, error));
+        TRY(remote_pump(remote, error));
     }
 }
 
@@ -41,7 +58,7 @@ static Status remote_hello(const RemoteTarget *target, Remote *remote, Error *er
 }
 
 Status remote_open(const RemoteTarget *target, Remote *out, Error *error) {
-    *out = (Remote){.address = target->address, .socket.fd = -1};
+    *out = (Remote){.address = target->address, .until_ns = target->until_ns, .socket.fd = -1};
     Status status = socket_connect(out->address, &out->socket, error);
     if (status == OK) {
         status = client_open(&out->client, error);

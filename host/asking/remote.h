@@ -12,10 +12,12 @@ typedef struct RemoteTarget {
     const char *address;
     uint8_t token[CALL_TOKEN_BYTES_MAX];
     size_t token_length; // 0: none
+    uint64_t until_ns;   // on clock_ns: opening gives up then, or when interrupted; 0: it waits
 } RemoteTarget;
 
 typedef struct Remote {
     const char *address;
+    uint64_t until_ns; // as the target has it
     Socket socket;
     Client *client;
     uint32_t in_flight;     // most calls and streams at a time

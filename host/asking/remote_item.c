@@ -137,15 +137,20 @@ static void remote_item_ask(RemoteRun *run, RemoteItem *item) {
     }
 }
 
+static void remote_item_clear(RemoteItem *item) {
+    item->told = false;
+    buffer_clear(&item->text);
+    buffer_clear(&item->thoughts);
+    buffer_clear(&item->logprobs);
+}
+
 static void remote_item_begin(RemoteRun *run, RemoteItem *item) {
     if (!run->calls->next(run->calls->context, &item->request)) {
         run->dry = true;
         return;
     }
     item->request.started_ns = clock_ns();
-    buffer_clear(&item->text);
-    buffer_clear(&item->thoughts);
-    buffer_clear(&item->logprobs);
+    remote_item_clear(item);
     run->busy_count++;
     remote_item_ask(run, item);
 }
@@ -154,17 +159,50 @@ static bool remote_item_has_room(const RemoteRun *run) {
     return client_output(run->remote->client).length < REMOTE_OUTPUT_MAX;
 }
 
+uint32_t remote_item_open_count(const RemoteRun *run) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < run->item_count; i++) {
+        count += run->items[i].state == REMOTE_ASKED || run->items[i].state == REMOTE_STREAM;
+    }
+    return count;
+}
+
+// Asks what the item has to ask; true: it is with the server then.
+static bool remote_item_fill(RemoteRun *run, RemoteItem *item, uint64_t now_ns) {
+    bool later = item->state == REMOTE_LATER && now_ns >= item->again_ns;
+    bool unused = item->state == REMOTE_FREE;
+    if (later) {
+        remote_item_ask(run, item);
+    }
+    while (item->state == REMOTE_FREE && !run->dry && !run->stopped) {
+        remote_item_begin(run, item);
+    }
+    return (later || unused) && item->state == REMOTE_ASKED;
+}
+
 void remote_item_ask_all(RemoteRun *run) {
-    uint64_t now = clock_ns();
-    for (uint32_t i = 0; i < run->item_count && remote_item_has_room(run); i++) {
-        RemoteItem *item = &run->items[i];
-        if (item->state == REMOTE_LATER && now >= item->again_ns) {
-            remote_item_ask(run, item);
+    uint64_t now_ns = clock_ns();
+    uint32_t open_count = remote_item_open_count(run);
+    for (uint32_t i = 0; i < run->item_count && !run->draining; i++) {
+        if (!remote_item_has_room(run) || open_count >= run->remote->in_flight) {
+            return;
         }
-        while (item->state == REMOTE_FREE && !run->dry && !run->stopped) {
-            remote_item_begin(run, item);
+        open_count += remote_item_fill(run, &run->items[i], now_ns);
+    }
+}
+
+bool remote_item_reset_all(RemoteRun *run) {
+    bool whole = true;
+    for (uint32_t i = 0; i < run->item_count; i++) {
+        RemoteItem *item = &run->items[i];
+        if (item->state == REMOTE_ASKED || item->state == REMOTE_STREAM) {
+            whole = whole && !item->told;
+            item->state = REMOTE_LATER;
+            item->again_ns = 0;
+            remote_item_clear(item);
         }
     }
+    return whole;
 }
 
 // ---- Answers ------------------------------------------------------------------------------------
@@ -218,6 +256,8 @@ static void remote_item_piece(RemoteRun *run, RemoteItem *item, const ClientPiec
         write_logprobs(&item->logprobs, piece->logprobs);
     }
     bool wanted = true;
+    item->told =
+        item->told || (calls->text != NULL && piece->text.length + piece->thoughts.length > 0);
     if (calls->text != NULL && piece->thoughts.length > 0) {
         wanted = calls->text(calls->context, &item->request, ANSWER_THOUGHT, piece->thoughts);
     }
@@ -267,6 +307,12 @@ static bool remote_item_is_own(Status status) {
 
 static Status remote_item_fault(RemoteRun *run, RemoteItem *item, const Error *fault,
                                 Error *error) {
+    if (fault->status == E_DRAIN) { // what it has taken it still answers
+        run->draining = true;
+        item->state = REMOTE_LATER;
+        item->again_ns = 0;
+        return OK;
+    }
     if (!remote_item_is_own(fault->status)) {
         return error_set(error, fault->status, "%s", fault->text);
     }
@@ -286,6 +332,8 @@ static Status remote_item_done(RemoteRun *run, RemoteItem *item, const ClientEve
                                      !bytes_equal(sample->reason, bytes_of_text("length")))) {
         return error_set(error, E_CANCELLED, "the server ended an answer that was not whole");
     }
+    run->lost_ns = 0;
+    run->try_count = 0;
     remote_item_piece(run, item, &sample->piece);
     request->status = remote_item_take_over(item, sample);
     request->prompt.token_count = (uint32_t)event->usage.prompt_tokens;

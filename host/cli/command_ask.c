@@ -13,6 +13,8 @@
 #include <errno.h>
 #include <string.h>
 
+enum { ASK_PATIENCE_S = 10 }; // with a lost server, where --reconnect does not say
+
 typedef struct AskCommand {
     const Options *options;
     bool remote; // --server: a server computes
@@ -100,6 +102,11 @@ static bool ask_text(void *context, Request *request, AnswerPart part, Bytes tex
     return say_text(ask_file(part), text);
 }
 
+static void ask_notice(void *context, const char *sentence) {
+    (void)context;
+    say("tessera ask: %s", sentence);
+}
+
 static void ask_print_json(const AskCommand *ask, const Request *request) {
     const Answer *answer = &request->answer;
     Buffer out = {0};
@@ -154,6 +161,7 @@ static Status ask_question(AskCommand *ask, Error *error) {
 }
 
 static Status ask_start(AskCommand *ask, Error *error) {
+    model_options_reconnect(ask->options, ASK_PATIENCE_S, &ask->server);
     TRY(ask->remote ? asker_open_remote(&ask->server, &ask->asker, error)
                     : asker_open_local(&ask->local, &ask->asker, error));
     ask->model = asker_model(ask->asker);
@@ -167,8 +175,11 @@ static Status ask_start(AskCommand *ask, Error *error) {
 static Exit ask_run(AskCommand *ask) {
     Error error = {0};
     AskerStats stats;
-    const AskerRun run = {
-        .next = ask_next, .text = ask_text, .finished = ask_finished, .context = ask};
+    const AskerRun run = {.next = ask_next,
+                          .text = ask_text,
+                          .finished = ask_finished,
+                          .notice = ask_notice,
+                          .context = ask};
     interrupt_install();
     Status status = ask_settings(ask, &error);
     if (status == OK) {

@@ -14,7 +14,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { CAPTION_IN_FLIGHT = 64 }; // requests at a server, where --batch does not say
+enum {
+    CAPTION_IN_FLIGHT = 64,   // requests at a server, where --batch does not say
+    CAPTION_PATIENCE_S = 300, // with a lost server, where --reconnect does not say
+};
 
 typedef struct CaptionCommand {
     const Options *options;
@@ -39,6 +42,12 @@ static void caption_tick(void *context) {
     CaptionCommand *caption = context;
     caption_count(caption);
     progress_tick(&caption->progress);
+}
+
+static void caption_notice(void *context, const char *sentence) {
+    CaptionCommand *caption = context;
+    progress_clear(&caption->progress);
+    say("tessera caption: %s", sentence);
 }
 
 // The line of a picture, or its error on stderr. False: standard output does not take it.
@@ -112,7 +121,7 @@ static Exit caption_end(CaptionCommand *caption, Status status, Error *error) {
     }
     if (status != OK) {
         command_fail("caption", error, EXIT_START);
-        if (caption->remote && job->journal != NULL) {
+        if (caption->remote && job->journal != NULL && status != E_UNSUPPORTED) {
             say("tessera caption: the same command goes on where it stopped");
         }
         return EXIT_START;
@@ -197,6 +206,7 @@ static Status caption_gather(CaptionCommand *caption, Error *error) {
         .retry_errors = options->values[OPT_RETRY_ERRORS].given,
         .settled = caption_settled,
         .tick = caption_tick,
+        .notice = caption_notice,
         .context = caption,
     };
     return inputs->count > 0 ? job_open(&caption->job, &job, error)
@@ -209,6 +219,7 @@ static Status caption_open_asker(CaptionCommand *caption, Error *error) {
     caption->server.in_flight =
         v[OPT_BATCH].given ? (uint32_t)v[OPT_BATCH].number : CAPTION_IN_FLIGHT;
     caption->server.batch = true;
+    model_options_reconnect(caption->options, CAPTION_PATIENCE_S, &caption->server);
     return caption->remote ? asker_open_remote(&caption->server, &caption->asker, error)
                            : asker_open_local(&caption->local, &caption->asker, error);
 }

@@ -2,6 +2,7 @@
 #include "host/cli/model_options.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/text.h"
 
@@ -34,6 +35,10 @@ Status model_options_runtime(const Options *options, RuntimeOptions *out, Error 
         return error_set(error, E_ARGUMENT,
                          "no model: give --model FOLDER (a Hugging Face folder, a packed file or "
                          "synthetic:gemma-4-12b) or set TESSERA_MODEL");
+    }
+    if (v[OPT_RECONNECT].given) {
+        return error_set(error, E_ARGUMENT,
+                         "--reconnect is about a server that answers; add --server");
     }
     DeviceChoice device;
     int isa;
@@ -201,4 +206,10 @@ Status model_options_server(const Options *options, RemoteTarget *out, Error *er
 Status model_options_answerer(const Options *options, RemoteTarget *out, Error *error) {
     TRY(model_options_check_local(options, error));
     return model_options_server(options, out, error);
+}
+
+void model_options_reconnect(const Options *options, uint32_t absent_s, AskerRemoteOptions *out) {
+    const OptionValue *given = &options->values[OPT_RECONNECT];
+    out->patience_ms = (given->given ? given->number : absent_s) * 1000;
+    out->seed = clock_ns();
 }

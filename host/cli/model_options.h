@@ -4,8 +4,7 @@
 #ifndef HOST_CLI_MODEL_OPTIONS_H
 #define HOST_CLI_MODEL_OPTIONS_H
 
-#include "host/asking/model_facts.h"
-#include "host/asking/remote.h"
+#include "host/asking/asker.h"
 #include "host/cli/options.h"
 #include "host/request/question.h"
 #include "host/runtime/runtime.h"
@@ -34,5 +33,8 @@ Status model_options_server(const Options *options, RemoteTarget *out, Error *er
 // The same for a command whose model the server runs. E_ARGUMENT: an option that only the server
 // can decide is given.
 Status model_options_answerer(const Options *options, RemoteTarget *out, Error *error);
+
+// How long the server is looked for when it is lost (--reconnect), and the seed of the pauses.
+void model_options_reconnect(const Options *options, uint32_t absent_s, AskerRemoteOptions *out);
 
 #endif

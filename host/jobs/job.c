@@ -213,12 +213,18 @@ static void job_tick(void *context) {
     job->options.tick(job->options.context);
 }
 
+static void job_notice(void *context, const char *sentence) {
+    const Job *job = context;
+    job->options.notice(job->options.context, sentence);
+}
+
 Status job_run(Job *job, Asker *asker, Error *error) {
     const AskerRun run = {
         .next = job_next,
         .wanted = job_wanted,
         .finished = job_finished,
         .tick = job_tick,
+        .notice = job_notice,
         .context = job,
     };
     job->model = asker_model(asker);

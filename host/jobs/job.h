@@ -31,7 +31,8 @@ typedef struct JobOptions {
     bool retry_errors; // inputs whose record is an error are asked about again
     // One call for each input, as it is settled. False: it cannot be told, errno says why.
     bool (*settled)(void *context, const JobResult *result);
-    void (*tick)(void *context); // now and then
+    void (*tick)(void *context);                         // now and then
+    void (*notice)(void *context, const char *sentence); // as AskerRun has it
     void *context;
 } JobOptions;
 

@@ -169,7 +169,7 @@ class Hostile(LiveTest):
                 for kind in ({"refuse": True}, {"goodbye": True}, {"vision": False}):
                     with Impostor(text, **kind) as server:
                         for command in (("caption", picture), ("ask", "hi", "-i", FISH)):
-                            code, out, err = run_on_terminal(*command, "--server", server.address)
+                            code, out, err = run_on_terminal(*command, "--server", server.address, "--reconnect", 1)
                             self.assertNotEqual(code, 0)
                             self.expect_text(out)
                             self.assertNotEqual(self.expect_text(err, "\n"), "")

@@ -99,7 +99,7 @@ class Caption(Remote):
     def test_a_lost_server_is_reported_and_the_same_command_goes_on(self):
         journal = self.folder / "j.jsonl"
         pictures = sorted(live.PICTURES.glob("[0-9]*"))
-        command = ["caption", *pictures, "-b", "4", "--server", self.address, "-o", journal]
+        command = ["caption", *pictures, "-b", "4", "--server", self.address, "--reconnect", 0, "-o", journal]
         self.serve_held()
         process = start(*command)
         self.step_until_first(journal)
