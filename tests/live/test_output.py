@@ -236,8 +236,8 @@ class Signals(LiveTest):
         self.folder.mkdir()
 
     def start_logits(self, **more):
-        """A command whose file is on its way: its temporary file is there, and its first step waits."""
-        ids = ",".join(["2"] + ["105"] * 4000)
+        """A command whose file is on its way: its temporary file is there, and the first of its three steps waits."""
+        ids = ",".join(["2"] + ["105"] * 300)
         self.gate.hold()
         process = start("logits", "-m", MODEL, "--tokens", ids, "-j", "1", "-o", self.folder / "logits.npy",
                         gate=self.gate, **more)
