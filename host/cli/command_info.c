@@ -61,9 +61,59 @@ static void info_write_layer(JsonWriter *json, const LayerShape *layer) {
     json_write_bool(json, "value_is_key", layer->value_is_key);
 }
 
+static void info_write_architecture(JsonWriter *json, const Gemma4Config *c) {
+    json_write_open(json, "architecture", '{');
+    json_write_unsigned(json, "layers", c->layer_count);
+    json_write_unsigned(json, "hidden", c->hidden);
+    json_write_unsigned(json, "intermediate", c->intermediate);
+    json_write_unsigned(json, "vocabulary", c->vocab_count);
+    json_write_unsigned(json, "window", c->window);
+    json_write_unsigned(json, "positions", c->position_max);
+    json_write_bool(json, "vision", c->has_vision);
+    json_write_bool(json, "audio", c->has_audio);
+    json_write_unsigned(json, "image_budget", c->image_budget);
+    json_write_open(json, "layer_shapes", '[');
+    for (uint32_t i = 0; i < c->layer_count; i++) {
+        json_write_open(json, NULL, '{');
+        info_write_layer(json, &c->layers[i]);
+        json_write_close(json, '}');
+    }
+    json_write_close(json, ']');
+    json_write_close(json, '}');
+}
+
+static void info_write_tensors(JsonWriter *json, const Weights *w) {
+    InfoKind kinds[INFO_KIND_COUNT];
+    info_kinds(w, kinds);
+    json_write_open(json, "tensors", '{');
+    for (int i = 0; i < INFO_KIND_COUNT; i++) {
+        json_write_open(json, kinds[i].name, '{');
+        json_write_unsigned(json, "matrices", kinds[i].matrices);
+        json_write_unsigned(json, "parameters", kinds[i].parameters);
+        json_write_unsigned(json, "bytes", kinds[i].bytes);
+        json_write_close(json, '}');
+    }
+    json_write_close(json, '}');
+}
+
+static void info_write_memory(JsonWriter *json, const Runtime *runtime, uint32_t batch_max) {
+    const MemoryPlan *plan = &runtime->plan;
+    json_write_open(json, "memory", '{');
+    json_write_unsigned(json, "batch", runtime->sizes.batch);
+    json_write_unsigned(json, "context", runtime->sizes.context);
+    json_write_unsigned(json, "step_tokens", runtime->sizes.rows);
+    json_write_unsigned(json, "weights_bytes", plan->weights);
+    json_write_unsigned(json, "kv_sliding_bytes", plan->kv[PAGE_SLIDING]);
+    json_write_unsigned(json, "kv_full_bytes", plan->kv[PAGE_FULL]);
+    json_write_unsigned(json, "workspace_bytes", plan->workspace);
+    json_write_unsigned(json, "total_bytes", plan->total);
+    json_write_unsigned(json, "host_bytes", plan->host);
+    json_write_unsigned(json, "batch_max", batch_max);
+    json_write_close(json, '}');
+}
+
 static void info_json(const Runtime *runtime, const InfoFacts *facts, Buffer *out) {
     const Weights *w = runtime->weights;
-    const Gemma4Config *c = &w->config;
     JsonWriter json = {.out = out};
     char level[16];
     runtime_level_text(runtime, level);
@@ -76,48 +126,9 @@ static void info_json(const Runtime *runtime, const InfoFacts *facts, Buffer *ou
     if (facts->card != NULL) {
         json_write_text(&json, "predicted_for", bytes_of_text(facts->card->id));
     }
-    json_write_open(&json, "architecture", '{');
-    json_write_unsigned(&json, "layers", c->layer_count);
-    json_write_unsigned(&json, "hidden", c->hidden);
-    json_write_unsigned(&json, "intermediate", c->intermediate);
-    json_write_unsigned(&json, "vocabulary", c->vocab_count);
-    json_write_unsigned(&json, "window", c->window);
-    json_write_unsigned(&json, "positions", c->position_max);
-    json_write_bool(&json, "vision", c->has_vision);
-    json_write_bool(&json, "audio", c->has_audio);
-    json_write_unsigned(&json, "image_budget", c->image_budget);
-    json_write_open(&json, "layer_shapes", '[');
-    for (uint32_t i = 0; i < c->layer_count; i++) {
-        json_write_open(&json, NULL, '{');
-        info_write_layer(&json, &c->layers[i]);
-        json_write_close(&json, '}');
-    }
-    json_write_close(&json, ']');
-    json_write_close(&json, '}');
-    InfoKind kinds[INFO_KIND_COUNT];
-    info_kinds(w, kinds);
-    json_write_open(&json, "tensors", '{');
-    for (int i = 0; i < INFO_KIND_COUNT; i++) {
-        json_write_open(&json, kinds[i].name, '{');
-        json_write_unsigned(&json, "matrices", kinds[i].matrices);
-        json_write_unsigned(&json, "parameters", kinds[i].parameters);
-        json_write_unsigned(&json, "bytes", kinds[i].bytes);
-        json_write_close(&json, '}');
-    }
-    json_write_close(&json, '}');
-    const MemoryPlan *plan = &runtime->plan;
-    json_write_open(&json, "memory", '{');
-    json_write_unsigned(&json, "batch", runtime->sizes.batch);
-    json_write_unsigned(&json, "context", runtime->sizes.context);
-    json_write_unsigned(&json, "step_tokens", runtime->sizes.rows);
-    json_write_unsigned(&json, "weights_bytes", plan->weights);
-    json_write_unsigned(&json, "kv_sliding_bytes", plan->kv[PAGE_SLIDING]);
-    json_write_unsigned(&json, "kv_full_bytes", plan->kv[PAGE_FULL]);
-    json_write_unsigned(&json, "workspace_bytes", plan->workspace);
-    json_write_unsigned(&json, "total_bytes", plan->total);
-    json_write_unsigned(&json, "host_bytes", plan->host);
-    json_write_unsigned(&json, "batch_max", facts->batch_max);
-    json_write_close(&json, '}');
+    info_write_architecture(&json, &w->config);
+    info_write_tensors(&json, w);
+    info_write_memory(&json, runtime, facts->batch_max);
     json_write_close(&json, '}');
     buffer_append_byte(out, '\n');
 }
@@ -269,7 +280,11 @@ static Exit info_run(Runtime *runtime, const Options *options, Error *error) {
     facts.batch_max = runtime_batch_max(runtime, &runtime->sizes, INFO_BATCH_MOST);
     Buffer out = {0};
     if (status == OK || status == E_MEMORY) {
-        v[OPT_JSON].given ? info_json(runtime, &facts, &out) : info_text(runtime, &facts, &out);
+        if (v[OPT_JSON].given) {
+            info_json(runtime, &facts, &out);
+        } else {
+            info_text(runtime, &facts, &out);
+        }
         fwrite(out.data, 1, out.length, stdout);
     }
     buffer_free(&out);
