@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The promises about serving that can be measured from outside a running server, one function each.
 // ci/bench starts the server that each needs.
-#include "bench/serve.h"
+#include "bench/serve_bars.h"
 
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/num.h"
+#include "bench/serve_report.h"
 #include "rpc/client/socket.h"
 
 #include <math.h>
@@ -113,8 +114,8 @@ static Status line_ask(Line *line, const GenerateCall *call, ClientUsage *usage,
 static Status bar_load(Bar *bar, const char *what, LoadOptions load, ServeSummary *sum,
                        LoadReport *report, Error *error) {
     TRY(load_run(&load, report, error));
-    serve_put_row(what, &load, report, 1000, 100);
-    *sum = serve_summary(report, 1000, 100);
+    serve_report_row(what, &load, report, 1000, 100);
+    *sum = serve_report_summary(report, 1000, 100);
     bar->good = bar->good && sum->failed == 0;
     return OK;
 }
@@ -204,7 +205,7 @@ static Status bar_ping(Bar *bar, Error *error) {
     }
     line_close(&line);
     Row row = row_begin("serve", "bar: empty round trip");
-    serve_percentiles(&row, "us", took_us, ROUNDS); // sorts
+    serve_report_percentiles(&row, "us", took_us, ROUNDS); // sorts
     row_end(&row);
     bar_judge(bar, "round trip, median us", took_us[ROUNDS / 2], 100, false);
     return OK;
@@ -345,7 +346,7 @@ static Status bar_disconnect(Bar *bar, Error *error) {
     }
     line_close(&watcher);
     Row row = row_begin("serve", "bar: steps until a disconnected client's pages are free");
-    serve_percentiles(&row, "steps", steps, ROUNDS);
+    serve_report_percentiles(&row, "steps", steps, ROUNDS);
     row_end(&row);
     bar_judge(bar, "steps from the disconnect, most", steps[ROUNDS - 1], 2, false);
     return OK;
@@ -378,7 +379,7 @@ static Status bar_overload(Bar *bar, Error *error) {
     Row row = row_begin("serve", "bar: overload");
     row_number(&row, "capacity_per_s", capacity);
     row_number(&row, "answered_per_s", over.answered / over.seconds);
-    serve_percentiles(&row, "refusal_ms", values, count);
+    serve_report_percentiles(&row, "refusal_ms", values, count);
     row_end(&row);
     refused_ms = count > 0 ? values[num_min(count * 99 / 100, count - 1)] : 0;
     bar_judge(bar, "answered over capacity", over.answered / over.seconds / capacity, 0.95, true);
