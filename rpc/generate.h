@@ -91,12 +91,13 @@ typedef enum CallToolChoice {
 
 // -1 in any field: not given, as the model says.
 typedef struct CallSampling {
-    double temperature;
-    int64_t top_k;
-    double top_p;
-    double min_p;
-    double repetition_penalty;
+#define CALL_SAMPLING_COUNT                  int64_t
+#define CALL_SAMPLING_REAL                   double
+#define SAMPLING(name, type, low, high, off) CALL_SAMPLING_##type name;
+#include "rpc/sampling.def"
 } CallSampling;
+
+#define CALL_SAMPLING_ABSENT ((CallSampling){-1, -1, -1, -1, -1})
 
 typedef struct GenerateCall {
     const CallMessage *messages;
@@ -128,6 +129,9 @@ GenerateCall generate_question(Bytes system, Bytes text, const Bytes *images, ui
 
 // Appends the parameters as a map: the inverse of generate_read.
 void generate_put(Buffer *out, const GenerateCall *call);
+
+// Appends the numbers that are given (not -1) as a map.
+void generate_put_sampling(Buffer *out, const CallSampling *sampling);
 
 // Reads the parameters, arrays into the arena. What is wrong, and no memory, is the first fault of
 // the map's reader.

@@ -24,7 +24,7 @@ GenerateCall generate_question(Bytes system, Bytes text, const Bytes *images, ui
         .messages = messages,
         .message_count = message_count,
         .media_count = image_count,
-        .sampling = {-1, -1, -1, -1, -1},
+        .sampling = CALL_SAMPLING_ABSENT,
         .max_tokens = CALL_TOKENS_DEFAULT,
         .samples = 1,
     };
@@ -121,25 +121,18 @@ static void put_tool_choice(Buffer *out, const GenerateCall *call) {
     msg_pair_text(out, "name", call->tool_choice_name);
 }
 
-static void put_sampling(Buffer *out, const CallSampling *s) {
-    msg_put_key(out, "sampling");
-    msg_put_map(out, (uint32_t)(s->temperature >= 0) + (s->top_k >= 0) + (s->top_p >= 0) +
-                         (s->min_p >= 0) + (s->repetition_penalty >= 0));
-    if (s->temperature >= 0) {
-        msg_pair_real(out, "temperature", s->temperature);
+void generate_put_sampling(Buffer *out, const CallSampling *sampling) {
+    uint32_t given = 0;
+#define SAMPLING(name, type, low, high, off) given += sampling->name >= 0;
+#include "rpc/sampling.def"
+    msg_put_map(out, given);
+#define PUT_COUNT(key, value) msg_pair_uint(out, key, (uint64_t)(value))
+#define PUT_REAL(key, value)  msg_pair_real(out, key, value)
+#define SAMPLING(name, type, low, high, off)                                                       \
+    if (sampling->name >= 0) {                                                                     \
+        PUT_##type(#name, sampling->name);                                                         \
     }
-    if (s->top_k >= 0) {
-        msg_pair_uint(out, "top_k", (uint64_t)s->top_k);
-    }
-    if (s->top_p >= 0) {
-        msg_pair_real(out, "top_p", s->top_p);
-    }
-    if (s->min_p >= 0) {
-        msg_pair_real(out, "min_p", s->min_p);
-    }
-    if (s->repetition_penalty >= 0) {
-        msg_pair_real(out, "repetition_penalty", s->repetition_penalty);
-    }
+#include "rpc/sampling.def"
 }
 
 static void put_stops(Buffer *out, const GenerateCall *call) {
@@ -163,7 +156,8 @@ void generate_put(Buffer *out, const GenerateCall *call) {
                          (call->deadline_ms != 0) + (call->tool_count > 0) + choice +
                          (call->schema.length > 0));
     put_messages(out, call);
-    put_sampling(out, &call->sampling);
+    msg_put_key(out, "sampling");
+    generate_put_sampling(out, &call->sampling);
     msg_pair_uint(out, "seed", call->seed);
     msg_pair_uint(out, "max_tokens", call->max_tokens);
     put_stops(out, call);

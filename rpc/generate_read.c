@@ -237,13 +237,11 @@ static void read_tool_choice(GenerateReader *in, MsgMap *params) {
 
 static CallSampling read_sampling(MsgMap *params) {
     MsgMap map = msg_submap(params, "sampling", "params.sampling");
+#define READ_COUNT msg_int
+#define READ_REAL  msg_real
     CallSampling sampling = {
-        .temperature = msg_real(&map, "temperature", 0, 100, -1),
-        .top_k = msg_int(&map, "top_k", 0, CALL_TOKENS_MAX, -1),
-        .top_p = msg_real(&map, "top_p", 0, 1, -1),
-        .min_p = msg_real(&map, "min_p", 0, 1, -1),
-        .repetition_penalty =
-            msg_real(&map, "repetition_penalty", CALL_REPETITION_PENALTY_MIN, 100, -1),
+#define SAMPLING(name, type, low, high, off) .name = READ_##type(&map, #name, low, high, -1),
+#include "rpc/sampling.def"
     };
     msg_map_end(&map);
     return sampling;

@@ -4,15 +4,6 @@
 #include "base/check.h"
 #include "rpc/msg.h"
 
-static void put_sampling(Buffer *out, const CallSampling *sampling) {
-    msg_put_map(out, 5);
-    msg_pair_real(out, "temperature", sampling->temperature);
-    msg_pair_uint(out, "top_k", (uint64_t)sampling->top_k);
-    msg_pair_real(out, "top_p", sampling->top_p);
-    msg_pair_real(out, "min_p", sampling->min_p);
-    msg_pair_real(out, "repetition_penalty", sampling->repetition_penalty);
-}
-
 void result_put_models(Buffer *out, const ModelResult *models, uint32_t count) {
     msg_put_map(out, 1);
     msg_put_key(out, "models");
@@ -31,7 +22,7 @@ void result_put_models(Buffer *out, const ModelResult *models, uint32_t count) {
         msg_pair_bool(out, "vision", model->vision);
         msg_pair_uint(out, "budget", model->budget);
         msg_put_key(out, "sampling");
-        put_sampling(out, &model->sampling);
+        generate_put_sampling(out, &model->sampling);
     }
 }
 

@@ -343,13 +343,14 @@ bool client_next(Client *client, ClientEvent *event, Status *status, Error *erro
 
 static CallSampling read_sampling(MsgMap *model) {
     MsgMap map = msg_submap(model, "sampling", "model.sampling");
+#define READ_COUNT(key, absent) msg_int(&map, key, 0, UINT32_MAX, absent)
+#define READ_REAL(key, absent)  msg_real(&map, key, 0, 1e6, absent)
     return (CallSampling){
-        .temperature = msg_real(&map, "temperature", 0, 100, 0),
-        .top_k = msg_int(&map, "top_k", 0, UINT32_MAX, 0),
-        .top_p = msg_real(&map, "top_p", 0, 1, 1),
-        .min_p = msg_real(&map, "min_p", 0, 1, 0),
-        .repetition_penalty = msg_real(&map, "repetition_penalty", 0, 1e6, 1),
+#define SAMPLING(name, type, low, high, off) .name = READ_##type(#name, off),
+#include "rpc/sampling.def"
     };
+#undef READ_COUNT
+#undef READ_REAL
 }
 
 Status client_read_model(const msgpack_object *result, ClientModel *out, Error *error) {
