@@ -3,8 +3,10 @@
 // prefill, against the f32 peak and the read bandwidth measured just before on the same threads.
 // A decode call reads keys and values of one layer; the layers take turns until they fill 512 MiB,
 // so no call finds them in a cache. The best of the calls in the time given counts.
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/num.h"
+#include "bench/arguments.h"
 #include "bench/bench.h"
 #include "bench/peak.h"
 #include "bench/row.h"
@@ -99,34 +101,81 @@ static bool check_rows(const AttentionBench *bench, const OpAttention *op) {
     return equal;
 }
 
+// Page numbers out of order, as a used pool would have them.
+static void fill_pages(const AttentionBench *bench, uint32_t page_count) {
+    for (uint32_t i = 0; i < page_count; i++) { // every 7th page
+        bench->pages[i] =
+            page_count % 7 == 0 ? page_count - 1 - i : (uint32_t)((uint64_t)i * 7 % page_count);
+    }
+}
+
+// What the rows of a case see: positions, and how many (query, key) pairs of one head they are.
+static double fill_rows(const AttentionBench *bench, const Case *one) {
+    double pairs = 0.0;
+    for (uint32_t r = 0; r < one->rows; r++) {
+        uint32_t seen = one->cached + r + 1;
+        bench->positions[r] = one->cached + r;
+        bench->sliding_end[r] = seen;
+        pairs += (double)(one->shape.kind == LAYER_SLIDING ? num_min(seen, WINDOW) : seen);
+    }
+    return pairs;
+}
+
+// Seconds of the best call. Every call reads the pages of another layer.
+static double best_call(const AttentionBench *bench, OpAttention *op, size_t layer_bytes) {
+    size_t layers = CACHE_BYTES / layer_bytes;
+    double best = INFINITY, spent = 0.0;
+    for (size_t call = 1; spent < bench->seconds || call < 4; call++) {
+        op->cache.pages = bench->cache + call % layers * layer_bytes;
+        uint64_t begin = clock_ns();
+        bench->backend.ops->attention(bench->backend.context, op);
+        double seconds = (double)(clock_ns() - begin) * 1e-9;
+        best = fmin(best, seconds);
+        spent += seconds;
+    }
+    return best;
+}
+
+static void put_row(const AttentionBench *bench, const Case *one, double pairs, double best) {
+    const LayerShape *shape = &one->shape;
+    uint32_t length = one->cached + one->rows;
+    // Bytes that must be read once whatever the order: what the rows see, keys and values.
+    double seen = shape->kind == LAYER_SLIDING ? (double)num_min(length, WINDOW + one->rows - 1)
+                                               : (double)length;
+    double gbs = seen * (double)kv_page_bytes(bench->kind, shape) / KV_PAGE_TOKENS / best * 1e-9;
+    double gflops = pairs * shape->head_count * shape->head_dim * 4.0 / best * 1e-9;
+    Row row = row_begin("attention", one->name);
+    row_text(&row, "backend", bench->backend.device->name);
+    row_number(&row, "threads", bench->threads);
+    row_text(&row, "kv", kind_names[bench->kind]);
+    row_number(&row, "head_dim", shape->head_dim);
+    row_number(&row, "rows", one->rows);
+    row_number(&row, "kv_length", length);
+    row_number(&row, "ms", best * 1e3);
+    row_number(&row, "gflops", gflops);
+    row_number(&row, "share_of_peak", gflops / bench->peak.f32_gops);
+    row_number(&row, "kv_gbs", gbs);
+    row_number(&row, "share_of_bandwidth", gbs / bench->peak.read_gbs);
+    row_end(&row);
+    fprintf(stderr, "%-22s %9.3f ms %7.1f GFLOP/s %5.1f %% of peak %6.1f GB/s %5.1f %%\n",
+            one->name, best * 1e3, gflops, 100.0 * gflops / bench->peak.f32_gops, gbs,
+            100.0 * gbs / bench->peak.read_gbs);
+}
+
 static bool measure(AttentionBench *bench, const Case *one) {
     const LayerShape *shape = &one->shape;
     uint32_t columns = shape->head_count * shape->head_dim;
     uint32_t length = one->cached + one->rows;
     uint32_t page_count = (uint32_t)num_ceil_div(length, KV_PAGE_TOKENS);
     size_t page_bytes = kv_page_bytes(bench->kind, shape);
-    size_t layers = CACHE_BYTES / (page_bytes * page_count);
     if (bench->kind == KV_INT8) {
         fill_cache(bench); // what the scales of the last case overwrote
         fill_scales(bench, shape, page_bytes);
     }
     BatchSequence sequence = {.row_count = one->rows, .position_first = one->cached};
     sequence.page_count[shape->kind] = page_count;
-    for (uint32_t i = 0; i < page_count; i++) { // every 7th page, as a used pool would be
-        bench->pages[i] = (uint32_t)((uint64_t)i * 7 % page_count);
-    }
-    if (page_count % 7 == 0) {
-        for (uint32_t i = 0; i < page_count; i++) {
-            bench->pages[i] = page_count - 1 - i;
-        }
-    }
-    double pairs = 0.0; // (query, key) pairs of one head
-    for (uint32_t r = 0; r < one->rows; r++) {
-        bench->positions[r] = one->cached + r;
-        bench->sliding_end[r] = one->cached + r + 1;
-        uint32_t seen = one->cached + r + 1;
-        pairs += (double)(shape->kind == LAYER_SLIDING ? num_min(seen, WINDOW) : seen);
-    }
+    fill_pages(bench, page_count);
+    double pairs = fill_rows(bench, one);
     OpAttention op = {
         .q = bench->q,
         .q_stride = columns,
@@ -148,36 +197,7 @@ static bool measure(AttentionBench *bench, const Case *one) {
         fprintf(stderr, "%s: the result differs from the reference\n", one->name);
         return false;
     }
-    double best = INFINITY, spent = 0.0;
-    for (size_t call = 1; spent < bench->seconds || call < 4; call++) {
-        op.cache.pages = bench->cache + call % layers * page_bytes * page_count;
-        uint64_t begin = clock_ns();
-        bench->backend.ops->attention(bench->backend.context, &op);
-        double seconds = (double)(clock_ns() - begin) * 1e-9;
-        best = fmin(best, seconds);
-        spent += seconds;
-    }
-    // Bytes that must be read once whatever the order: what the rows see, keys and values.
-    double seen = shape->kind == LAYER_SLIDING ? (double)num_min(length, WINDOW + one->rows - 1)
-                                               : (double)length;
-    double gbs = seen * (double)page_bytes / KV_PAGE_TOKENS / best * 1e-9;
-    double gflops = pairs * columns * 4.0 / best * 1e-9;
-    Row row = row_begin("attention", one->name);
-    row_text(&row, "backend", bench->backend.device->name);
-    row_number(&row, "threads", bench->threads);
-    row_text(&row, "kv", kind_names[bench->kind]);
-    row_number(&row, "head_dim", shape->head_dim);
-    row_number(&row, "rows", one->rows);
-    row_number(&row, "kv_length", length);
-    row_number(&row, "ms", best * 1e3);
-    row_number(&row, "gflops", gflops);
-    row_number(&row, "share_of_peak", gflops / bench->peak.f32_gops);
-    row_number(&row, "kv_gbs", gbs);
-    row_number(&row, "share_of_bandwidth", gbs / bench->peak.read_gbs);
-    row_end(&row);
-    fprintf(stderr, "%-22s %9.3f ms %7.1f GFLOP/s %5.1f %% of peak %6.1f GB/s %5.1f %%\n",
-            one->name, best * 1e3, gflops, 100.0 * gflops / bench->peak.f32_gops, gbs,
-            100.0 * gbs / bench->peak.read_gbs);
+    put_row(bench, one, pairs, best_call(bench, &op, page_bytes * page_count));
     return true;
 }
 
@@ -231,45 +251,58 @@ static void tear_down(AttentionBench *bench) {
     free(bench->out.values);
 }
 
+static bool read_kind(const char *value, void *at) {
+    KvKind *out = at;
+    for (int kind = 0; kind < KV_KIND_COUNT; kind++) {
+        if (strcmp(value, kind_names[kind]) == 0) {
+            *out = (KvKind)kind;
+            return true;
+        }
+    }
+    return false;
+}
+
+// ARGUMENTS_GO_ON or the exit status.
+static int read_options(int argc, char **argv, AttentionBench *bench, CpuOptions *open) {
+    const Argument rows[] = {
+        ROW_READ("--kv", "NAME", "bf16, f32 or int8 (default bf16)", read_kind, &bench->kind),
+        ROW_COUNT("--threads", "N", "(default: one a core)", &open->threads, 0, 65536),
+        ROW_READ("--isa", "NAME", "auto, scalar, avx2 or avx512", argument_isa, &open->isa),
+        ROW_REAL("--seconds", "S", "of each measurement (default 0.5)", &bench->seconds, 0, 1e9),
+    };
+    const Arguments arguments = {.bench = "attention",
+                                 .operands = "",
+                                 .rows = rows,
+                                 .row_count = sizeof rows / sizeof rows[0]};
+    return arguments_read(&arguments, argc, argv);
+}
+
+// The backend, the machine's ceilings on its threads, and the reference.
+static Status open_backends(AttentionBench *bench, const CpuOptions *open, Error *error) {
+    const CpuOptions plain = {.isa = CPU_ISA_REFERENCE};
+    Pool *pool = NULL;
+    TRY(cpu_open(open, &bench->backend, error));
+    bench->threads = ((const CpuContext *)bench->backend.context)->thread_count;
+    Status status = pool_open(bench->threads, 0, &pool, error);
+    status = status == OK ? peak_measure(pool, open->isa, &bench->peak, error) : status;
+    pool_close(pool); // before the backend's own pool works
+    status = status == OK ? cpu_open(&plain, &bench->reference, error) : status;
+    if (status != OK) {
+        bench->backend.close(bench->backend.context);
+    }
+    return status;
+}
+
 int bench_attention(int argc, char **argv) {
     AttentionBench bench = {.kind = KV_BF16, .seconds = 0.5};
     CpuOptions open = {0};
-    bool understood = argc % 2 == 1;
-    for (int i = 1; understood && i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--threads") == 0) {
-            open.threads = (uint32_t)strtoul(argv[i + 1], NULL, 10);
-        } else if (strcmp(argv[i], "--seconds") == 0) {
-            bench.seconds = strtod(argv[i + 1], NULL);
-        } else if (strcmp(argv[i], "--kv") == 0) {
-            for (int kind = 0; kind < KV_KIND_COUNT; kind++) {
-                bench.kind = strcmp(argv[i + 1], kind_names[kind]) == 0 ? (KvKind)kind : bench.kind;
-            }
-        } else {
-            understood =
-                strcmp(argv[i], "--isa") == 0 && cpu_isa_parse(argv[i + 1], &open.isa, NULL) == OK;
-        }
-    }
-    if (!understood) {
-        fprintf(stderr, "usage: tessera bench attention [--kv bf16|f32|int8] [--threads N]\n"
-                        "                               [--isa auto|scalar|avx2|avx512] "
-                        "[--seconds S]\n");
-        return 2;
+    int wrong = read_options(argc, argv, &bench, &open);
+    if (wrong != ARGUMENTS_GO_ON) {
+        return wrong;
     }
     Error error;
-    if (cpu_open(&open, &bench.backend, &error) != OK) {
+    if (open_backends(&bench, &open, &error) != OK) {
         fprintf(stderr, "%s\n", error.text);
-        return 1;
-    }
-    bench.threads = ((const CpuContext *)bench.backend.context)->thread_count;
-    Pool *pool = NULL;
-    Status status = pool_open(bench.threads, 0, &pool, &error);
-    status = status == OK ? peak_measure(pool, open.isa, &bench.peak, &error) : status;
-    pool_close(pool); // before the backend's own pool works
-    CpuOptions plain = {.isa = CPU_ISA_REFERENCE};
-    status = status == OK ? cpu_open(&plain, &bench.reference, &error) : status;
-    if (status != OK) {
-        fprintf(stderr, "%s\n", error.text);
-        bench.backend.close(bench.backend.context);
         return 1;
     }
     fprintf(stderr, "%u threads: f32 %.0f GFLOP/s, reads %.1f GB/s\n", bench.threads,

@@ -2,6 +2,7 @@
 // Pictures per second of media_load on one thread: decode, resize and patches of every picture of a
 // folder, from memory that was read once. bench/media_peers.py measures the peers on the same
 // folder; run both in one sitting and compare rows, by processor time when the machine is shared.
+#include "bench/arguments.h"
 #include "bench/bench.h"
 
 #include <dirent.h>
@@ -34,30 +35,29 @@ typedef struct Options {
     bool each;
 } Options;
 
-static int usage(FILE *out) {
-    fprintf(out,
-            "usage: tessera bench media FOLDER [--budget 280] [--seconds 5] [--each]\n\n"
-            "Loads every picture of FOLDER again and again on one thread. --each adds one row\n"
-            "per picture. bench/media_peers.py FOLDER measures the Python peers.\n");
-    return out == stdout ? 0 : 2;
-}
-
-static bool read_options(int argc, char **argv, Options *options) {
+// ARGUMENTS_GO_ON or the exit status.
+static int read_options(int argc, char **argv, Options *options) {
     *options = (Options){.budget = IMAGE_TOKEN_BUDGET_DEFAULT, .seconds = 5};
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--each") == 0) {
-            options->each = true;
-        } else if (strcmp(argv[i], "--budget") == 0 && i + 1 < argc) {
-            options->budget = (uint32_t)strtoul(argv[++i], NULL, 10);
-        } else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) {
-            options->seconds = strtod(argv[++i], NULL);
-        } else if (argv[i][0] != '-' && options->folder == NULL) {
-            options->folder = argv[i];
-        } else {
-            return false;
-        }
-    }
-    return options->folder != NULL;
+    const Argument rows[] = {
+        ROW_COUNT("--budget", "N", "most image tokens of a picture (default 280)", &options->budget,
+                  1, 1120),
+        ROW_REAL("--seconds", "S", "how long it is measured (default 5)", &options->seconds, 0,
+                 1e9),
+        ROW_FLAG("--each", "adds one row per picture", &options->each),
+    };
+    const Arguments arguments = {
+        .bench = "media",
+        .operands = "FOLDER",
+        .about = "Loads every picture of FOLDER again and again on one thread.\n"
+                 "bench/media_peers.py FOLDER measures the Python peers.\n",
+        .rows = rows,
+        .row_count = sizeof rows / sizeof rows[0],
+        .operand = argument_single,
+        .at = &options->folder,
+    };
+    int status = arguments_read(&arguments, argc, argv);
+    bool missing = status == ARGUMENTS_GO_ON && options->folder == NULL;
+    return missing ? arguments_wrong(&arguments) : status;
 }
 
 static int by_name(const void *a, const void *b) {
@@ -183,11 +183,9 @@ static void measure(const char *what, const Picture *items, size_t count, const 
 
 int bench_media(int argc, char **argv) {
     Options options;
-    if (argc > 1 && strcmp(argv[1], "--help") == 0) {
-        return usage(stdout);
-    }
-    if (!read_options(argc, argv, &options)) {
-        return usage(stderr);
+    int wrong = read_options(argc, argv, &options);
+    if (wrong != ARGUMENTS_GO_ON) {
+        return wrong;
     }
     Pictures pictures = read_folder(options.folder);
     MediaScratch scratch = {0};

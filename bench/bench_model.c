@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "base/prng.h"
+#include "bench/arguments.h"
 #include "bench/bench.h"
 #include "bench/op_profile.h"
 #include "bench/row.h"
@@ -47,18 +48,8 @@ typedef struct Bench {
     Error error;
 } Bench;
 
-static int usage(void) {
-    fprintf(stderr, "usage: tessera bench model MODEL [--level bf16|int8|int4] [--activation "
-                    "f32|bf16|int8|int8x2|mixed]\n"
-                    "         [--rows 330] [--patches 256] [--batches 1,8,16] [--seconds 5] [--isa "
-                    "auto] [--threads 0]\n\n"
-                    "MODEL is a folder, a packed file or synthetic:NAME. --rows is the length of a "
-                    "prompt, --patches\n"
-                    "how many of its rows are one picture.\n");
-    return 2;
-}
-
-static bool parse_level(const char *text, WeightLevel *out) {
+static bool parse_level(const char *text, void *at) {
+    WeightLevel *out = at;
     for (int level = 0; level < LEVEL_COUNT; level++) {
         if (strcmp(text, weight_level_name(level)) == 0) {
             *out = level;
@@ -68,12 +59,14 @@ static bool parse_level(const char *text, WeightLevel *out) {
     return false;
 }
 
-static bool parse_activation(const char *text, EngineActivation *out) {
+static bool parse_activation(const char *text, void *at) {
+    EngineActivation *out = at;
     *out = engine_activation_named(text);
     return *out != ENGINE_ACTIVATION_COUNT;
 }
 
-static bool parse_batches(const char *text, Options *out) {
+static bool parse_batches(const char *text, void *at) {
+    Options *out = at;
     out->batch_count = 0;
     while (*text != '\0' && out->batch_count < BATCHES_MAX) {
         char *end;
@@ -87,40 +80,39 @@ static bool parse_batches(const char *text, Options *out) {
     return *text == '\0' && out->batch_count > 0;
 }
 
-static bool parse(int argc, char **argv, Options *out) {
+// ARGUMENTS_GO_ON or the exit status.
+static int parse(int argc, char **argv, Options *out) {
     *out = (Options){.level = LEVEL_COUNT,
                      .rows = 330,
                      .patches = 256,
                      .batches = {1, 8, 16},
                      .batch_count = 3,
                      .seconds = 5.0};
-    for (int i = 1; i < argc; i++) {
-        const char *name = argv[i];
-        if (name[0] != '-') {
-            out->path = name;
-            continue;
-        }
-        if (i + 1 == argc) {
-            return false;
-        }
-        const char *value = argv[++i];
-        if (strcmp(name, "--rows") == 0) {
-            out->rows = (uint32_t)strtoul(value, NULL, 10);
-        } else if (strcmp(name, "--patches") == 0) {
-            out->patches = (uint32_t)strtoul(value, NULL, 10);
-        } else if (strcmp(name, "--threads") == 0) {
-            out->threads = (uint32_t)strtoul(value, NULL, 10);
-        } else if (strcmp(name, "--seconds") == 0) {
-            out->seconds = strtod(value, NULL);
-        } else if (!(strcmp(name, "--level") == 0 && parse_level(value, &out->level)) &&
-                   !(strcmp(name, "--activation") == 0 &&
-                     parse_activation(value, &out->activation)) &&
-                   !(strcmp(name, "--batches") == 0 && parse_batches(value, out)) &&
-                   !(strcmp(name, "--isa") == 0 && cpu_isa_parse(value, &out->isa, NULL) == OK)) {
-            return false;
-        }
-    }
-    return out->path != NULL && out->rows >= 4 && out->rows <= MODEL_ROWS_MAX;
+    const Argument rows[] = {
+        ROW_READ("--level", "NAME", "bf16, int8 or int4", parse_level, &out->level),
+        ROW_READ("--activation", "NAME", "f32, bf16, int8, int8x2 or mixed", parse_activation,
+                 &out->activation),
+        ROW_COUNT("--rows", "N", "length of a prompt (default 330)", &out->rows, 4, MODEL_ROWS_MAX),
+        ROW_COUNT("--patches", "N", "how many of its rows are one picture (default 256)",
+                  &out->patches, 0, MODEL_ROWS_MAX),
+        ROW_READ("--batches", "N,N", "sequences of a decode step (default 1,8,16)", parse_batches,
+                 out),
+        ROW_REAL("--seconds", "S", "of each measurement (default 5)", &out->seconds, 0, 1e9),
+        ROW_READ("--isa", "NAME", "auto, scalar, avx2 or avx512", argument_isa, &out->isa),
+        ROW_COUNT("--threads", "N", "(default: one a core)", &out->threads, 0, 65536),
+    };
+    const Arguments arguments = {
+        .bench = "model",
+        .operands = "MODEL",
+        .about = "MODEL is a folder, a packed file or synthetic:NAME.\n",
+        .rows = rows,
+        .row_count = sizeof rows / sizeof rows[0],
+        .operand = argument_single,
+        .at = &out->path,
+    };
+    int status = arguments_read(&arguments, argc, argv);
+    bool missing = status == ARGUMENTS_GO_ON && out->path == NULL;
+    return missing ? arguments_wrong(&arguments) : status;
 }
 
 static uint32_t sequences_max(const Options *options) {
@@ -349,8 +341,9 @@ static Status run(Bench *bench) {
 
 int bench_model(int argc, char **argv) {
     static Bench bench;
-    if (!parse(argc, argv, &bench.options)) {
-        return usage();
+    int wrong = parse(argc, argv, &bench.options);
+    if (wrong != ARGUMENTS_GO_ON) {
+        return wrong;
     }
     Status status = run(&bench);
     if (status != OK) {

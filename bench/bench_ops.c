@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/f16.h"
+#include "bench/arguments.h"
 #include "bench/bench.h"
 #include "bench/mix.h"
 #include "bench/peak.h"
@@ -228,42 +229,31 @@ static bool measure_all(OpsBench *bench) {
     return true;
 }
 
-static int usage(void) {
-    fprintf(stderr,
-            "usage: tessera bench ops [--mix 'int4 x int8'] [--shape qkv|o|gate_up|down|lm_head]\n"
-            "                         [--m 1|8|32|128|512] [--group 32|64|128] [--threads N]\n"
-            "                         [--isa auto|scalar|avx2|avx512] [--seconds S]\n");
-    return 2;
-}
-
-static bool parse(int argc, char **argv, Options *out) {
+// ARGUMENTS_GO_ON or the exit status.
+static int read_options(int argc, char **argv, Options *out) {
     *out = (Options){.group = 32, .seconds = 0.3};
-    for (int i = 1; i + 1 < argc; i += 2) {
-        const char *name = argv[i], *value = argv[i + 1];
-        uint32_t number = (uint32_t)strtoul(value, NULL, 10);
-        if (strcmp(name, "--mix") == 0) {
-            out->mix = value;
-        } else if (strcmp(name, "--shape") == 0) {
-            out->shape = value;
-        } else if (strcmp(name, "--m") == 0) {
-            out->m = number;
-        } else if (strcmp(name, "--group") == 0) {
-            out->group = number;
-        } else if (strcmp(name, "--threads") == 0) {
-            out->threads = number;
-        } else if (strcmp(name, "--seconds") == 0) {
-            out->seconds = strtod(value, NULL);
-        } else if (strcmp(name, "--isa") != 0 || cpu_isa_parse(value, &out->isa, NULL) != OK) {
-            return false;
-        }
-    }
-    return argc % 2 == 1 && (out->group == 32 || out->group == 64 || out->group == 128);
+    const Argument rows[] = {
+        ROW_TEXT("--mix", "NAME", "'int4 x int8' or another (default: all)", &out->mix),
+        ROW_TEXT("--shape", "NAME", "qkv, o, gate_up, down or lm_head (default: all)", &out->shape),
+        ROW_COUNT("--m", "N", "rows: 1, 8, 32, 128 or 512 (default: all)", &out->m, 0, M_MAX),
+        ROW_COUNT("--group", "N", "32, 64 or 128 weights a scale (default 32)", &out->group, 32,
+                  128),
+        ROW_COUNT("--threads", "N", "(default: one a core)", &out->threads, 0, 65536),
+        ROW_READ("--isa", "NAME", "auto, scalar, avx2 or avx512", argument_isa, &out->isa),
+        ROW_REAL("--seconds", "S", "of each measurement (default 0.3)", &out->seconds, 0, 1e9),
+    };
+    const Arguments arguments = {
+        .bench = "ops", .operands = "", .rows = rows, .row_count = sizeof rows / sizeof rows[0]};
+    int status = arguments_read(&arguments, argc, argv);
+    bool group = out->group == 32 || out->group == 64 || out->group == 128;
+    return status == ARGUMENTS_GO_ON && !group ? arguments_wrong(&arguments) : status;
 }
 
 int bench_ops(int argc, char **argv) {
     OpsBench bench = {0};
-    if (!parse(argc, argv, &bench.options)) {
-        return usage();
+    int wrong = read_options(argc, argv, &bench.options);
+    if (wrong != ARGUMENTS_GO_ON) {
+        return wrong;
     }
     Error error;
     CpuOptions open = {.isa = bench.options.isa, .threads = bench.options.threads};

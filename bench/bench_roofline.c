@@ -2,7 +2,9 @@
 // tessera bench roofline: what the cards could do at best with the 12B, and what we expect of our
 // kernels on them. Predictions, every one, and marked so; figures that a card really gave stand
 // beside them when ci/gpu has left some under bench/results/.
+#include "base/bytes.h"
 #include "base/file.h"
+#include "bench/arguments.h"
 #include "bench/bench.h"
 #include "bench/roofline.h"
 #include "bench/row.h"
@@ -42,56 +44,43 @@ typedef struct RooflineOptions {
     const char *results;
 } RooflineOptions;
 
-static int usage(FILE *out, int status) {
-    fprintf(out, "usage: tessera bench roofline [--gpu ID]... [--prompt 330] [--output 80] "
-                 "[--group 32] [--results bench/results]\n\n"
-                 "Predictions for gemma-4-12b from the bytes and operations of its shapes. ID is "
-                 "one of:\n");
-    for (uint32_t i = 0; i < card_count; i++) {
-        fprintf(out, "  %-10s %s\n", cards[i].id, cards[i].name);
-    }
-    return status;
+static bool read_card(const char *value, void *at) {
+    RooflineOptions *o = at;
+    const Card *card = card_of(value);
+    bool good = card != NULL && o->card_count < GPUS_MAX;
+    o->cards[good ? o->card_count++ : 0] = card;
+    return good;
 }
 
-static bool read_number(const char *text, uint32_t least, uint32_t most, uint32_t *out) {
-    char *end;
-    unsigned long value = strtoul(text, &end, 10);
-    *out = (uint32_t)value;
-    return *text >= '0' && *text <= '9' && *end == '\0' && value >= least && value <= most;
-}
-
-// False with a line on stderr when an argument is not understood.
-static bool read_options(int argc, char **argv, RooflineOptions *o) {
+// ARGUMENTS_GO_ON or the exit status.
+static int read_options(int argc, char **argv, RooflineOptions *o) {
     *o = (RooflineOptions){.prompt = 330, .output = 80, .group = 32, .results = "bench/results"};
-    for (int i = 1; i < argc; i += 2) {
-        const char *value = i + 1 < argc ? argv[i + 1] : "";
-        bool good = true;
-        if (strcmp(argv[i], "--gpu") == 0) {
-            const Card *card = card_of(value);
-            good = card != NULL && o->card_count < GPUS_MAX;
-            o->cards[good ? o->card_count++ : 0] = card;
-        } else if (strcmp(argv[i], "--prompt") == 0) {
-            good = read_number(value, 1, 1 << 18, &o->prompt);
-        } else if (strcmp(argv[i], "--output") == 0) {
-            good = read_number(value, 1, 1 << 18, &o->output);
-        } else if (strcmp(argv[i], "--group") == 0) {
-            good = read_number(value, 32, 128, &o->group);
-        } else if (strcmp(argv[i], "--results") == 0) {
-            o->results = value;
-        } else {
-            good = false;
-        }
-        if (!good) {
-            fprintf(stderr, "tessera bench roofline: '%s %s' is not understood\n", argv[i], value);
-            return false;
-        }
+    const Argument rows[] = {
+        ROW_READ("--gpu", "ID", "a card; may be given again (default: all)", read_card, o),
+        ROW_COUNT("--prompt", "N", "tokens (default 330)", &o->prompt, 1, 1 << 18),
+        ROW_COUNT("--output", "N", "tokens (default 80)", &o->output, 1, 1 << 18),
+        ROW_COUNT("--group", "N", "weights a scale (default 32)", &o->group, 32, 128),
+        ROW_TEXT("--results", "FOLDER", "what was measured (default bench/results)", &o->results),
+    };
+    Buffer about = {0};
+    buffer_append_text(&about, "Predictions for gemma-4-12b from the bytes and operations of its "
+                               "shapes. ID is one of:\n");
+    for (uint32_t i = 0; i < card_count; i++) {
+        buffer_printf(&about, "  %-10s %s\n", cards[i].id, cards[i].name);
     }
+    const Arguments arguments = {.bench = "roofline",
+                                 .operands = "",
+                                 .about = (const char *)about.data,
+                                 .rows = rows,
+                                 .row_count = sizeof rows / sizeof rows[0]};
+    int status = arguments_read(&arguments, argc, argv);
+    buffer_free(&about);
     if (o->card_count == 0) {
         for (uint32_t i = 0; i < card_count; i++) {
             o->cards[o->card_count++] = &cards[i];
         }
     }
-    return true;
+    return status;
 }
 
 // The best of all files that ci/gpu left.
@@ -154,14 +143,12 @@ static void print_row(const Card *card, const Setting *setting, const Roofline *
 }
 
 int bench_roofline(int argc, char **argv) {
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        return usage(stdout, 0);
-    }
     RooflineOptions o;
     Error error = {0};
     Gemma4Config config;
-    if (!read_options(argc, argv, &o)) {
-        return usage(stderr, 2);
+    int wrong = read_options(argc, argv, &o);
+    if (wrong != ARGUMENTS_GO_ON) {
+        return wrong;
     }
     if (synthetic_config("gemma-4-12b", &config, &error) != OK) {
         fprintf(stderr, "tessera bench roofline: %s\n", error.text);

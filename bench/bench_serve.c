@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // tessera bench serve: a load on a running server, or with --bar one of the promises about serving
 // that can be measured from outside (serve_bars.c).
+#include "bench/arguments.h"
 #include "bench/bench.h"
 #include "bench/load.h"
 #include "bench/serve_bars.h"
@@ -9,6 +10,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "host/media/extensions.h"
+#include "rpc/generate.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -25,34 +27,6 @@ typedef struct ServeInputs {
     Buffer files[PICTURES_MAX];
     uint32_t picture_count;
 } ServeInputs;
-
-static int usage(FILE *out) {
-    fprintf(out,
-            "usage: tessera bench serve ADDRESS [options]   (unix:PATH or HOST:PORT)\n\n"
-            "  --concurrency N   so many requests in flight (default 16), or\n"
-            "  --rate R          so many a second at random times, or\n"
-            "  --trace FILE      one at each time of the file: seconds, one a line\n"
-            "  --seconds S       how long requests begin (default 10)\n"
-            "  --requests N      or how many\n"
-            "  --connections C   dealt out to the users (default 16)\n"
-            "  --token-file FILE tokens of the users, one a line (default: one without a token)\n"
-            "  --pictures FOLDER pictures to ask about\n"
-            "  --share X         of the requests that carry one (default 1)\n"
-            "  --question TEXT   (default: Describe the picture.)\n"
-            "  --max-tokens N    (default 80)\n"
-            "  --temperature T   (default: the model's; 100 draws any token, so answers are long)\n"
-            "  --budget N        image tokens of a picture (default: the model's)\n"
-            "  --class batch     instead of interactive\n"
-            "  --whole           answers whole, not streamed\n"
-            "  --unique          no prompt begins like another: the prefix cache finds nothing\n"
-            "  --slo-first MS    a good answer has its first token by then (default 1000)\n"
-            "  --slo-token MS    and every further one in this on average (default 100)\n"
-            "  --seed N          of arrival times and choices\n"
-            "  --bar NAME        measure one of these instead, on a server as ci/bench starts it:\n"
-            "                    batching prefix ping idle unread disconnect overload\n"
-            "  --pid N           the server's process, for its memory\n");
-    return out == stdout ? 0 : 2;
-}
 
 // ---- Inputs -------------------------------------------------------------------------------------
 
@@ -115,8 +89,11 @@ static Status read_trace(const char *path, LoadOptions *load, Error *error) {
     Status status = read_lines(path, &text, lines, TRACE_MAX, &load->trace_count, error);
     for (uint32_t i = 0; i < load->trace_count && status == OK; i++) {
         REQUIRE(lines[i] != NULL);
-        times[i] = strtod(lines[i], NULL) * 1e3;
-        if (i > 0 && times[i] < times[i - 1]) {
+        char *end;
+        times[i] = strtod(lines[i], &end) * 1e3;
+        if (*end != '\0' || !(times[i] >= 0 && times[i] < 1e12)) {
+            status = error_set(error, E_ARGUMENT, "%s: line %u is no time in seconds", path, i + 1);
+        } else if (i > 0 && times[i] < times[i - 1]) {
             status =
                 error_set(error, E_ARGUMENT, "%s: line %u is before the one above", path, i + 1);
         }
@@ -135,87 +112,74 @@ typedef struct ServeArguments {
     double slo_first_ms, slo_token_ms;
     const char *pictures, *token_file, *trace;
     const char *bar;
-    int pid;
+    uint32_t pid;
 } ServeArguments;
 
-static bool read_flag(const char *name, ServeArguments *a) {
-    bool whole = strcmp(name, "--whole") == 0, unique = strcmp(name, "--unique") == 0;
-    a->load.whole = a->load.whole || whole;
-    a->load.unique = a->load.unique || unique;
-    return whole || unique;
+static bool read_class(const char *value, void *at) {
+    bool *batch = at;
+    *batch = strcmp(value, "batch") == 0;
+    return *batch;
 }
 
-static bool read_value(const char *name, const char *value, ServeArguments *a) {
+// ARGUMENTS_GO_ON or the exit status.
+static int read_arguments(int argc, char **argv, ServeArguments *a) {
     LoadOptions *load = &a->load;
-    const struct {
-        const char *name;
-        uint32_t *number;
-        double *real;
-        const char **text;
-    } options[] = {
-        {"--concurrency", &load->concurrency, NULL, NULL},
-        {"--requests", &load->requests_max, NULL, NULL},
-        {"--connections", &load->connections, NULL, NULL},
-        {"--max-tokens", &load->max_tokens, NULL, NULL},
-        {"--budget", &load->budget, NULL, NULL},
-        {"--rate", NULL, &load->rate, NULL},
-        {"--seconds", NULL, &load->seconds, NULL},
-        {"--temperature", NULL, &load->temperature, NULL},
-        {"--share", NULL, &load->picture_share, NULL},
-        {"--slo-first", NULL, &a->slo_first_ms, NULL},
-        {"--slo-token", NULL, &a->slo_token_ms, NULL},
-        {"--question", NULL, NULL, &load->question},
-        {"--pictures", NULL, NULL, &a->pictures},
-        {"--token-file", NULL, NULL, &a->token_file},
-        {"--trace", NULL, NULL, &a->trace},
-        {"--bar", NULL, NULL, &a->bar},
-    };
-    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
-        if (strcmp(name, options[i].name) != 0) {
-            continue;
-        }
-        if (options[i].number != NULL) {
-            *options[i].number = (uint32_t)strtoul(value, NULL, 10);
-        } else if (options[i].real != NULL) {
-            *options[i].real = strtod(value, NULL);
-        } else {
-            *options[i].text = value;
-        }
-        return true;
-    }
-    if (strcmp(name, "--seed") == 0) {
-        load->seed = strtoull(value, NULL, 10);
-    } else if (strcmp(name, "--pid") == 0) {
-        a->pid = (int)strtol(value, NULL, 10);
-    } else if (strcmp(name, "--class") == 0 && strcmp(value, "batch") == 0) {
-        load->batch = true;
-    } else {
-        return false;
-    }
-    return true;
-}
-
-static bool read_arguments(int argc, char **argv, ServeArguments *a) {
     a->inputs.user_count = 1;
-    a->load = (LoadOptions){.connections = 16,
-                            .picture_share = 1,
-                            .question = "Describe the picture.",
-                            .max_tokens = 80,
-                            .temperature = -1,
-                            .seed = 1};
+    *load = (LoadOptions){.connections = 16,
+                          .picture_share = 1,
+                          .question = "Describe the picture.",
+                          .max_tokens = 80,
+                          .temperature = -1,
+                          .seed = 1};
     a->slo_first_ms = 1000;
     a->slo_token_ms = 100;
-    for (int i = 1; i < argc; i++) {
-        if (argv[i][0] != '-' && a->load.address == NULL) {
-            a->load.address = argv[i];
-        } else if (!read_flag(argv[i], a)) {
-            if (i + 1 >= argc || !read_value(argv[i], argv[i + 1], a)) {
-                return false;
-            }
-            i++;
-        }
-    }
-    return a->load.address != NULL && a->load.connections > 0;
+    const Argument rows[] = {
+        ROW_COUNT("--concurrency", "N", "so many requests in flight (default 16), or",
+                  &load->concurrency, 1, 65536),
+        ROW_REAL("--rate", "R", "so many a second at random times, or", &load->rate, 0, 1e6),
+        ROW_TEXT("--trace", "FILE", "one at each time of the file: seconds, one a line", &a->trace),
+        ROW_REAL("--seconds", "S", "how long requests begin (default 10)", &load->seconds, 0, 1e9),
+        ROW_COUNT("--requests", "N", "or how many", &load->requests_max, 1, UINT32_MAX),
+        ROW_COUNT("--connections", "C", "dealt out to the users (default 16)", &load->connections,
+                  1, 65536),
+        ROW_TEXT("--token-file", "FILE",
+                 "tokens of the users, one a line (default: one without a token)", &a->token_file),
+        ROW_TEXT("--pictures", "FOLDER", "pictures to ask about", &a->pictures),
+        ROW_REAL("--share", "X", "of the requests that carry one (default 1)", &load->picture_share,
+                 0, 1),
+        ROW_TEXT("--question", "TEXT", "(default: Describe the picture.)", &load->question),
+        ROW_COUNT("--max-tokens", "N", "(default 80)", &load->max_tokens, 1, CALL_TOKENS_MAX),
+        ROW_REAL("--temperature", "T",
+                 "(default: the model's; 100 draws any token, so answers are long)",
+                 &load->temperature, -1, 100),
+        ROW_COUNT("--budget", "N", "image tokens of a picture (default: the model's)",
+                  &load->budget, 0, 1120),
+        ROW_READ("--class", "batch", "instead of interactive", read_class, &load->batch),
+        ROW_FLAG("--whole", "answers whole, not streamed", &load->whole),
+        ROW_FLAG("--unique", "no prompt begins like another: the prefix cache finds nothing",
+                 &load->unique),
+        ROW_REAL("--slo-first", "MS", "a good answer has its first token by then (default 1000)",
+                 &a->slo_first_ms, 0, 1e9),
+        ROW_REAL("--slo-token", "MS", "and every further one in this on average (default 100)",
+                 &a->slo_token_ms, 0, 1e9),
+        ROW_BIG("--seed", "N", "of arrival times and choices", &load->seed),
+        ROW_TEXT("--bar", "NAME", "one of these instead, on a server as ci/bench starts it",
+                 &a->bar),
+        ROW_COUNT("--pid", "N", "the server's process, for its memory", &a->pid, 1, INT32_MAX),
+    };
+    const Arguments arguments = {
+        .bench = "serve",
+        .operands = "ADDRESS",
+        .about = "ADDRESS is unix:PATH or HOST:PORT. Bars: batching prefix ping idle unread\n"
+                 "disconnect overload.\n",
+        .rows = rows,
+        .row_count = sizeof rows / sizeof rows[0],
+        .operand = argument_single,
+        .at = &load->address,
+    };
+    int status = arguments_read(&arguments, argc, argv);
+    bool missing = status == ARGUMENTS_GO_ON && load->address == NULL;
+    return missing ? arguments_wrong(&arguments) : status;
 }
 
 static Status read_inputs(ServeArguments *a, Error *error) {
@@ -255,19 +219,17 @@ static Status run_load(const ServeArguments *a, Error *error) {
 }
 
 int bench_serve(int argc, char **argv) {
-    if (argc > 1 && strcmp(argv[1], "--help") == 0) {
-        return usage(stdout);
-    }
     static ServeArguments a;
     Error error = {0};
-    if (!read_arguments(argc, argv, &a)) {
-        return usage(stderr);
+    int wrong = read_arguments(argc, argv, &a);
+    if (wrong != ARGUMENTS_GO_ON) {
+        return wrong;
     }
     Status status = read_inputs(&a, &error);
     bool good = true;
     if (status == OK) {
-        status =
-            a.bar != NULL ? serve_bar(a.bar, &a.load, a.pid, &good, &error) : run_load(&a, &error);
+        status = a.bar != NULL ? serve_bar(a.bar, &a.load, (int)a.pid, &good, &error)
+                               : run_load(&a, &error);
     }
     for (uint32_t i = 0; i < a.inputs.picture_count; i++) {
         buffer_free(&a.inputs.files[i]);

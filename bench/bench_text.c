@@ -2,6 +2,7 @@
 // Megabytes of text per second of tokenizer_encode on one thread, and how long a tokenizer takes to
 // open from tokenizer.json and from its flat form. bench/text_peers.py measures the `tokenizers`
 // package on the same files, cut into the same pieces; run both in one sitting.
+#include "bench/arguments.h"
 #include "bench/bench.h"
 
 #include <stdio.h>
@@ -20,35 +21,43 @@ typedef struct Options {
     const char *tokenizer;
     const char *files[FILES_MAX];
     size_t file_count;
-    size_t piece_bytes;
+    uint32_t piece_bytes;
     double seconds;
 } Options;
 
-static int usage(FILE *out) {
-    fprintf(
-        out,
-        "usage: tessera bench text TOKENIZER.json FILE... [--piece 4096] [--seconds 5]\n\n"
-        "Encodes the files in pieces of about --piece bytes, cut after a newline where there is\n"
-        "one, again and again on one thread. bench/text_peers.py takes the same arguments.\n");
-    return out == stdout ? 0 : 2;
+static bool read_operand(const char *operand, void *at) {
+    Options *options = at;
+    if (options->tokenizer == NULL) {
+        options->tokenizer = operand;
+    } else if (options->file_count < FILES_MAX) {
+        options->files[options->file_count++] = operand;
+    }
+    return true;
 }
 
-static bool read_options(int argc, char **argv, Options *options) {
+// ARGUMENTS_GO_ON or the exit status.
+static int read_options(int argc, char **argv, Options *options) {
     *options = (Options){.piece_bytes = 4096, .seconds = 5};
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--piece") == 0 && i + 1 < argc) {
-            options->piece_bytes = strtoul(argv[++i], NULL, 10);
-        } else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) {
-            options->seconds = strtod(argv[++i], NULL);
-        } else if (argv[i][0] == '-') {
-            return false;
-        } else if (options->tokenizer == NULL) {
-            options->tokenizer = argv[i];
-        } else if (options->file_count < FILES_MAX) {
-            options->files[options->file_count++] = argv[i];
-        }
-    }
-    return options->file_count > 0 && options->piece_bytes > 0;
+    const Argument rows[] = {
+        ROW_COUNT("--piece", "N", "bytes of a piece, about (default 4096)", &options->piece_bytes,
+                  1, FILE_BYTES_MAX),
+        ROW_REAL("--seconds", "S", "how long it is measured (default 5)", &options->seconds, 0,
+                 1e9),
+    };
+    const Arguments arguments = {
+        .bench = "text",
+        .operands = "TOKENIZER.json FILE...",
+        .about =
+            "Encodes the files in pieces, cut after a newline where there is one, again and again\n"
+            "on one thread. bench/text_peers.py takes the same arguments.\n",
+        .rows = rows,
+        .row_count = sizeof rows / sizeof rows[0],
+        .operand = read_operand,
+        .at = options,
+    };
+    int status = arguments_read(&arguments, argc, argv);
+    bool missing = status == ARGUMENTS_GO_ON && options->file_count == 0;
+    return missing ? arguments_wrong(&arguments) : status;
 }
 
 // The end of the piece that begins at `begin`: after the last newline of the next `bytes` bytes, or
@@ -192,11 +201,9 @@ static Status measure_file(const Options *options, const char *path, const Token
 
 int bench_text(int argc, char **argv) {
     Options options;
-    if (argc > 1 && strcmp(argv[1], "--help") == 0) {
-        return usage(stdout);
-    }
-    if (!read_options(argc, argv, &options)) {
-        return usage(stderr);
+    int wrong = read_options(argc, argv, &options);
+    if (wrong != ARGUMENTS_GO_ON) {
+        return wrong;
     }
     Error error = {0};
     Tokenizer *tokenizer = NULL;

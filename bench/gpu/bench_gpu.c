@@ -2,6 +2,7 @@
 // `tessera bench gpu`: its arguments, and its parts in order.
 #include "base/check.h"
 #include "base/file.h"
+#include "bench/arguments.h"
 #include "bench/bench.h"
 #include "bench/gpu/gpu.h"
 #include "cuda/cuda.h"
@@ -19,55 +20,43 @@ typedef struct GpuOptions {
     const char *table; // file of kernel choices
 } GpuOptions;
 
-static int usage(FILE *out) {
-    fprintf(out,
-            "usage: tessera bench gpu [--plan 12b|tiny] [--part all|kernels|captions|none]\n"
-            "                         [--seconds 150] [--tune] [--kernels FILE]\n\n"
-            "On the first NVIDIA GPU. kernels: copy bandwidth and mma peaks, linear and attention\n"
-            "as shares of them, cuBLAS beside. captions: captioning end to end at several batch\n"
-            "sizes, and what a step takes beyond its kernels; after --seconds no wave is begun.\n"
-            "--tune first measures every kernel of linear at every shape and writes the choices\n"
-            "to FILE, or to where tessera looks for those of this card; without it what is there\n"
-            "already is used.\n");
-    return out == stdout ? 0 : 2;
-}
-
-static bool read_part(const char *value, GpuOptions *out) {
+static bool read_part(const char *value, void *at) {
+    GpuOptions *out = at;
     bool all = strcmp(value, "all") == 0;
     out->kernels = all || strcmp(value, "kernels") == 0;
     out->captions = all || strcmp(value, "captions") == 0;
     return out->kernels || out->captions || strcmp(value, "none") == 0;
 }
 
-static bool read_options(int argc, char **argv, GpuOptions *out) {
+static bool read_plan(const char *value, void *at) {
+    const GpuPlan **out = at;
+    *out = strcmp(value, gpu_plan_tiny.name) == 0 ? &gpu_plan_tiny : &gpu_plan_12b;
+    return strcmp(value, (*out)->name) == 0;
+}
+
+// ARGUMENTS_GO_ON or the exit status.
+static int read_options(int argc, char **argv, GpuOptions *out) {
     *out = (GpuOptions){.plan = &gpu_plan_12b, .kernels = true, .captions = true, .seconds = 150};
-    for (int i = 1; i < argc; i++) {
-        const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
-        bool good = false;
-        if (strcmp(name, "--tune") == 0) {
-            out->tune = true;
-            continue;
-        }
-        if (strcmp(name, "--plan") == 0) {
-            out->plan = strcmp(value, gpu_plan_tiny.name) == 0 ? &gpu_plan_tiny : &gpu_plan_12b;
-            good = strcmp(value, out->plan->name) == 0;
-        } else if (strcmp(name, "--part") == 0) {
-            good = read_part(value, out);
-        } else if (strcmp(name, "--seconds") == 0) {
-            char *end;
-            out->seconds = strtod(value, &end);
-            good = *value != '\0' && *end == '\0' && out->seconds > 0;
-        } else if (strcmp(name, "--kernels") == 0) {
-            out->table = value;
-            good = *value != '\0';
-        }
-        if (!good) {
-            fprintf(stderr, "tessera bench gpu: '%s %s' is not understood\n", name, value);
-            return false;
-        }
-        i++;
-    }
-    return true;
+    const Argument rows[] = {
+        ROW_READ("--plan", "NAME", "12b or tiny (default 12b)", read_plan, &out->plan),
+        ROW_READ("--part", "NAME", "all, kernels, captions or none (default all)", read_part, out),
+        ROW_REAL("--seconds", "S", "after them no wave of captions is begun (default 150)",
+                 &out->seconds, 1e-3, 1e9),
+        ROW_FLAG("--tune", "first measures every kernel of linear at every shape", &out->tune),
+        ROW_TEXT("--kernels", "FILE", "the choices: --tune writes them, without it they are used",
+                 &out->table),
+    };
+    const Arguments arguments = {
+        .bench = "gpu",
+        .operands = "",
+        .about = "On the first NVIDIA GPU. kernels: copy bandwidth and mma peaks, linear and\n"
+                 "attention as shares of them, cuBLAS beside. captions: captioning end to end at\n"
+                 "several batch sizes, and what a step takes beyond its kernels. FILE is by\n"
+                 "default where tessera looks for the choices of this card.\n",
+        .rows = rows,
+        .row_count = sizeof rows / sizeof rows[0],
+    };
+    return arguments_read(&arguments, argc, argv);
 }
 
 // ---- The file of kernel choices -----------------------------------------------------------------
@@ -129,11 +118,9 @@ static Status run_kernels(const GpuOptions *options, Error *error) {
 int bench_gpu(int argc, char **argv) {
     GpuOptions options;
     Error error = {0};
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        return usage(stdout);
-    }
-    if (!read_options(argc, argv, &options)) {
-        return usage(stderr);
+    int wrong = read_options(argc, argv, &options);
+    if (wrong != ARGUMENTS_GO_ON) {
+        return wrong;
     }
     char kept[DEVICE_PATH_MAX];
     Status status = prepare_table(&options, kept, &error);
