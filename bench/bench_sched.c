@@ -43,8 +43,7 @@ int bench_sched(int argc, char **argv) {
     }
     SchedulerOptions options = {.rows_max = 2048,
                                 .sequences_max = RUNNING,
-                                .waiting_max =
-                                    WAITING + 2 * WAITING / USERS, // no user at its share
+                                .waiting_max = WAITING,
                                 .tokens_max = 512,
                                 .media_max = 1,
                                 .window = 1024,

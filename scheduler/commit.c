@@ -73,7 +73,7 @@ static bool commit_sequence(Scheduler *s, uint32_t index, const StepSample *samp
     REQUIRE(sample != NULL && sample->tag == row->tag);
     q->tokens[q->token_count++] = sample->chosen.token;
     q->allowed = NULL;
-    policy_charge_output(&s->policy, q->user, q->priority, 1);
+    policy_charge(&s->policy, q->user, q->priority, 1);
     event->tag = q->tag;
     event->handle = row->tag;
     event->finish = finish_reason(q, sample->chosen.token);
@@ -110,14 +110,6 @@ static size_t sweep_ending(Scheduler *s, SchedulerEvent *events, size_t events_m
     return count;
 }
 
-static void learn_rate(Scheduler *s, uint32_t rows) {
-    if (s->now_ms > s->committed_ms) {
-        double rate = rows / (double)(s->now_ms - s->committed_ms);
-        s->rows_per_ms = s->rows_per_ms > 0 ? 0.9 * s->rows_per_ms + 0.1 * rate : rate;
-    }
-    s->committed_ms = s->now_ms;
-}
-
 // Takes the oldest plan, and closes it.
 static size_t commit_plan(Scheduler *s, const StepResult *result, SchedulerEvent *events) {
     const Plan *plan = &s->plans[s->plan_oldest];
@@ -137,7 +129,6 @@ static size_t commit_plan(Scheduler *s, const StepResult *result, SchedulerEvent
             kv_pool_give(&s->pages.pools[kind], plan->copy_from[kind][i]);
         }
     }
-    learn_rate(s, b->row_count);
     s->plan_oldest = (s->plan_oldest + 1) % SCHED_PLANS_MAX;
     s->plan_count--;
     return count;

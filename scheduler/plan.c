@@ -138,7 +138,7 @@ static void charge_prompt(Scheduler *s, Sequence *q, uint32_t first, uint32_t en
     uint32_t from = (uint32_t)num_max(first, q->charged_count);
     uint32_t to = (uint32_t)num_min(end, q->prompt_count);
     if (to > from) {
-        policy_charge_prompt(&s->policy, q->user, q->priority, to - from);
+        policy_charge(&s->policy, q->user, q->priority, to - from);
         q->charged_count = to;
     }
 }

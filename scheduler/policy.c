@@ -26,7 +26,7 @@ Status policy_open(uint32_t users_max, uint32_t places, uint32_t age_ms, Policy 
     }
     for (uint32_t i = 0; i < users_max; i++) {
         User *user = &policy->users[i];
-        user->limits.weight = 1.0;
+        user->weight = 1.0;
         for (int priority = 0; priority < PRIORITY_COUNT; priority++) {
             user->queues[priority] = (Queue){NO_SLOT, NO_SLOT};
             user->active_at[priority] = NO_SLOT;
@@ -74,22 +74,9 @@ void policy_end(Policy *policy, uint32_t index, Priority priority) {
     policy->left_off[priority] = user->counters[priority];
 }
 
-bool policy_allow(Policy *policy, uint32_t index, uint32_t tokens, uint64_t now_ms,
-                  uint32_t *wait_ms) {
-    User *user = &policy->users[index];
-    return allowance_take(&user->allowance, user->limits.tokens_per_minute, tokens, now_ms,
-                          wait_ms);
-}
-
 static Queue *queue_of(Policy *policy, Sequence *slots, const Sequence *sequence) {
     return sequence->held ? &slots[(uint32_t)sequence->after].followers
                           : &policy->users[sequence->user].queues[sequence->priority];
-}
-
-static void count_waiting(Policy *policy, const Sequence *sequence, int sign) {
-    User *user = &policy->users[sequence->user];
-    user->waiting += (uint32_t)sign;
-    user->queued_tokens += (uint64_t)(sign * (int64_t)sequence->token_count);
 }
 
 void policy_queue_back(Policy *policy, Sequence *slots, uint32_t slot) {
@@ -98,7 +85,6 @@ void policy_queue_back(Policy *policy, Sequence *slots, uint32_t slot) {
     slots[slot].next = NO_SLOT;
     *(queue->tail == NO_SLOT ? &queue->head : &slots[queue->tail].next) = slot;
     queue->tail = slot;
-    count_waiting(policy, &slots[slot], 1);
 }
 
 void policy_queue_front(Policy *policy, Sequence *slots, uint32_t slot) {
@@ -107,7 +93,6 @@ void policy_queue_front(Policy *policy, Sequence *slots, uint32_t slot) {
     slots[slot].previous = NO_SLOT;
     *(queue->head == NO_SLOT ? &queue->tail : &slots[queue->head].previous) = slot;
     queue->head = slot;
-    count_waiting(policy, &slots[slot], 1);
 }
 
 void policy_queue_remove(Policy *policy, Sequence *slots, uint32_t slot) {
@@ -115,7 +100,6 @@ void policy_queue_remove(Policy *policy, Sequence *slots, uint32_t slot) {
     uint32_t previous = slots[slot].previous, next = slots[slot].next;
     *(previous == NO_SLOT ? &queue->head : &slots[previous].next) = next;
     *(next == NO_SLOT ? &queue->tail : &slots[next].previous) = previous;
-    count_waiting(policy, &slots[slot], -1);
 }
 
 // First of the queue that may run now. Ending ones are few: the next commit sweeps them.
@@ -197,8 +181,8 @@ bool policy_yields(const Policy *policy, const Sequence *running, const Sequence
 
 bool policy_runs_more(const Policy *policy, uint32_t a, uint32_t b) {
     const User *x = &policy->users[a], *y = &policy->users[b];
-    return count_running(x->running, PRIORITY_BATCH) * y->limits.weight >
-           count_running(y->running, PRIORITY_BATCH) * x->limits.weight;
+    return count_running(x->running, PRIORITY_BATCH) * y->weight >
+           count_running(y->running, PRIORITY_BATCH) * x->weight;
 }
 
 void policy_run_begin(Policy *policy, const Sequence *sequence) {
@@ -212,16 +196,8 @@ void policy_run_end(Policy *policy, const Sequence *sequence) {
     policy->running[sequence->priority]--;
 }
 
-void policy_charge_prompt(Policy *policy, uint32_t index, Priority priority, uint32_t tokens) {
-    User *user = &policy->users[index];
-    user->prompt_tokens += tokens;
-    user->counters[priority] += tokens / user->limits.weight;
-}
-
-void policy_charge_output(Policy *policy, uint32_t index, Priority priority, uint32_t tokens) {
-    User *user = &policy->users[index];
-    user->output_tokens += tokens;
-    user->counters[priority] += tokens / user->limits.weight;
+void policy_charge(Policy *policy, uint32_t user, Priority priority, uint32_t tokens) {
+    policy->users[user].counters[priority] += tokens / policy->users[user].weight;
 }
 
 // Length of a queue whose sequences are as the flags say; links must lead back.
@@ -244,7 +220,6 @@ static void check_user(const Policy *policy, uint32_t index, const Sequence *slo
     const User *user = &policy->users[index];
     uint32_t busy[PRIORITY_COUNT] = {0}, running[PRIORITY_COUNT] = {0}, waiting = 0, held = 0,
              queued = 0;
-    uint64_t tokens = 0;
     for (uint32_t slot = 0; slot < slot_count; slot++) {
         const Sequence *q = &slots[slot];
         if (q->state == SEQUENCE_FREE || q->user != index) {
@@ -254,7 +229,6 @@ static void check_user(const Policy *policy, uint32_t index, const Sequence *slo
         running[q->priority] += q->state == SEQUENCE_RUNNING;
         waiting += q->state == SEQUENCE_WAITING;
         held += q->state == SEQUENCE_WAITING && q->held;
-        tokens += q->state == SEQUENCE_WAITING ? q->token_count : 0;
     }
     for (int priority = 0; priority < PRIORITY_COUNT; priority++) {
         queued += check_queue(&user->queues[priority], slots, NULL);
@@ -265,7 +239,7 @@ static void check_user(const Policy *policy, uint32_t index, const Sequence *slo
         REQUIRE(at == NO_SLOT ||
                 (at < policy->active_count[priority] && policy->active[priority][at] == index));
     }
-    REQUIRE(waiting == user->waiting && queued + held == waiting && tokens == user->queued_tokens);
+    REQUIRE(queued + held == waiting);
 }
 
 void policy_check(const Policy *policy, const Sequence *slots, uint32_t slot_count) {

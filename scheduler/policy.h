@@ -18,20 +18,15 @@
 #ifndef SCHEDULER_POLICY_H
 #define SCHEDULER_POLICY_H
 
-#include "scheduler/allowance.h"
 #include "scheduler/sequence.h"
 
 typedef struct User {
-    UserLimits limits;
+    double weight;
     Queue queues[PRIORITY_COUNT];
     double counters[PRIORITY_COUNT];
     uint32_t busy[PRIORITY_COUNT];      // accepted and not finished
     uint32_t active_at[PRIORITY_COUNT]; // place in Policy.active, NO_SLOT when not busy
     uint32_t running[PRIORITY_COUNT];
-    uint32_t waiting;       // of both classes
-    uint64_t queued_tokens; // of the waiting ones
-    Allowance allowance;
-    uint64_t prompt_tokens, output_tokens;
 } User;
 
 typedef struct Policy {
@@ -52,10 +47,6 @@ void policy_close(Policy *policy);
 // A request is accepted or ends. Accepting lifts the counter of a user who was idle in the class.
 void policy_accept(Policy *policy, uint32_t user, Priority priority);
 void policy_end(Policy *policy, uint32_t user, Priority priority);
-
-// Takes `tokens` from the user's minute, or says how many milliseconds to wait.
-bool policy_allow(Policy *policy, uint32_t user, uint32_t tokens, uint64_t now_ms,
-                  uint32_t *wait_ms);
 
 // A sequence waits, behind the others or (preempted, or held no longer) before them; and does not
 // wait any more. A held one stands with the followers of the sequence it is held for.
@@ -84,8 +75,7 @@ void policy_run_end(Policy *policy, const Sequence *sequence);
 
 // Charges tokens: of a prompt when their step is planned, so that the next admission of that very
 // step sees them; of the output when they are drawn.
-void policy_charge_prompt(Policy *policy, uint32_t user, Priority priority, uint32_t tokens);
-void policy_charge_output(Policy *policy, uint32_t user, Priority priority, uint32_t tokens);
+void policy_charge(Policy *policy, uint32_t user, Priority priority, uint32_t tokens);
 
 // Checks with REQUIRE that queues, counts and active users agree with the slots. Slow.
 void policy_check(const Policy *policy, const Sequence *slots, uint32_t slot_count);

@@ -49,21 +49,11 @@ Status record_open(Scheduler *s, Error *error) {
     put_raw(s, RECORD_MAGIC, strlen(RECORD_MAGIC));
     buffer_append_byte(&s->entry, RECORD_OPTIONS);
     const uint64_t numbers[] = {
-        o->rows_max,
-        o->sequences_max,
-        o->waiting_max,
-        o->tokens_max,
-        o->media_max,
-        o->window,
-        o->pages[0],
-        o->pages[1],
-        o->users_max,
-        o->queued_tokens_max,
-        o->stored_tokens_max,
-        o->watermark_permille,
-        o->age_ms,
-        o->no_prefix_cache,
-        o->prefix_per_user,
+        o->rows_max,          o->sequences_max,      o->waiting_max,
+        o->tokens_max,        o->media_max,          o->window,
+        o->pages[0],          o->pages[1],           o->users_max,
+        o->stored_tokens_max, o->watermark_permille, o->age_ms,
+        o->no_prefix_cache,   o->prefix_per_user,
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         put(s, numbers[i]);
@@ -79,13 +69,10 @@ void record_tick(Scheduler *s, uint64_t now_ms) {
     }
 }
 
-void record_user(Scheduler *s, uint32_t user, const UserLimits *limits) {
+void record_user(Scheduler *s, uint32_t user, double weight) {
     if (begin(s, RECORD_USER)) {
         put(s, user);
-        put_raw(s, &limits->weight, sizeof limits->weight);
-        put(s, limits->in_flight_max);
-        put(s, limits->tokens_per_minute);
-        put(s, limits->queued_tokens_max);
+        put_raw(s, &weight, sizeof weight);
         end(s);
     }
 }

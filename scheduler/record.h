@@ -6,7 +6,7 @@
 
 #include "scheduler/state.h"
 
-#define RECORD_MAGIC "TSRC4"
+#define RECORD_MAGIC "TSRC5"
 
 typedef enum RecordKind {
     RECORD_OPTIONS,
@@ -22,7 +22,7 @@ typedef enum RecordKind {
 
 Status record_open(Scheduler *s, Error *error); // E_MEMORY
 void record_tick(Scheduler *s, uint64_t now_ms);
-void record_user(Scheduler *s, uint32_t user, const UserLimits *limits);
+void record_user(Scheduler *s, uint32_t user, double weight);
 void record_add(Scheduler *s, const SequenceRequest *request);
 void record_cancel(Scheduler *s, uint64_t handle);
 void record_allow(Scheduler *s, uint64_t handle);

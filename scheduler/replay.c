@@ -72,7 +72,6 @@ static Status replay_options(Replay *r, Error *error) {
     for (size_t i = 0; i < sizeof first / sizeof first[0]; i++) {
         *first[i] = (uint32_t)get(r, REPLAY_ITEMS_MAX);
     }
-    o->queued_tokens_max = get(r, UINT64_MAX);
     o->stored_tokens_max = get(r, UINT64_MAX);
     o->watermark_permille = get_u32(r);
     o->age_ms = get_u32(r);
@@ -97,13 +96,11 @@ static Status replay_options(Replay *r, Error *error) {
 
 static void replay_user(Replay *r) {
     uint32_t user = (uint32_t)get(r, r->options.users_max - 1);
-    UserLimits limits;
-    get_raw(r, &limits.weight, sizeof limits.weight);
-    limits.in_flight_max = get_u32(r);
-    limits.tokens_per_minute = get_u32(r);
-    limits.queued_tokens_max = get(r, UINT64_MAX);
+    double weight;
+    get_raw(r, &weight, sizeof weight);
+    r->broken = r->broken || !(weight > 0);
     if (!r->broken) {
-        sched_user_set(r->scheduler, user, &limits);
+        sched_user_weight(r->scheduler, user, weight);
     }
 }
 

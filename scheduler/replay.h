@@ -5,7 +5,7 @@
 // on a server can be looked at on a desk with every invariant checked. Prompts are in it as token
 // ids; of media only kind and name.
 //
-// Bytes: "TSRC4", then entries: a kind byte, then numbers as LEB128 varints; real numbers and
+// Bytes: "TSRC5", then entries: a kind byte, then numbers as LEB128 varints; real numbers and
 // hashes as they lie in memory (little endian).
 #ifndef SCHEDULER_REPLAY_H
 #define SCHEDULER_REPLAY_H

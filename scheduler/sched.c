@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RETRY_DEFAULT_MS = 1000, AGE_DEFAULT_MS = 10000, WATERMARK_DEFAULT = 10 };
+enum { AGE_DEFAULT_MS = 10000, WATERMARK_DEFAULT = 10 };
 
 uint32_t sched_pages_needed(const SchedulerOptions *options, int kind, uint32_t token_count) {
     uint64_t span = token_count;
@@ -27,9 +27,6 @@ uint32_t sched_pages_needed(const SchedulerOptions *options, int kind, uint32_t 
 static void sched_defaults(SchedulerOptions *o, uint32_t slot_count) {
     if (o->users_max == 0) {
         o->users_max = 1;
-    }
-    if (o->queued_tokens_max == 0) {
-        o->queued_tokens_max = UINT64_MAX;
     }
     if (o->stored_tokens_max == 0) {
         // One largest block per slot: each live block touches one such place, so one is always
@@ -192,15 +189,10 @@ void sched_tick(Scheduler *s, uint64_t now_ms) {
     s->now_ms = now_ms;
 }
 
-void sched_user_set(Scheduler *s, uint32_t user, const UserLimits *limits) {
-    REQUIRE(user < s->options.users_max);
-    record_user(s, user, limits);
-    User *u = &s->policy.users[user];
-    u->limits = *limits;
-    if (!(u->limits.weight > 0)) {
-        u->limits.weight = 1.0;
-    }
-    allowance_fill(&u->allowance, limits->tokens_per_minute, s->now_ms);
+void sched_user_weight(Scheduler *s, uint32_t user, double weight) {
+    REQUIRE(user < s->options.users_max && weight > 0);
+    record_user(s, user, weight);
+    s->policy.users[user].weight = weight;
 }
 
 // ---- Adding -------------------------------------------------------------------------------------
@@ -269,67 +261,6 @@ static Status check_request(const SchedulerOptions *o, const SequenceRequest *r,
     return OK;
 }
 
-static uint32_t retry_estimate(const Scheduler *s) {
-    if (s->rows_per_ms <= 0) {
-        return RETRY_DEFAULT_MS;
-    }
-    double wait = (double)(s->queued_tokens + 1) / s->rows_per_ms;
-    return wait < 1 ? 1 : wait > 60000 ? 60000 : (uint32_t)wait;
-}
-
-// The user's own limits. With several users one may also have no more waiting than could still be
-// accepted: k users who flood leave 1 / (k + 1) of the queue to the others.
-static Status check_user(const Scheduler *s, const SequenceRequest *r, Error *error) {
-    const User *user = &s->policy.users[r->user];
-    const UserLimits *limits = &user->limits;
-    uint64_t queued = user->queued_tokens + r->token_count;
-    if (limits->in_flight_max > 0 &&
-        user->busy[PRIORITY_INTERACTIVE] + user->busy[PRIORITY_BATCH] >= limits->in_flight_max) {
-        return error_set(error, E_USER_BUSY, "%u requests of this user are in flight, its limit",
-                         limits->in_flight_max);
-    }
-    if (limits->queued_tokens_max > 0 && queued > limits->queued_tokens_max) {
-        return error_set(
-            error, E_USER_BUSY, "%llu prompt tokens of this user are waiting, at most %llu may",
-            (unsigned long long)user->queued_tokens, (unsigned long long)limits->queued_tokens_max);
-    }
-    if (s->options.users_max > 1 && (user->waiting >= s->free.count ||
-                                     queued > s->options.queued_tokens_max - s->queued_tokens)) {
-        return error_set(error, E_USER_BUSY,
-                         "%u requests of this user are waiting, its share of the queue",
-                         user->waiting);
-    }
-    return OK;
-}
-
-// Everything that may refuse now and accept later. On OK the user's minute is charged and the
-// tokens have a place.
-static Status check_room(Scheduler *s, const SequenceRequest *r, int32_t **tokens, Error *error) {
-    uint32_t total = r->token_count + r->new_tokens_max;
-    s->retry_ms = retry_estimate(s);
-    if (s->free.count == 0) {
-        return error_set(error, E_BUSY, "%u sequences are running or waiting", s->slot_count);
-    }
-    if (s->queued_tokens + r->token_count > s->options.queued_tokens_max) {
-        return error_set(error, E_BUSY, "%llu prompt tokens are waiting, at most %llu may",
-                         (unsigned long long)s->queued_tokens,
-                         (unsigned long long)s->options.queued_tokens_max);
-    }
-    TRY(check_user(s, r, error));
-    *tokens = token_store_take(&s->store, total);
-    if (*tokens == NULL) {
-        return error_set(error, E_BUSY, "no room to keep %u more tokens", total);
-    }
-    uint32_t wait_ms;
-    if (!policy_allow(&s->policy, r->user, total, s->now_ms, &wait_ms)) {
-        token_store_give(&s->store, *tokens, total);
-        s->retry_ms = wait_ms;
-        return error_set(error, E_RATE, "this user's %u tokens per minute are used up",
-                         s->policy.users[r->user].limits.tokens_per_minute);
-    }
-    return OK;
-}
-
 static bool handle_is_live(const Scheduler *s, uint64_t handle) {
     uint32_t slot = (uint32_t)handle;
     return slot < s->slot_count && s->slots[slot].state != SEQUENCE_FREE &&
@@ -349,8 +280,14 @@ static uint32_t shareable_end(const SchedulerOptions *o, const SequenceRequest *
 Status sched_add(Scheduler *s, const SequenceRequest *r, uint64_t *handle, Error *error) {
     record_add(s, r);
     TRY(check_request(&s->options, r, error));
-    int32_t *tokens = NULL;
-    TRY(check_room(s, r, &tokens, error));
+    if (s->free.count == 0) {
+        return error_set(error, E_BUSY, "%u sequences are running or waiting", s->slot_count);
+    }
+    int32_t *tokens = token_store_take(&s->store, r->token_count + r->new_tokens_max);
+    if (tokens == NULL) {
+        return error_set(error, E_BUSY, "no room to keep %u more tokens",
+                         r->token_count + r->new_tokens_max);
+    }
     uint32_t slot = s->free.slots[--s->free.count];
     Sequence *q = &s->slots[slot];
     SequenceMedia *media = q->media;
@@ -410,10 +347,6 @@ void sched_wait_end(Scheduler *s, uint32_t slot) {
     policy_queue_remove(&s->policy, s->slots, slot);
     s->waiting_count--;
     s->queued_tokens -= s->slots[slot].token_count;
-}
-
-uint32_t sched_retry_ms(const Scheduler *s) {
-    return s->retry_ms;
 }
 
 // ---- Ending -------------------------------------------------------------------------------------
@@ -532,15 +465,8 @@ SchedulerStats sched_stats(const Scheduler *s) {
     return stats;
 }
 
-UserStats sched_user_stats(const Scheduler *s, uint32_t user) {
+double sched_user_service(const Scheduler *s, uint32_t user) {
     REQUIRE(user < s->options.users_max);
-    const User *u = &s->policy.users[user];
-    return (UserStats){
-        .in_flight = u->busy[PRIORITY_INTERACTIVE] + u->busy[PRIORITY_BATCH],
-        .waiting = u->waiting,
-        .queued_tokens = u->queued_tokens,
-        .prompt_tokens = u->prompt_tokens,
-        .output_tokens = u->output_tokens,
-        .service = u->counters[PRIORITY_INTERACTIVE] + u->counters[PRIORITY_BATCH],
-    };
+    const double *counters = s->policy.users[user].counters;
+    return counters[PRIORITY_INTERACTIVE] + counters[PRIORITY_BATCH];
 }

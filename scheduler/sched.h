@@ -61,11 +61,10 @@ typedef struct SchedulerOptions {
     uint32_t window;        // sliding window of the model
     uint32_t pages[PAGE_KIND_COUNT];
     uint32_t users_max;          // (0 = 1)
-    uint64_t queued_tokens_max;  // prompt tokens waiting, all users (0 = no bound but the store)
     uint64_t stored_tokens_max;  // prompt + output of everything accepted (0 = room for every slot)
     uint32_t watermark_permille; // of each pool, kept free at admission (0 = 10)
-    uint32_t age_ms; // a batch request this old competes with interactive ones (0 = 10,000)
-    bool no_prefix_cache;
+    uint32_t age_ms;      // a batch request this old competes with interactive ones (0 = 10,000)
+    bool no_prefix_cache; // nothing is shared: for tests and benches
     bool prefix_per_user; // users do not share pages with each other
     // Of the names of beginnings: secret and random where users may be enemies
     uint64_t prefix_seed;
@@ -138,22 +137,6 @@ typedef struct SchedulerEvent {
     TokenChoice top[BATCH_LOGPROBS_MAX];
 } SchedulerEvent;
 
-// What one user may do. Zero = no limit (weight: 1).
-typedef struct UserLimits {
-    double weight;              // share against other users of the class
-    uint32_t in_flight_max;     // accepted and not finished
-    uint32_t tokens_per_minute; // prompt + output asked for
-    uint64_t queued_tokens_max; // prompt tokens waiting
-} UserLimits;
-
-typedef struct UserStats {
-    uint32_t in_flight;
-    uint32_t waiting;
-    uint64_t queued_tokens;                // of the waiting ones
-    uint64_t prompt_tokens, output_tokens; // computed, image tokens among them
-    double service;                        // the virtual counter, both classes
-} UserStats;
-
 typedef struct SchedulerStats {
     uint32_t running, waiting;
     uint64_t queued_tokens;
@@ -168,26 +151,18 @@ typedef struct SchedulerStats {
 Status sched_open(const SchedulerOptions *options, Scheduler **out, Error *error);
 void sched_close(Scheduler *scheduler);
 
-// Tells the time, in milliseconds of any clock that never goes back. Deadlines, ageing and rates
-// use it.
+// Tells the time, in milliseconds of any clock that never goes back. Deadlines and ageing use it.
 void sched_tick(Scheduler *scheduler, uint64_t now_ms);
 
-void sched_user_set(Scheduler *scheduler, uint32_t user, const UserLimits *limits);
+// A user's share against other users of the class; 1 until it is told.
+void sched_user_weight(Scheduler *scheduler, uint32_t user, double weight);
 
 // Accepts or refuses at once.
-//   E_BUSY      places or queued tokens are exhausted     } sched_retry_ms says when
-//   E_RATE      this user's tokens per minute             } to try again
-//   E_USER_BUSY this user's requests in flight or waiting tokens; or, with more than one user, as
-//               many of this user are waiting as could still be accepted (so there is always room
-//               for one who has nothing waiting)
+//   E_BUSY      places, or room for tokens, are exhausted
 //   E_CONTEXT   can never fit: tokens_max, rows_max for a picture, or the page pools
 //   E_ARGUMENT  media out of order, unknown user, ...
 Status sched_add(Scheduler *scheduler, const SequenceRequest *request, uint64_t *handle,
                  Error *error);
-
-// After a refusal: milliseconds until another try makes sense (an estimate from the recent rate).
-// For tests: the server has its own estimate (host/server/admission.h).
-uint32_t sched_retry_ms(const Scheduler *scheduler);
 
 // Ends a sequence: one FINISH_CANCEL event at the next commit, or when a step under way computes
 // rows of it, at that one's. A stale handle does nothing.
@@ -215,8 +190,9 @@ size_t sched_commit(Scheduler *scheduler, const StepResult *result, SchedulerEve
                     size_t events_max);
 
 SchedulerStats sched_stats(const Scheduler *scheduler);
-// For tests.
-UserStats sched_user_stats(const Scheduler *scheduler, uint32_t user);
+// The virtual counter of a user, of both classes.
+// For tests and the simulator.
+double sched_user_service(const Scheduler *scheduler, uint32_t user);
 
 // Walks everything and checks every invariant with REQUIRE; for tests and the simulator. Slow.
 void sched_check_all(const Scheduler *scheduler);

@@ -59,9 +59,6 @@ struct Scheduler {
     uint32_t reserved_count;
     uint64_t queued_tokens;
     uint64_t next_order;
-    uint64_t committed_ms;
-    double rows_per_ms; // recent, for retry hints
-    uint32_t retry_ms;
     SchedulerStats stats;
 };
 

@@ -7,8 +7,8 @@
 #ifndef HOST_SERVER_ADMISSION_H
 #define HOST_SERVER_ADMISSION_H
 
+#include "host/server/allowance.h"
 #include "host/server/users.h"
-#include "scheduler/allowance.h"
 
 typedef struct AdmissionUser {
     const ServerUser *settings; // borrowed

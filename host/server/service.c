@@ -97,8 +97,7 @@ void service_close(Service *service) {
 static void service_set_weight(Service *service, uint32_t user, double weight) {
     if (service->totals[user].weight != weight) {
         service->totals[user].weight = weight;
-        const StepperCommand command = {
-            .kind = STEPPER_USER, .user = user, .limits = {.weight = weight}};
+        const StepperCommand command = {.kind = STEPPER_USER, .user = user, .weight = weight};
         service->options.ports.command(service->options.ports.context, &command);
     }
 }

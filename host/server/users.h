@@ -30,12 +30,20 @@ enum {
     USER_LINE_TEXT = 192              // room for a line and a zero
 };
 
+// What one user may do. Zero = no limit (weight: 1).
+typedef struct UserLimits {
+    double weight;              // share against other users of the class: for the scheduler
+    uint32_t in_flight_max;     // accepted and not finished
+    uint32_t tokens_per_minute; // prompt + output asked for
+    uint64_t queued_tokens_max; // prompt tokens waiting
+} UserLimits;
+
 typedef struct ServerUser {
     char name[USER_NAME_MAX + 1];
     bool removed;   // was in an earlier file and is in this one no more: may not log in
     bool has_token; // false: the user of connections without a token
     uint8_t token_hash[USER_TOKEN_HASH];
-    UserLimits limits;                  // for the scheduler, as written in the file
+    UserLimits limits;                  // as written in the file
     bool class_allowed[PRIORITY_COUNT]; // interactive, batch
     bool sees_all;                      // in stats the rows of all users, not only its own
 } ServerUser;

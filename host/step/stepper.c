@@ -202,7 +202,7 @@ void stepper_command(Stepper *stepper, const StepperCommand *command) {
         stepper_cancel(stepper, command->tag);
         return;
     case STEPPER_USER:
-        sched_user_set(stepper->options.scheduler, command->user, &command->limits);
+        sched_user_weight(stepper->options.scheduler, command->user, command->weight);
         return;
     }
 }

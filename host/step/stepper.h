@@ -42,7 +42,7 @@ void stepper_close(Stepper *stepper);
 typedef enum StepperCommandKind {
     STEPPER_ADD,
     STEPPER_CANCEL, // of an unknown tag: nothing
-    STEPPER_USER,   // limits of a user
+    STEPPER_USER,   // weight of a user
 } StepperCommandKind;
 
 typedef struct StepperCommand {
@@ -52,7 +52,7 @@ typedef struct StepperCommand {
                                      // ending event; `after` is not read
     uint32_t after_tag;              // ADD: the sequence to share a prompt with, or STEPPER_NO_TAG
     uint32_t user;                   // USER
-    UserLimits limits;               // USER
+    double weight;                   // USER
 } StepperCommand;
 
 typedef enum StepperEventKind {

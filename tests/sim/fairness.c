@@ -30,7 +30,9 @@ typedef struct Crowd {
     StepPace pace;
     double now_ms;
     double started_ms[PLACES + WAITING]; // by tag
-    bool first_seen[PLACES + WAITING];
+    bool begun[PLACES + WAITING], first_seen[PLACES + WAITING];
+    uint32_t tag_of[PLACES + WAITING];         // by slot of the scheduler
+    uint32_t in_flight[USERS], waiting[USERS]; // of these the ones that no step had
     uint32_t user_of[PLACES + WAITING], free_tags[PLACES + WAITING], free_count;
     double *waits_ms; // time to first token of light users
     uint64_t wait_count, wait_max, tokens;
@@ -97,18 +99,22 @@ static void crowd_add(Crowd *c, uint32_t user, uint32_t prompt, uint32_t output,
     Error error;
     REQUIRE_MESSAGE(sched_add(c->scheduler, &request, &handle, &error) == OK, "%s", error.text);
     c->started_ms[tag] = came_ms;
-    c->first_seen[tag] = false;
+    c->begun[tag] = c->first_seen[tag] = false;
+    c->tag_of[(uint32_t)handle] = tag;
     c->user_of[tag] = user;
+    c->in_flight[user]++;
+    c->waiting[user]++;
 }
 
 static void crowd_event(Crowd *c, const SchedulerEvent *event) {
-    uint32_t tag = (uint32_t)event->tag;
+    uint32_t tag = (uint32_t)event->tag, user = c->user_of[tag];
     c->tokens++;
-    if (!c->first_seen[tag] && c->user_of[tag] > 0 && c->wait_count < c->wait_max) {
+    if (!c->first_seen[tag] && user > 0 && c->wait_count < c->wait_max) {
         c->waits_ms[c->wait_count++] = c->now_ms - c->started_ms[tag];
     }
     c->first_seen[tag] = true;
     if (event->finish != FINISH_NONE) {
+        c->in_flight[user]--;
         c->free_tags[c->free_count++] = tag;
     }
 }
@@ -116,6 +122,11 @@ static void crowd_event(Crowd *c, const SchedulerEvent *event) {
 static void crowd_begin(Crowd *c) {
     const Batch *batch = sched_plan(c->scheduler);
     Error error;
+    for (uint32_t i = 0; batch != NULL && i < batch->sequence_count; i++) {
+        uint32_t tag = c->tag_of[(uint32_t)batch->sequences[i].tag];
+        c->waiting[c->user_of[tag]] -= !c->begun[tag];
+        c->begun[tag] = true;
+    }
     if (batch != NULL) {
         REQUIRE(fake_engine_begin(&c->engine, batch, &error) == OK);
     }
@@ -160,7 +171,7 @@ FairnessGap fairness_gap(uint64_t seed, bool ahead) {
     for (uint32_t step = 0; step < 3000; step++) {
         for (uint32_t user = 0; user < USERS; user++) {
             uint32_t keep = user == 0 ? 100 : 10;
-            while (sched_user_stats(c->scheduler, user).waiting < keep) {
+            while (c->waiting[user] < keep) {
                 uint32_t prompt = user == 0 ? LONGEST - 120 : IMAGE_FIRST + IMAGE + 10;
                 crowd_add(c, user, prompt, user == 0 ? 120 : 20 + 8 * user, c->now_ms);
             }
@@ -168,7 +179,7 @@ FairnessGap fairness_gap(uint64_t seed, bool ahead) {
         crowd_step(c);
         double low = HUGE_VAL, high = 0;
         for (uint32_t user = 0; user < USERS; user++) {
-            double service = sched_user_stats(c->scheduler, user).service;
+            double service = sched_user_service(c->scheduler, user);
             low = fmin(low, service);
             high = fmax(high, service);
         }
@@ -197,7 +208,7 @@ FairnessLatency fairness_latency(uint64_t seed, bool ahead, double think_ms, boo
         crowd_wait(c);
         double soonest_ms = HUGE_VAL;
         for (uint32_t user = 1; user < USERS; user++) {
-            bool busy = sched_user_stats(c->scheduler, user).in_flight > 0;
+            bool busy = c->in_flight[user] > 0;
             if (!busy && next_ms[user] < 0) { // its answer has come: it thinks
                 next_ms[user] = c->now_ms - log(1.0 - dice_uniform(&arrivals)) * think_ms;
             }
@@ -208,7 +219,7 @@ FairnessLatency fairness_latency(uint64_t seed, bool ahead, double think_ms, boo
             }
             soonest_ms = fmin(soonest_ms, busy || next_ms[user] < 0 ? HUGE_VAL : next_ms[user]);
         }
-        while (with_heavy && sched_user_stats(c->scheduler, 0).waiting < 100) {
+        while (with_heavy && c->waiting[0] < 100) {
             crowd_add(c, 0, PROMPT, OUTPUT / 2 + dice_below(&c->dice, OUTPUT), c->now_ms);
         }
         if (!crowd_step(c)) {

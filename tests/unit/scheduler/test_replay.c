@@ -25,7 +25,7 @@ static Buffer record_some(void) {
                                       .record_context = &recording};
     Scheduler *s;
     cr_assert_eq(sched_open(&options, &s, NULL), OK);
-    sched_user_set(s, 1, &(UserLimits){.weight = 2.5, .tokens_per_minute = 400});
+    sched_user_weight(s, 1, 2.5);
     static int32_t tokens[128];
     static StepSample samples[4];
     static SchedulerEvent events[16];

@@ -89,6 +89,21 @@ Test(admission, limits_of_a_user) {
     free(admission);
 }
 
+Test(admission, a_wait_longer_than_a_number_can_say_is_the_longest_number) {
+    begin(100, UINT64_MAX);
+    user.limits.tokens_per_minute = 1;
+    admission_set_user(admission, 0, &user, 1000);
+    const Demand demand = {0, PRIORITY_INTERACTIVE, 1, 190, 10, 0};
+    const Demand endless = {0, PRIORITY_INTERACTIVE, 1000, UINT32_MAX, 10, 0};
+    uint32_t retry_ms;
+    cr_expect_eq(admission_ask(admission, &demand, 1000, &retry_ms, NULL), E_RATE);
+    cr_expect_eq(retry_ms, 199 * 60000 + 1);
+    admission->places = 1000;
+    cr_expect_eq(admission_ask(admission, &endless, 1000, &retry_ms, NULL), E_RATE);
+    cr_expect_eq(retry_ms, UINT32_MAX);
+    free(admission);
+}
+
 Test(admission, there_is_always_room_for_one_who_has_nothing_here) {
     begin(8, 100000);
     uint32_t taken = 0;

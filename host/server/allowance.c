@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "scheduler/allowance.h"
+#include "host/server/allowance.h"
 
 void allowance_fill(Allowance *allowance, uint32_t per_minute, uint64_t now_ms) {
     *allowance = (Allowance){per_minute, now_ms};

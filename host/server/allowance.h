@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tokens per minute of one user: a bucket that fills evenly and holds one minute's worth. The
-// server asks it before a picture is decoded; the scheduler asks its own for those who call it
-// directly.
-#ifndef SCHEDULER_ALLOWANCE_H
-#define SCHEDULER_ALLOWANCE_H
+// Tokens per minute of one user: a bucket that fills evenly and holds one minute's worth. Asked
+// before a picture is decoded.
+#ifndef HOST_SERVER_ALLOWANCE_H
+#define HOST_SERVER_ALLOWANCE_H
 
 #include <stdbool.h>
 #include <stdint.h>
