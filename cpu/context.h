@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every op of the CPU backend is handed as `context`, and the names of all op implementations.
 // An op X has the plain truth X_ref (one thread, plain loops, double where it defines truth) and
-// may have faster twins: X_scalar (portable, threaded), X_avx2, X_avx512. cpu.c picks one per
-// instruction set: the best twin that exists, never the reference silently (a missing twin falls
+// may have faster variants: X_scalar (portable, threaded), X_avx2, X_avx512. cpu.c picks one per
+// instruction set: the best variant that exists, never the reference silently (a missing variant falls
 // back to X_scalar).
 #ifndef CPU_CONTEXT_H
 #define CPU_CONTEXT_H
@@ -24,12 +24,12 @@ typedef struct CpuContext {
 #include "model/ops.def"
 #undef OP
 
-// The twins that twins.def names (the references once more, where an op has no twin yet).
-#define TWINS(name, arguments, scalar, avx2, avx512)                                               \
+// The variants that variants.def names (the references once more, where an op has no variant yet).
+#define VARIANTS(name, arguments, scalar, avx2, avx512)                                            \
     Status name##_##scalar(void *context, const arguments *op);                                    \
     Status name##_##avx2(void *context, const arguments *op);                                      \
     Status name##_##avx512(void *context, const arguments *op);
-#include "cpu/twins.def"
-#undef TWINS
+#include "cpu/variants.def"
+#undef VARIANTS
 
 #endif

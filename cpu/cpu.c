@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opening the CPU backend: what the processor has, which twin of each op runs, and the device
+// Opening the CPU backend: what the processor has, which variant of each op runs, and the device
 // table, which on a CPU is plain memory. Ops are done when they return, so wait and reach have
 // nothing to do.
 #include "cpu/cpu.h"
@@ -20,23 +20,23 @@ static const OpTable reference_ops = {
 };
 #undef OP
 
-#define TWINS(name, arguments, scalar, avx2, avx512) .name = name##_##scalar,
+#define VARIANTS(name, arguments, scalar, avx2, avx512) .name = name##_##scalar,
 static const OpTable scalar_ops = {
-#include "cpu/twins.def"
+#include "cpu/variants.def"
 };
-#undef TWINS
+#undef VARIANTS
 
-#define TWINS(name, arguments, scalar, avx2, avx512) .name = name##_##avx2,
+#define VARIANTS(name, arguments, scalar, avx2, avx512) .name = name##_##avx2,
 static const OpTable avx2_ops = {
-#include "cpu/twins.def"
+#include "cpu/variants.def"
 };
-#undef TWINS
+#undef VARIANTS
 
-#define TWINS(name, arguments, scalar, avx2, avx512) .name = name##_##avx512,
+#define VARIANTS(name, arguments, scalar, avx2, avx512) .name = name##_##avx512,
 static const OpTable avx512_ops = {
-#include "cpu/twins.def"
+#include "cpu/variants.def"
 };
-#undef TWINS
+#undef VARIANTS
 
 typedef struct Isa {
     const char *name;

@@ -2,7 +2,7 @@
 // Lanes: sixteen floats, in whatever registers the file that includes this is compiled for (one
 // AVX-512 register, two of AVX2, a plain array otherwise). Ops whose algorithm is the same on all
 // instruction sets are written once over these few functions and compiled three times, so that a
-// twin differs from another in its last bits only.
+// variant differs from another in its last bits only.
 #ifndef CPU_LANES_H
 #define CPU_LANES_H
 

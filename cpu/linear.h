@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// linear, shared by its twins: how the work is cut into tasks and blocks. A twin brings a family
+// linear, shared by its variants: how the work is cut into tasks and blocks. A variant brings a family
 // (how weights and activations are turned into one form, and the kernel that multiplies them) and
 // a finish; linear_run does the rest.
 //

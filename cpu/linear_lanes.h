@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the twins of linear share, written once over Lanes: the float family, which takes every
+// What the variants of linear share, written once over Lanes: the float family, which takes every
 // weight level and every activation kind as f32, and the finish.
 //
 // TILE_ROWS(kernel, tile, T) calls `kernel(tile, row, n)` with n a compile-time constant up to T,

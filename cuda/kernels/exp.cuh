@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// exp in f32, the same bits as the cpu's twins (cpu/lanes.h): for x <= 88, within 2 units in the
+// exp in f32, the same bits as the cpu's variants (cpu/lanes.h): for x <= 88, within 2 units in the
 // last place; exactly 0 below -87.3, where the result would be subnormal, and for NaN. Reduction by
 // ln 2 in two parts (Cody and Waite), then the Taylor polynomial of degree 7 on [-ln 2 / 2, ln 2 /
 // 2], whose remainder is below 6e-9.

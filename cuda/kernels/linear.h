@@ -8,7 +8,7 @@
 // for bf16), then acc = fmaf(group sum, scale, acc) in ascending groups. Matrices without groups
 // are cut every LINEAR_BF16_GROUP columns. Kernels differ in who computes a group's sum and when,
 // never in the chain, so every variant gives the same bits for a row and the choice among them is
-// free. Integers give the bits of the cpu's fused twins.
+// free. Integers give the bits of the cpu's fused variants.
 //
 // An int8x2 row is two int8 rows, neighbours in memory and so columns 2t and 2t + 1 of an mma: both
 // multiply the same expanded weights, end in one lane, and become 128 high + low in the finish.

@@ -12,7 +12,7 @@
 
 extern "C" {
 #include "cpu/activation.h"
-#include "unit/cpu/material.h"
+#include "unit/cpu/random_operands.h"
 }
 
 #include <vector>
@@ -43,7 +43,7 @@ void linear_case_close(LinearCase *c);
 #define LINEAR_GUARD 12345.0f
 std::vector<float> linear_case_reference(const LinearCase *c);
 
-// How far the f32 chain of a twin may be from the reference at (token, column): rounding errors of
+// How far the f32 chain of a variant may be from the reference at (token, column): rounding errors of
 // a chain of n additions behave like a random walk, so |error| <= (8 + 2 sqrt(n)) 2^-24 sum |x w|.
 double linear_case_tolerance(const LinearCase *c, uint32_t token, uint32_t column);
 

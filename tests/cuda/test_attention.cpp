@@ -11,7 +11,7 @@ extern "C" {
 #include "cpu/context.h"
 #include "ops/attention_cases.h"
 #include "ops/tolerance.h"
-#include "unit/cpu/material.h"
+#include "unit/cpu/random_operands.h"
 }
 
 static CudaContext context;

@@ -262,11 +262,11 @@ Test(linear, rows_go_where_they_are_sent) {
     close_context(&context);
 }
 
-// The cpu's fused twins keep the same chain and the same finish.
+// The cpu's fused variants keep the same chain and the same finish.
 Test(linear, integers_give_the_bits_of_the_cpu_backend) {
     Backend cpu;
     CpuIsa isa = cpu_isa_available(CPU_ISA_AVX512) ? CPU_ISA_AVX512 : CPU_ISA_AVX2;
-    if (!twin_open(isa, 1, &cpu)) {
+    if (!variant_open(isa, 1, &cpu)) {
         return;
     }
     context = open_context(simt_seeded(5));
@@ -298,10 +298,10 @@ Test(linear, integers_give_the_bits_of_the_cpu_backend) {
 }
 
 // One column of weights that are the logits of two rows: a soft cap of every size of logit.
-Test(linear, the_soft_cap_has_the_twins_bits) {
+Test(linear, the_soft_cap_has_the_variants_bits) {
     enum { COUNT = 2011 };
-    Backend twin;
-    if (!twin_open(CPU_ISA_AVX2, 1, &twin)) {
+    Backend variant;
+    if (!variant_open(CPU_ISA_AVX2, 1, &variant)) {
         return;
     }
     context = open_context(simt_seeded(7));
@@ -319,7 +319,7 @@ Test(linear, the_soft_cap_has_the_twins_bits) {
     run(&d, &shape);
     std::vector<float> got = linear_result(&d), wanted(d.out_count, LINEAR_GUARD);
     c.op.out = wanted.data();
-    cr_assert_eq(twin.ops->linear(twin.context, &c.op), OK);
+    cr_assert_eq(variant.ops->linear(variant.context, &c.op), OK);
     for (size_t i = 0; i < got.size(); i++) {
         bool same = std::isnan(wanted[i]) ? std::isnan(got[i]) : got[i] == wanted[i];
         cr_assert(same, "value %zu is %g, not %g", i, (double)got[i], (double)wanted[i]);
@@ -327,7 +327,7 @@ Test(linear, the_soft_cap_has_the_twins_bits) {
     linear_off_device(&d);
     linear_case_close(&c);
     close_context(&context);
-    twin.close(twin.context);
+    variant.close(variant.context);
 }
 
 static const LinearVariant *variant_named(const char *name) {

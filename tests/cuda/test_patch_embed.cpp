@@ -136,7 +136,7 @@ static void check(WeightLevel level, ActivationKind kind, double tolerance) {
     device_read(got.data(), on_device.out, got.size() * sizeof(float));
 
     Backend reference;
-    cr_assert(twin_open(CPU_ISA_REFERENCE, 1, &reference));
+    cr_assert(variant_open(CPU_ISA_REFERENCE, 1, &reference));
     OpPatchEmbed op = {PATCHES,   pixels[0], places[0],    rows,     &v.weights,
                        &v.config, normed,    dense.data(), finished, wanted.data()};
     cr_assert_eq(reference.ops->patch_embed(reference.context, &op), OK);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// embed, norm and residual_norm: the bits of the cpu's twins with fused multiply-add
+// embed, norm and residual_norm: the bits of the cpu's variants with fused multiply-add
 // (the sums have their order), and close to the reference, which is in double.
 #include "cuda/context.h"
 #include "cuda/kernels/row.cuh"
@@ -55,7 +55,7 @@ static const uint32_t column_counts[] = {1, 31, 32, 33, 64, 97, 128, 256, 3840};
 static const ActivationKind kinds[] = {ACTIVATION_F32, ACTIVATION_BF16, ACTIVATION_INT8,
                                        ACTIVATION_INT8X2};
 
-static void check_norm(CudaContext *cuda, const Backend *twin, const Backend *reference,
+static void check_norm(CudaContext *cuda, const Backend *variant, const Backend *reference,
                        ActivationKind kind, uint32_t columns, bool gather) {
     enum { ROWS = 3 };
     char what[80];
@@ -66,7 +66,7 @@ static void check_norm(CudaContext *cuda, const Backend *twin, const Backend *re
     Activation wanted = activation_alloc(kind, ROWS, columns);
     bool weighted = columns % 32 != 1;
     OpNorm op = {ROWS, gather ? rows : NULL, in, columns, weighted ? weight : NULL, 1e-6f, wanted};
-    cr_assert_eq(twin->ops->norm(twin->context, &op), OK);
+    cr_assert_eq(variant->ops->norm(variant->context, &op), OK);
     OpNorm on_device = op;
     on_device.rows = gather ? (const uint32_t *)device_copy(rows, sizeof rows, 0, &memory) : NULL;
     on_device.in = (const float *)device_copy(in, (size_t)ROWS * columns * 4, 0, &memory);
@@ -89,25 +89,25 @@ static void check_norm(CudaContext *cuda, const Backend *twin, const Backend *re
     }
 }
 
-Test(rows, norm_has_the_twins_bits) {
-    Backend twin, reference;
-    cr_assert(twin_open(CPU_ISA_REFERENCE, 1, &reference));
-    if (!twin_open(CPU_ISA_AVX2, 1, &twin)) {
+Test(rows, norm_has_the_variants_bits) {
+    Backend variant, reference;
+    cr_assert(variant_open(CPU_ISA_REFERENCE, 1, &reference));
+    if (!variant_open(CPU_ISA_AVX2, 1, &variant)) {
         return;
     }
     CudaContext cuda = open_context(simt_seeded(1));
     for (uint32_t columns : column_counts) {
         for (ActivationKind kind : kinds) {
-            check_norm(&cuda, &twin, &reference, kind, columns, columns % 2 == 0);
+            check_norm(&cuda, &variant, &reference, kind, columns, columns % 2 == 0);
         }
     }
-    twin.close(twin.context);
+    variant.close(variant.context);
     reference.close(reference.context);
     std::vector<void *> none;
     close_with(&cuda, &none);
 }
 
-static void check_residual(CudaContext *cuda, const Backend *twin, ActivationKind kind,
+static void check_residual(CudaContext *cuda, const Backend *variant, ActivationKind kind,
                            uint32_t columns, bool last) {
     enum { ROWS = 2 };
     char what[80];
@@ -125,7 +125,7 @@ static void check_residual(CudaContext *cuda, const Backend *twin, ActivationKin
     on_device.next_norm =
         last ? NULL : (const float *)device_copy(next, (size_t)columns * 4, 0, &memory);
     on_device.out = activation_on_device(&wanted, ROWS, &memory);
-    cr_assert_eq(twin->ops->residual_norm(twin->context, &op), OK);
+    cr_assert_eq(variant->ops->residual_norm(variant->context, &op), OK);
     cr_assert_eq(cuda_residual_norm(cuda, &on_device), OK, "%s: %s", what, simt_fault());
     std::vector<float> got(count);
     device_read(got.data(), on_device.h, bytes);
@@ -142,18 +142,18 @@ static void check_residual(CudaContext *cuda, const Backend *twin, ActivationKin
     }
 }
 
-Test(rows, residual_norm_has_the_twins_bits) {
-    Backend twin;
-    if (!twin_open(CPU_ISA_AVX2, 1, &twin)) {
+Test(rows, residual_norm_has_the_variants_bits) {
+    Backend variant;
+    if (!variant_open(CPU_ISA_AVX2, 1, &variant)) {
         return;
     }
     CudaContext cuda = open_context(simt_seeded(2));
     for (uint32_t columns : column_counts) {
         for (ActivationKind kind : kinds) {
-            check_residual(&cuda, &twin, kind, columns, columns == 33);
+            check_residual(&cuda, &variant, kind, columns, columns == 33);
         }
     }
-    twin.close(twin.context);
+    variant.close(variant.context);
     std::vector<void *> none;
     close_with(&cuda, &none);
 }

@@ -16,7 +16,7 @@
 extern "C" {
 #include "base/prng.h"
 #include "ops/fixture.h"
-#include "unit/cpu/material.h"
+#include "unit/cpu/random_operands.h"
 }
 
 typedef struct Device {
@@ -186,7 +186,7 @@ Test(sample, every_setting_alone_and_in_a_crowd_as_the_reference) {
     }
     StepSample wanted[SETTING_COUNT], got[SETTING_COUNT], alone;
     Backend reference;
-    cr_assert(twin_open(CPU_ISA_REFERENCE, 1, &reference));
+    cr_assert(variant_open(CPU_ISA_REFERENCE, 1, &reference));
     std::vector<float> copy = logits;
     int32_t drawn[SETTING_COUNT];
     OpSample op = {SETTING_COUNT, pointers, NULL,   NULL,  copy.data(), VOCAB,

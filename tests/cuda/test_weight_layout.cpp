@@ -8,7 +8,7 @@
 
 extern "C" {
 #include "base/f16.h"
-#include "unit/cpu/material.h"
+#include "unit/cpu/random_operands.h"
 }
 
 #include <vector>

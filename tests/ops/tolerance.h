@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one table of tolerances between a twin and the reference, and between the reference and
+// The one table of tolerances between a variant and the reference, and between the reference and
 // transformers, each with its reason. |a - b| <= absolute + relative * |b|.
 #ifndef TESTS_OPS_TOLERANCE_H
 #define TESTS_OPS_TOLERANCE_H

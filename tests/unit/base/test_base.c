@@ -226,7 +226,7 @@ Test(file, a_written_file_reads_back_and_limits_hold) {
     buffer_free(&out);
 }
 
-// xxHash's own sanity value: XXH3_64bits of nothing with seed 0, and the 128-bit twin.
+// xxHash's own sanity value: XXH3_64bits of nothing with seed 0, and the 128-bit form of it.
 Test(hash, known_values) {
     cr_assert_eq(hash64((Bytes){NULL, 0}, 0), 0x2D06800538D394C2u);
     char text[33];

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// linear: every twin against the reference on every weight level and activation kind.
+// linear: every variant against the reference on every weight level and activation kind.
 //
-// Tolerance. A twin adds n products in one f32 chain, the reference in double. Rounding errors of a
+// Tolerance. A variant adds n products in one f32 chain, the reference in double. Rounding errors of a
 // chain behave like a random walk, so |error| <= (8 + 2 sqrt(n)) 2^-24 sum |x w|; with integers the
 // products of a group are exact and n is the number of groups.
 #include "base/f16.h"
 #include "cpu/activation.h"
-#include "material.h"
+#include "random_operands.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -119,7 +119,7 @@ static void check_case(LinearCase of) {
     LinearFixture f = fixture_open(of);
     for (CpuIsa isa = CPU_ISA_SCALAR; isa <= CPU_ISA_AVX512; isa++) {
         Backend backend;
-        if (!twin_open(isa, 2, &backend)) {
+        if (!variant_open(isa, 2, &backend)) {
             continue;
         }
         for (size_t i = 0; i < f.out_count; i++) {
@@ -146,7 +146,7 @@ static void check_levels(LinearCase of) {
     }
 }
 
-Test(linear, every_twin_equals_the_reference_at_the_edges_of_tiles_and_panels) {
+Test(linear, every_variant_equals_the_reference_at_the_edges_of_tiles_and_panels) {
     static const uint32_t rows[] = {1, 15, 16, 17, 40};
     static const uint32_t columns[] = {1, 31, 33, 100, 256, 33};
     static const uint32_t ms[] = {1, 2, 5, 11, 12, 13};
@@ -158,13 +158,13 @@ Test(linear, every_twin_equals_the_reference_at_the_edges_of_tiles_and_panels) {
     }
 }
 
-Test(linear, every_twin_equals_the_reference_for_every_number_of_rows_of_a_tile) {
+Test(linear, every_variant_equals_the_reference_for_every_number_of_rows_of_a_tile) {
     for (uint32_t m = 1; m <= 25; m++) {
         check_levels((LinearCase){.rows = 33, .columns = 70, .m = m});
     }
 }
 
-Test(linear, every_twin_equals_the_reference_across_blocks_of_columns_and_rows) {
+Test(linear, every_variant_equals_the_reference_across_blocks_of_columns_and_rows) {
     check_levels((LinearCase){.rows = 20, .columns = 4230, .m = 3, .bias = true});
     check_levels((LinearCase){.rows = 70, .columns = 1100, .m = 40});
     check_levels((LinearCase){.rows = 17, .columns = 96, .m = 130});
@@ -183,14 +183,14 @@ Test(linear, gelu_mul_pairs_panels_of_gate_and_up) {
 
 static const ActivationKind integer_kinds[] = {ACTIVATION_INT8, ACTIVATION_INT8X2};
 
-// Every twin within `relative` of the reference, on the operands as they are now.
-static void assert_twins(LinearFixture *f, double relative) {
+// Every variant within `relative` of the reference, on the operands as they are now.
+static void assert_variants(LinearFixture *f, double relative) {
     f->op.out = f->wanted;
     cr_assert_eq(linear_ref(NULL, &f->op), OK);
     f->op.out = f->got;
     for (CpuIsa isa = CPU_ISA_SCALAR; isa <= CPU_ISA_AVX512; isa++) {
         Backend backend;
-        if (!twin_open(isa, 1, &backend)) {
+        if (!variant_open(isa, 1, &backend)) {
             continue;
         }
         cr_assert_eq(backend.ops->linear(backend.context, &f->op), OK);
@@ -225,7 +225,7 @@ Test(linear, integer_sums_are_exact) {
         for (uint32_t r = 0; r < f.of.m; r++) {
             f.in.scales[r] = 0.25f;
         }
-        assert_twins(&f, 0.0);
+        assert_variants(&f, 0.0);
         fixture_close(&f);
     }
 }
@@ -260,9 +260,9 @@ Test(linear, the_largest_codes_do_not_saturate) {
         for (uint32_t s = 0; s < 32 * 256 / 128; s++) {
             ((uint16_t *)f.weight.scales)[s] = f16_from_f32(0.75f);
         }
-        assert_twins(&f, 3 * 0x1p-24);
+        assert_variants(&f, 3 * 0x1p-24);
         memset(codes, 255, bytes);
-        assert_twins(&f, 3 * 0x1p-24);
+        assert_variants(&f, 3 * 0x1p-24);
         fixture_close(&f);
     }
 }
@@ -282,7 +282,7 @@ Test(linear, the_soft_cap_of_every_size_of_logit) {
     }
     for (CpuIsa isa = CPU_ISA_REFERENCE; isa <= CPU_ISA_AVX512; isa++) {
         Backend backend;
-        if (!twin_open(isa, 2, &backend)) {
+        if (!variant_open(isa, 2, &backend)) {
             continue;
         }
         f.op.softcap = 30.0f;
@@ -324,7 +324,7 @@ Test(linear, rows_go_where_they_are_sent) {
         float *sent = malloc(2 * M * stride * sizeof *sent);
         for (CpuIsa isa = CPU_ISA_REFERENCE; isa <= CPU_ISA_AVX512; isa++) {
             Backend backend;
-            if (!twin_open(isa, 2, &backend)) {
+            if (!variant_open(isa, 2, &backend)) {
                 continue;
             }
             for (size_t j = 0; j < 2 * M * stride; j++) {
@@ -376,7 +376,7 @@ Test(linear, a_row_has_the_same_bits_alone_and_in_any_batch_on_any_number_of_thr
             Activation in = activation_random(kind, M, columns, 6);
             for (size_t t = 0; t < 3; t++) {
                 Backend backend;
-                if (!twin_open(isa, threads[t], &backend)) {
+                if (!variant_open(isa, threads[t], &backend)) {
                     continue;
                 }
                 for (size_t i = 0; i < sizeof ms / sizeof ms[0]; i++) {
@@ -416,7 +416,7 @@ Test(linear, no_rows_are_no_work) {
     Activation in = activation_alloc(ACTIVATION_INT8, 1, 32);
     for (CpuIsa isa = CPU_ISA_REFERENCE; isa <= CPU_ISA_AVX512; isa++) {
         Backend backend;
-        if (twin_open(isa, 1, &backend)) {
+        if (variant_open(isa, 1, &backend)) {
             OpLinear op = {.in = in, .weight = weight, .out_columns = 16, .out_stride = 16};
             cr_assert_eq(backend.ops->linear(backend.context, &op), OK);
             backend.close(backend.context);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // activate, norm and residual_norm: int8 and bf16 rows are what their definition says, to the bit;
-// every twin agrees with the reference; rows do not depend on each other.
+// every variant agrees with the reference; rows do not depend on each other.
 #include "base/f16.h"
 #include "cpu/activation.h"
-#include "material.h"
+#include "random_operands.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -37,7 +37,7 @@ Test(activate, rows_of_zeros_and_of_dust_have_scale_zero) {
     float x[2][3] = {{0.0f, -0.0f, 0.0f}, {1e-38f, -1e-40f, 0.0f}};
     for (CpuIsa isa = CPU_ISA_REFERENCE; isa <= CPU_ISA_AVX512; isa++) {
         Backend backend;
-        if (!twin_open(isa, 1, &backend)) {
+        if (!variant_open(isa, 1, &backend)) {
             continue;
         }
         Activation out = activation_alloc(ACTIVATION_INT8, 2, 3);
@@ -96,7 +96,7 @@ Test(activate, an_integer_is_within_half_a_step_of_its_row) {
     check_half_a_step(ACTIVATION_INT8X2);
 }
 
-// ---- Twins
+// ---- Variants
 
 static void assert_same_bits(const Activation *got, const Activation *wanted, uint32_t rows,
                              CpuIsa isa) {
@@ -111,7 +111,7 @@ static void assert_same_bits(const Activation *got, const Activation *wanted, ui
     }
 }
 
-Test(activate, every_twin_gives_the_bits_of_the_definition) {
+Test(activate, every_variant_gives_the_bits_of_the_definition) {
     enum { ROWS = 7 };
     for (size_t i = 0; i < COLUMN_COUNTS; i++) {
         for (ActivationKind kind = 0; kind < ACTIVATION_KIND_COUNT; kind++) {
@@ -125,7 +125,7 @@ Test(activate, every_twin_gives_the_bits_of_the_definition) {
             cr_assert_eq(activate_ref(NULL, &op), OK);
             for (CpuIsa isa = CPU_ISA_SCALAR; isa <= CPU_ISA_AVX512; isa++) {
                 Backend backend;
-                if (twin_open(isa, 2, &backend)) {
+                if (variant_open(isa, 2, &backend)) {
                     Activation got = activation_alloc(kind, ROWS, columns);
                     op.out = got;
                     cr_assert_eq(backend.ops->activate(backend.context, &op), OK);
@@ -191,7 +191,7 @@ Test(norm, is_x_over_the_root_of_the_mean_square_times_the_weight) {
     float x[] = {3.0f, 4.0f}, weight[] = {2.0f, -1.0f};
     for (CpuIsa isa = CPU_ISA_REFERENCE; isa <= CPU_ISA_AVX512; isa++) {
         Backend backend;
-        if (!twin_open(isa, 1, &backend)) {
+        if (!variant_open(isa, 1, &backend)) {
             continue;
         }
         Activation out = activation_alloc(ACTIVATION_F32, 1, 2);
@@ -206,7 +206,7 @@ Test(norm, is_x_over_the_root_of_the_mean_square_times_the_weight) {
     }
 }
 
-Test(norm, every_twin_equals_the_reference_and_gathers_rows) {
+Test(norm, every_variant_equals_the_reference_and_gathers_rows) {
     enum { ROWS = 5 };
     static const uint32_t gather[ROWS] = {6, 0, 3, 3, 1};
     for (size_t i = 0; i < COLUMN_COUNTS; i++) {
@@ -216,7 +216,7 @@ Test(norm, every_twin_equals_the_reference_and_gathers_rows) {
             float *weight = floats_random(columns, 40 + i);
             CpuContext *context;
             Backend reference;
-            cr_assert(twin_open(CPU_ISA_REFERENCE, 1, &reference));
+            cr_assert(variant_open(CPU_ISA_REFERENCE, 1, &reference));
             context = reference.context;
             for (int gathered = 0; gathered < 2; gathered++) {
                 OpNorm op = {.row_count = ROWS,
@@ -230,7 +230,7 @@ Test(norm, every_twin_equals_the_reference_and_gathers_rows) {
                 cr_assert_eq(norm_ref(context, &op), OK);
                 for (CpuIsa isa = CPU_ISA_SCALAR; isa <= CPU_ISA_AVX512; isa++) {
                     Backend backend;
-                    if (twin_open(isa, 2, &backend)) {
+                    if (variant_open(isa, 2, &backend)) {
                         Activation got = activation_alloc(kind, ROWS, columns);
                         op.out = got;
                         cr_assert_eq(backend.ops->norm(backend.context, &op), OK);
@@ -257,7 +257,7 @@ Test(norm, no_weight_is_a_weight_of_one) {
     }
     for (CpuIsa isa = CPU_ISA_REFERENCE; isa <= CPU_ISA_AVX512; isa++) {
         Backend backend;
-        if (!twin_open(isa, 1, &backend)) {
+        if (!variant_open(isa, 1, &backend)) {
             continue;
         }
         for (size_t i = 0; i < COLUMN_COUNTS; i++) {
@@ -281,10 +281,10 @@ Test(norm, no_weight_is_a_weight_of_one) {
     }
 }
 
-Test(residual_norm, every_twin_equals_the_reference_with_and_without_a_next_norm) {
+Test(residual_norm, every_variant_equals_the_reference_with_and_without_a_next_norm) {
     enum { ROWS = 5 };
     Backend reference;
-    cr_assert(twin_open(CPU_ISA_REFERENCE, 1, &reference));
+    cr_assert(variant_open(CPU_ISA_REFERENCE, 1, &reference));
     for (size_t i = 0; i < COLUMN_COUNTS; i++) {
         for (int variant = 0; variant <= ACTIVATION_KIND_COUNT; variant++) {
             uint32_t columns = column_counts[i];
@@ -309,7 +309,7 @@ Test(residual_norm, every_twin_equals_the_reference_with_and_without_a_next_norm
             cr_assert_eq(residual_norm_ref(reference.context, &op), OK);
             for (CpuIsa isa = CPU_ISA_SCALAR; isa <= CPU_ISA_AVX512; isa++) {
                 Backend backend;
-                if (!twin_open(isa, 2, &backend)) {
+                if (!variant_open(isa, 2, &backend)) {
                     continue;
                 }
                 Activation got = activation_alloc(kind, ROWS, columns);
@@ -357,7 +357,7 @@ Test(norm, a_row_has_the_same_bits_alone_and_in_a_batch) {
     for (CpuIsa isa = CPU_ISA_SCALAR; isa <= CPU_ISA_AVX512; isa++) {
         for (ActivationKind kind = 0; kind < ACTIVATION_KIND_COUNT; kind++) {
             Backend backend;
-            if (!twin_open(isa, 3, &backend)) {
+            if (!variant_open(isa, 3, &backend)) {
                 continue;
             }
             Activation together = activation_alloc(kind, ROWS, COLUMNS);

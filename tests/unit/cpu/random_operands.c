@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "material.h"
+#include "random_operands.h"
 
 #include "base/f16.h"
 #include "base/prng.h"
@@ -8,14 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool twin_open(CpuIsa isa, uint32_t threads, Backend *out) {
+bool variant_open(CpuIsa isa, uint32_t threads, Backend *out) {
     static bool said[CPU_ISA_AVX512 + 1];
     Error error;
     if (!cpu_isa_available(isa)) {
         cr_assert_eq(cpu_open(&(CpuOptions){.isa = isa}, out, &error), E_UNSUPPORTED);
         if (!said[isa]) {
             said[isa] = true;
-            fprintf(stderr, "skipped: the twin %s was not tested. %s\n", cpu_isa_name(isa),
+            fprintf(stderr, "skipped: the variant %s was not tested: %s\n", cpu_isa_name(isa),
                     error.text);
         }
         return false;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Random matrices, activations and backends for the tests of linear and the norms. Everything comes
 // from (seed, counter), so a failure is the same every time.
-#ifndef TESTS_CPU_MATERIAL_H
-#define TESTS_CPU_MATERIAL_H
+#ifndef TESTS_CPU_RANDOM_OPERANDS_H
+#define TESTS_CPU_RANDOM_OPERANDS_H
 
 #include "cpu/context.h"
 #include "cpu/cpu.h"
 
 #include <criterion/criterion.h>
 
-// Opens a backend of the twin, or says once per set that this processor lacks it and returns false.
-bool twin_open(CpuIsa isa, uint32_t threads, Backend *out);
+// Opens a backend of the variant, or says once per set that this processor lacks it and returns false.
+bool variant_open(CpuIsa isa, uint32_t threads, Backend *out);
 
 // Every code the level allows, scales of either sign, padding of value 0. Free with matrix_free.
 Matrix matrix_random(WeightLevel level, uint32_t rows, uint32_t columns, uint32_t group,
