@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a row of f32 becomes what a linear reads: the definition that every variant follows bit for bit.
+// How a row of f32 becomes what a linear reads: the definition that every variant follows bit for
+// bit.
 //   f32   as it is
 //   bf16  round to nearest even
 //   int8  a = max |x|; scale = a / 127; value = rint(x * (127 / a)), so -127 .. 127; both quotients

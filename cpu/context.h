@@ -2,8 +2,8 @@
 // What every op of the CPU backend is handed as `context`, and the names of all op implementations.
 // An op X has the plain truth X_ref (one thread, plain loops, double where it defines truth) and
 // may have faster variants: X_scalar (portable, threaded), X_avx2, X_avx512. cpu.c picks one per
-// instruction set: the best variant that exists, never the reference silently (a missing variant falls
-// back to X_scalar).
+// instruction set: the best variant that exists, never the reference silently (a missing variant
+// falls back to X_scalar).
 #ifndef CPU_CONTEXT_H
 #define CPU_CONTEXT_H
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// embed on all threads; a task is a row. It reads a few kilobytes per token, so no variant is needed.
+// embed on all threads; a task is a row. It reads a few kilobytes per token, so no variant is
+// needed.
 #include "cpu/context.h"
 
 static void embed_row(void *argument, uint32_t row, uint32_t worker) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// linear, shared by its variants: how the work is cut into tasks and blocks. A variant brings a family
-// (how weights and activations are turned into one form, and the kernel that multiplies them) and
-// a finish; linear_run does the rest.
+// linear, shared by its variants: how the work is cut into tasks and blocks. A variant brings a
+// family (how weights and activations are turned into one form, and the kernel that multiplies
+// them) and a finish; linear_run does the rest.
 //
 //   task    one strip of panels x one block of rows; tasks are drawn by the threads of the pool
 //   block   LINEAR_BLOCK_BYTES of every prepared row and the same columns of a panel

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A row of f32 in shared memory and its statistics, by one block. Sums run in the order of the
-// cpu's variants (cpu/norm_lanes.h): 64 chains, column i in chain i % 64, folded in a fixed tree. So a
-// norm has the variants' bits, and int8 activations the variants' values, on every card.
+// cpu's variants (cpu/norm_lanes.h): 64 chains, column i in chain i % 64, folded in a fixed tree.
+// So a norm has the variants' bits, and int8 activations the variants' values, on every card.
 //
 // One warp sums, two chains a lane: for 3840 columns 120 shared loads and 60 dependent fmaf, about
 // what a tree over the whole block would cost in barriers.

@@ -43,8 +43,9 @@ void linear_case_close(LinearCase *c);
 #define LINEAR_GUARD 12345.0f
 std::vector<float> linear_case_reference(const LinearCase *c);
 
-// How far the f32 chain of a variant may be from the reference at (token, column): rounding errors of
-// a chain of n additions behave like a random walk, so |error| <= (8 + 2 sqrt(n)) 2^-24 sum |x w|.
+// How far the f32 chain of a variant may be from the reference at (token, column): rounding errors
+// of a chain of n additions behave like a random walk, so |error| <= (8 + 2 sqrt(n)) 2^-24 sum |x
+// w|.
 double linear_case_tolerance(const LinearCase *c, uint32_t token, uint32_t column);
 
 // That `got` is the reference's output, and what lies beyond the columns stayed as it was.

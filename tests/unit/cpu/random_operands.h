@@ -9,7 +9,8 @@
 
 #include <criterion/criterion.h>
 
-// Opens a backend of the variant, or says once per set that this processor lacks it and returns false.
+// Opens a backend of the variant, or says once per set that this processor lacks it and returns
+// false.
 bool variant_open(CpuIsa isa, uint32_t threads, Backend *out);
 
 // Every code the level allows, scales of either sign, padding of value 0. Free with matrix_free.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // linear: every variant against the reference on every weight level and activation kind.
 //
-// Tolerance. A variant adds n products in one f32 chain, the reference in double. Rounding errors of a
-// chain behave like a random walk, so |error| <= (8 + 2 sqrt(n)) 2^-24 sum |x w|; with integers the
-// products of a group are exact and n is the number of groups.
+// Tolerance. A variant adds n products in one f32 chain, the reference in double. Rounding errors
+// of a chain behave like a random walk, so |error| <= (8 + 2 sqrt(n)) 2^-24 sum |x w|; with
+// integers the products of a group are exact and n is the number of groups.
 #include "base/f16.h"
 #include "cpu/activation.h"
 #include "random_operands.h"
