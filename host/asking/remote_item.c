@@ -4,7 +4,6 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/json_write.h"
 #include "base/num.h"
 #include "host/media/media.h"
 
@@ -139,9 +138,7 @@ static void remote_item_ask(RemoteRun *run, RemoteItem *item) {
 
 static void remote_item_clear(RemoteItem *item) {
     item->told = false;
-    buffer_clear(&item->text);
-    buffer_clear(&item->thoughts);
-    buffer_clear(&item->logprobs);
+    answer_clear(&item->request.answer);
 }
 
 static void remote_item_begin(RemoteRun *run, RemoteItem *item) {
@@ -219,41 +216,37 @@ static RemoteItem *remote_item_find(RemoteRun *run, const ClientEvent *event) {
     return NULL;
 }
 
-static void write_choice(JsonWriter *json, MsgMap *choice) {
-    json_write_unsigned(json, "id", (uint64_t)msg_int(choice, "id", 0, INT32_MAX, 0));
-    json_write_text(json, "text", msg_text(choice, "text", SIZE_MAX, (Bytes){0}));
-    json_write_real(json, "logprob", msg_real(choice, "logprob", -INFINITY, INFINITY, 0), 7);
+static AnswerChoice remote_item_choice(MsgMap *map) {
+    return (AnswerChoice){
+        .token = (int32_t)msg_int(map, "id", 0, INT32_MAX, 0),
+        .text = msg_text(map, "text", SIZE_MAX, (Bytes){0}),
+        .logprob = msg_real(map, "logprob", -INFINITY, INFINITY, 0),
+    };
 }
 
-// The array as JSON, as answer_logprobs has it; brackets are the caller's.
-static void write_logprobs(Buffer *out, const msgpack_object *logprobs) {
+static void remote_item_logprobs(Logprobs *out, const msgpack_object *logprobs) {
     MsgReader reader = {0};
-    JsonWriter json = {.out = out, .comma = out->length > 0};
     const MsgArray tokens = {&reader, "logprobs", logprobs->via.array.ptr,
                              logprobs->via.array.size};
     for (uint32_t i = 0; i < tokens.count; i++) {
         MsgMap token = msg_item_map(&tokens, i);
-        MsgArray top = msg_array(&token, "top", "top", CALL_LOGPROBS_MAX);
-        json_write_open(&json, NULL, '{');
-        write_choice(&json, &token);
-        json_write_open(&json, "top", '[');
+        MsgArray top = msg_array(&token, "top", "top", BATCH_LOGPROBS_MAX);
+        AnswerLogprob logprob = {.chosen = remote_item_choice(&token), .top_count = top.count};
         for (uint32_t k = 0; k < top.count; k++) {
             MsgMap choice = msg_item_map(&top, k);
-            json_write_open(&json, NULL, '{');
-            write_choice(&json, &choice);
-            json_write_close(&json, '}');
+            logprob.top[k] = remote_item_choice(&choice);
         }
-        json_write_close(&json, ']');
-        json_write_close(&json, '}');
+        logprobs_add(out, &logprob);
     }
 }
 
 static void remote_item_piece(RemoteRun *run, RemoteItem *item, const ClientPiece *piece) {
     const AskerRun *calls = run->calls;
-    buffer_append(&item->text, piece->text.data, piece->text.length);
-    buffer_append(&item->thoughts, piece->thoughts.data, piece->thoughts.length);
+    Answer *answer = &item->request.answer;
+    answer_add(answer, ANSWER_TEXT, piece->text);
+    answer_add(answer, ANSWER_THOUGHT, piece->thoughts);
     if (piece->logprobs != NULL) {
-        write_logprobs(&item->logprobs, piece->logprobs);
+        remote_item_logprobs(&answer->logprobs, piece->logprobs);
     }
     bool wanted = true;
     item->told =
@@ -265,23 +258,6 @@ static void remote_item_piece(RemoteRun *run, RemoteItem *item, const ClientPiec
         wanted = calls->text(calls->context, &item->request, ANSWER_TEXT, piece->text) && wanted;
     }
     run->stopped = run->stopped || !wanted;
-}
-
-static Status remote_item_take_over(RemoteItem *item, const ClientSample *sample) {
-    Request *request = &item->request;
-    bool stop = bytes_equal(sample->reason, bytes_of_text("stop"));
-    Buffer json = {0};
-    if (item->logprobs.length > 0) {
-        buffer_append_byte(&json, '[');
-        buffer_append(&json, item->logprobs.data, item->logprobs.length);
-        buffer_append_byte(&json, ']');
-    }
-    Status status = answer_take_over(&request->answer, (Bytes){item->text.data, item->text.length},
-                                     (Bytes){item->thoughts.data, item->thoughts.length},
-                                     (Bytes){json.data, json.length}, sample->token_count,
-                                     stop ? "stop" : "length", &request->error);
-    buffer_free(&json);
-    return status;
 }
 
 // The server numbers pictures ("picture 2: ..."), people have their names.
@@ -328,14 +304,16 @@ static Status remote_item_done(RemoteRun *run, RemoteItem *item, const ClientEve
     if (event->error.status != OK) {
         return remote_item_fault(run, item, &event->error, error);
     }
-    if (event->sample_count != 1 || (!bytes_equal(sample->reason, bytes_of_text("stop")) &&
-                                     !bytes_equal(sample->reason, bytes_of_text("length")))) {
+    bool stop = bytes_equal(sample->reason, bytes_of_text("stop"));
+    if (event->sample_count != 1 ||
+        (!stop && !bytes_equal(sample->reason, bytes_of_text("length")))) {
         return error_set(error, E_CANCELLED, "the server ended an answer that was not whole");
     }
     run->lost_ns = 0;
     run->try_count = 0;
     remote_item_piece(run, item, &sample->piece);
-    request->status = remote_item_take_over(item, sample);
+    request->status = answer_set(&request->answer, sample->token_count, stop ? "stop" : "length",
+                                 &request->error);
     request->prompt.token_count = (uint32_t)event->usage.prompt_tokens;
     request->prompt.image_token_count = (uint32_t)event->usage.image_tokens;
     run->stats->tokens_in += event->usage.prompt_tokens;
@@ -380,7 +358,4 @@ Status remote_item_event(RemoteRun *run, const ClientEvent *event, Error *error)
 
 void remote_item_free(RemoteItem *item) {
     request_free(&item->request, 0);
-    buffer_free(&item->text);
-    buffer_free(&item->thoughts);
-    buffer_free(&item->logprobs);
 }

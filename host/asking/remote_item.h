@@ -23,11 +23,10 @@ typedef enum RemoteItemState {
 typedef struct RemoteItem {
     Request request;
     RemoteItemState state;
-    uint32_t call;                   // ASKED
-    uint64_t stream;                 // STREAM
-    uint64_t again_ns;               // LATER
-    bool told;                       // `text` was told something of the answer
-    Buffer text, thoughts, logprobs; // of a stream
+    uint32_t call;     // ASKED
+    uint64_t stream;   // STREAM
+    uint64_t again_ns; // LATER
+    bool told;         // `text` was told something of the answer
 } RemoteItem;
 
 typedef struct RemoteRun {

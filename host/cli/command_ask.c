@@ -9,6 +9,7 @@
 #include "host/cli/model_options.h"
 #include "host/cli/say.h"
 #include "host/interrupt.h"
+#include "host/jobs/logprobs_json.h"
 
 #include <errno.h>
 #include <string.h>
@@ -124,10 +125,9 @@ static void ask_print_json(const AskCommand *ask, const Request *request) {
     json_write_text(&json, "model", bytes_of_text(ask->model->identity));
     json_write_text(&json, "weights", bytes_of_text(ask->model->level));
     json_write_unsigned(&json, "seed", ask->question.sampling.seed);
-    Bytes logprobs = answer_logprobs(answer);
-    if (logprobs.length > 0) {
+    if (answer->logprobs.count > 0) {
         buffer_append_text(&out, ",\"logprobs\":");
-        buffer_append(&out, logprobs.data, logprobs.length);
+        logprobs_json(&answer->logprobs, &out);
     }
     json_write_close(&json, '}');
     buffer_append_byte(&out, '\n');

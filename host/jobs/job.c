@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "host/jobs/html.h"
+#include "host/jobs/logprobs_json.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -54,6 +55,7 @@ Status job_open_journal(Job *job, Error *error) {
 Status job_close(Job *job, Error *error) {
     Status status = journal_close(job->journal, error);
     arena_free(&job->texts);
+    buffer_free(&job->logprobs);
     free(job->items);
     inputs_free(&job->inputs);
     return status;
@@ -173,13 +175,15 @@ static void job_fill_error(Record *record, const Request *request) {
     record->ms = (double)(request->prepared_ns - request->started_ns) * 1e-6;
 }
 
-static void job_fill_caption(Record *record, const Request *request) {
+static void job_fill_caption(Job *job, Record *record, const Request *request) {
+    buffer_clear(&job->logprobs);
+    logprobs_json(&request->answer.logprobs, &job->logprobs);
     record->caption = answer_trimmed(&request->answer);
     record->finish = request->answer.finish;
     record->tokens_in = request->prompt.token_count;
     record->tokens_out = request->answer.token_count;
     record->tokens_image = request->prompt.image_token_count;
-    record->logprobs = answer_logprobs(&request->answer);
+    record->logprobs = (Bytes){job->logprobs.data, job->logprobs.length};
     record->ms = (double)(request->finished_ns - request->started_ns) * 1e-6;
 }
 
@@ -194,8 +198,12 @@ static bool job_finished(void *context, Request *request) {
     if (is_error) {
         job_fill_error(&record, request);
     } else {
-        job_fill_caption(&record, request);
+        job_fill_caption(job, &record, request);
         job->counts.cut += strcmp(record.finish, "length") == 0;
+    }
+    if (job->logprobs.failed) {
+        return !job_fails(job, error_set(&job->write_error, E_MEMORY,
+                                         "no memory for the log probabilities of a record"));
     }
     item->tokens_in = record.tokens_in;
     item->tokens_out = record.tokens_out;

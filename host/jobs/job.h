@@ -59,6 +59,7 @@ typedef struct Job {
     struct JobItem *items; // [inputs.count]
     size_t next;
     Arena texts;
+    Buffer logprobs; // of the record being written
 } Job;
 
 // The inputs are named: makes room for what becomes of them. E_ARGUMENT (two sidecars of one name),

@@ -2,7 +2,6 @@
 #include "host/request/answer.h"
 
 #include "base/check.h"
-#include "base/json_write.h"
 #include "base/text.h"
 
 #include <string.h>
@@ -15,21 +14,25 @@ static Status answer_memory(const Answer *answer, Error *error) {
                   : OK;
 }
 
+void answer_clear(Answer *answer) {
+    answer->part = ANSWER_TEXT;
+    for (int part = 0; part < ANSWER_PART_COUNT; part++) {
+        buffer_clear(&answer->parts[part]);
+        answer->taken[part] = 0;
+    }
+    logprobs_clear(&answer->logprobs);
+    answer->token_count = 0;
+    answer->stopped = false;
+    answer->finish = NULL;
+}
+
 Status answer_begin(Answer *answer, const Tokenizer *tokenizer, const Question *question,
                     Error *error) {
     answer->tokenizer = tokenizer;
     answer->question = question;
     answer->channel_begin = tokenizer != NULL ? tokenizer_find(tokenizer, "<|channel>") : -1;
     answer->channel_end = tokenizer != NULL ? tokenizer_find(tokenizer, "<channel|>") : -1;
-    answer->part = ANSWER_TEXT;
-    for (int part = 0; part < ANSWER_PART_COUNT; part++) {
-        buffer_clear(&answer->parts[part]);
-        answer->taken[part] = 0;
-    }
-    buffer_clear(&answer->logprobs);
-    answer->token_count = 0;
-    answer->stopped = false;
-    answer->finish = NULL;
+    answer_clear(answer);
     detok_end(&answer->detok);
     if (tokenizer != NULL) {
         answer->detok = detok_begin(tokenizer, true);
@@ -39,39 +42,37 @@ Status answer_begin(Answer *answer, const Tokenizer *tokenizer, const Question *
     return OK;
 }
 
-// The text of one token for people and reports, alone and therefore not always whole UTF-8.
-static Bytes answer_token_text(Answer *answer, int32_t token) {
-    buffer_clear(&answer->piece);
+// A token for people and reports. Its text is appended to `piece`, where it lies once that moves no
+// more.
+static AnswerChoice answer_choice(Answer *answer, const TokenChoice *choice) {
+    size_t begin = answer->piece.length;
     if (answer->tokenizer == NULL) {
-        buffer_printf(&answer->piece, "<%d>", token);
+        buffer_printf(&answer->piece, "<%d>", choice->token);
     } else {
-        tokenizer_decode_piece(answer->tokenizer, token, &answer->piece);
+        tokenizer_decode_piece(answer->tokenizer, choice->token, &answer->piece);
     }
-    return (Bytes){answer->piece.data, answer->piece.length};
+    return (AnswerChoice){
+        .token = choice->token,
+        .logprob = (double)choice->logprob,
+        .text.length = answer->piece.length - begin,
+    };
 }
 
-static void answer_write_choice(Answer *answer, JsonWriter *json, const TokenChoice *choice) {
-    json_write_unsigned(json, "id", (uint64_t)choice->token);
-    json_write_text(json, "text", answer_token_text(answer, choice->token));
-    json_write_real(json, "logprob", (double)choice->logprob, 7);
-}
-
-// {"id":5,"text":"a","logprob":-0.1,"top":[{...}]}
 static void answer_add_logprob(Answer *answer, const SchedulerEvent *event) {
-    JsonWriter json = {.out = &answer->logprobs, .comma = answer->token_count > 0};
-    if (answer->token_count == 0) {
-        buffer_append_byte(&answer->logprobs, '[');
-    }
-    json_write_open(&json, NULL, '{');
-    answer_write_choice(answer, &json, &event->chosen);
-    json_write_open(&json, "top", '[');
+    AnswerLogprob logprob = {.top_count = event->top_count};
+    buffer_clear(&answer->piece);
+    logprob.chosen = answer_choice(answer, &event->chosen);
     for (uint32_t i = 0; i < event->top_count; i++) {
-        json_write_open(&json, NULL, '{');
-        answer_write_choice(answer, &json, &event->top[i]);
-        json_write_close(&json, '}');
+        logprob.top[i] = answer_choice(answer, &event->top[i]);
     }
-    json_write_close(&json, ']');
-    json_write_close(&json, '}');
+    const uint8_t *text = answer->piece.data;
+    logprob.chosen.text.data = text;
+    text += logprob.chosen.text.length;
+    for (uint32_t i = 0; i < event->top_count; i++) {
+        logprob.top[i].text.data = text;
+        text += logprob.top[i].text.length;
+    }
+    logprobs_add(&answer->logprobs, &logprob);
 }
 
 // What has been decoded joins the part that is open; the text goes by way of the stop strings.
@@ -122,20 +123,14 @@ Status answer_end(Answer *answer, FinishReason reason, Error *error) {
         stop_flush(&answer->stop, &answer->parts[ANSWER_TEXT]);
     }
     answer->finish = answer->stopped || reason == FINISH_STOP ? "stop" : "length";
-    if (answer->logprobs.length > 0) {
-        buffer_append_byte(&answer->logprobs, ']');
-    }
     return answer_memory(answer, error);
 }
 
-Status answer_take_over(Answer *answer, Bytes text, Bytes thoughts, Bytes logprobs,
-                        uint32_t token_count, const char *finish, Error *error) {
-    buffer_clear(&answer->parts[ANSWER_TEXT]);
-    buffer_clear(&answer->parts[ANSWER_THOUGHT]);
-    buffer_clear(&answer->logprobs);
-    buffer_append(&answer->parts[ANSWER_TEXT], text.data, text.length);
-    buffer_append(&answer->parts[ANSWER_THOUGHT], thoughts.data, thoughts.length);
-    buffer_append(&answer->logprobs, logprobs.data, logprobs.length);
+void answer_add(Answer *answer, AnswerPart part, Bytes text) {
+    buffer_append(&answer->parts[part], text.data, text.length);
+}
+
+Status answer_set(Answer *answer, uint32_t token_count, const char *finish, Error *error) {
     answer->token_count = token_count;
     answer->finish = finish;
     return answer_memory(answer, error);
@@ -173,10 +168,6 @@ Bytes answer_thoughts(const Answer *answer) {
     return text_trim(text);
 }
 
-Bytes answer_logprobs(const Answer *answer) {
-    return (Bytes){answer->logprobs.data, answer->logprobs.length};
-}
-
 void answer_free(Answer *answer) {
     detok_end(&answer->detok);
     stop_end(&answer->stop);
@@ -184,5 +175,5 @@ void answer_free(Answer *answer) {
         buffer_free(&answer->parts[part]);
     }
     buffer_free(&answer->piece);
-    buffer_free(&answer->logprobs);
+    logprobs_free(&answer->logprobs);
 }

@@ -5,6 +5,7 @@
 #ifndef HOST_REQUEST_ANSWER_H
 #define HOST_REQUEST_ANSWER_H
 
+#include "host/request/logprobs.h"
 #include "host/request/question.h"
 #include "host/text/detok.h"
 #include "host/text/stop.h"
@@ -23,7 +24,7 @@ typedef struct Answer {
     Buffer parts[ANSWER_PART_COUNT];
     size_t taken[ANSWER_PART_COUNT]; // bytes answer_take has handed out
     Buffer piece;
-    Buffer logprobs; // a JSON array; closed by answer_end
+    Logprobs logprobs; // of every token, where the question asks for them
     uint32_t token_count;
     bool stopped;       // a stop string came; nothing more is taken
     const char *finish; // "stop" or "length", after answer_end
@@ -38,17 +39,17 @@ Status answer_push(Answer *answer, const SchedulerEvent *event, Error *error);
 // After the last token: what was held back belongs to the text. E_MEMORY.
 Status answer_end(Answer *answer, FinishReason reason, Error *error);
 
-// An answer that was made elsewhere, in place of begin, push and end. `finish` is kept, not copied.
-// E_MEMORY.
-Status answer_take_over(Answer *answer, Bytes text, Bytes thoughts, Bytes logprobs,
-                        uint32_t token_count, const char *finish, Error *error);
+// An answer that was made elsewhere, in place of begin, push and end: cleared, then its pieces in
+// order, then how it ended. `finish` is kept, not copied. E_MEMORY for all of it.
+void answer_clear(Answer *answer);
+void answer_add(Answer *answer, AnswerPart part, Bytes text);
+Status answer_set(Answer *answer, uint32_t token_count, const char *finish, Error *error);
 
 // New text since the last call, part by part; false when there is none.
 bool answer_take(Answer *answer, AnswerPart *part, Bytes *text);
 
 Bytes answer_trimmed(const Answer *answer);  // the text without white space at its ends
 Bytes answer_thoughts(const Answer *answer); // without the channel's name and white space
-Bytes answer_logprobs(const Answer *answer); // a JSON array, or empty
 void answer_free(Answer *answer);
 
 #endif

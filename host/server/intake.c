@@ -199,6 +199,7 @@ static Question intake_question(const Intake *in, const Chat *chat) {
                 .repetition_penalty =
                     intake_real(g->sampling.repetition_penalty, model->repetition_penalty),
                 .seed = g->seed,
+                .logprobs = g->logprobs,
             },
         .stop_count = g->stop_count,
     };

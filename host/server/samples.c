@@ -10,10 +10,8 @@
 
 // ---- To the stepper -----------------------------------------------------------------------------
 
-// The answer does not keep log probabilities: they leave with each token.
 static Sampling sample_sampling(const ServedCall *call, uint32_t index) {
     Sampling sampling = call->question->sampling;
-    sampling.logprobs = call->call->generate.logprobs;
     sampling.seed += index * UINT64_C(0x9E3779B97F4A7C15); // sample 0 draws as a request alone
     return sampling;
 }
@@ -78,38 +76,24 @@ void samples_worked(Service *service, ServedCall *call) {
 
 // ---- To the session -----------------------------------------------------------------------------
 
-static Bytes sample_piece(const Service *service, int32_t token, Buffer *out) {
-    size_t begin = out->length;
-    if (service->options.maker->tokenizer == NULL) {
-        buffer_printf(out, "<%d>", token);
-    } else {
-        tokenizer_decode_piece(service->options.maker->tokenizer, token, out);
-    }
-    return (Bytes){out->data + begin, out->length - begin};
+static ChoiceEvent sample_choice(const AnswerChoice *choice) {
+    return (ChoiceEvent){choice->token, choice->text, choice->logprob};
 }
 
-// Log probabilities of one token; the texts live in service->scratch.
-static void sample_logprobs(Service *service, const SchedulerEvent *event, LogprobEvent *out,
+// Log probabilities of the token that came last. False: they are not asked for. The texts are the
+// answer's.
+static bool sample_logprobs(const Answer *answer, LogprobEvent *out,
                             ChoiceEvent top[BATCH_LOGPROBS_MAX]) {
-    Buffer *texts = &service->scratch;
-    size_t lengths[BATCH_LOGPROBS_MAX + 1];
-    buffer_clear(texts);
-    lengths[0] = sample_piece(service, event->chosen.token, texts).length;
-    for (uint32_t i = 0; i < event->top_count; i++) {
-        lengths[i + 1] = sample_piece(service, event->top[i].token, texts).length;
+    AnswerLogprob logprob;
+    uint32_t at = 0;
+    if (!logprobs_next(&answer->logprobs, &at, &logprob)) {
+        return false;
     }
-    // Only now does the buffer move no more.
-    const uint8_t *text = texts->data;
-    out->chosen =
-        (ChoiceEvent){event->chosen.token, {text, lengths[0]}, (double)event->chosen.logprob};
-    text += lengths[0];
-    for (uint32_t i = 0; i < event->top_count; i++) {
-        top[i] = (ChoiceEvent){
-            event->top[i].token, {text, lengths[i + 1]}, (double)event->top[i].logprob};
-        text += lengths[i + 1];
+    for (uint32_t i = 0; i < logprob.top_count; i++) {
+        top[i] = sample_choice(&logprob.top[i]);
     }
-    out->top = top;
-    out->top_count = event->top_count;
+    *out = (LogprobEvent){sample_choice(&logprob.chosen), top, logprob.top_count};
+    return true;
 }
 
 // The token and the text that it completed.
@@ -127,8 +111,7 @@ static void sample_say(Service *service, Sample *sample, const SchedulerEvent *e
             token.text = text;
         }
     }
-    if (call->call->generate.logprobs > 0) {
-        sample_logprobs(service, event, &logprobs, top);
+    if (sample_logprobs(&sample->answer, &logprobs, top)) {
         token.logprobs = &logprobs;
     }
     Session *session = served_session(service, call);
@@ -137,6 +120,7 @@ static void sample_say(Service *service, Sample *sample, const SchedulerEvent *e
                   token.index, token.text.length);
         session_token(session, call->call->ticket, &token);
     }
+    logprobs_clear(&sample->answer.logprobs); // they leave with each token
 }
 
 // ---- From the stepper ---------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Answers: tokens become text, thoughts are kept apart, stop texts cut, log probabilities are JSON.
+// Answers: tokens become text, thoughts are kept apart, stop texts cut, log probabilities are
+// kept.
 #include "host/request/answer.h"
 
 #include "base/json.h"
+#include "host/jobs/logprobs_json.h"
 #include "tests/unit/host/demo.h"
 
 #include <criterion/criterion.h>
@@ -58,7 +60,7 @@ Test(answer, a_stop_token_is_no_part_of_the_text) {
     cr_assert_eq(answer_end(&answer, FINISH_STOP, &error), OK);
     expect_text(answer_trimmed(&answer), "a fish.");
     cr_expect_str_eq(answer.finish, "stop");
-    cr_expect_eq(answer_logprobs(&answer).length, 0);
+    cr_expect_eq(answer.logprobs.count, 0);
 }
 
 Test(answer, a_length_limit_keeps_the_last_token) {
@@ -136,15 +138,55 @@ Test(answer, log_probabilities_are_a_json_array_with_one_entry_per_token) {
     cr_assert_eq(answer_push(&answer, &event, &error), OK);
     cr_assert_eq(answer_push(&answer, &event, &error), OK);
     cr_assert_eq(answer_end(&answer, FINISH_LENGTH, &error), OK);
+    Buffer text = {0};
+    logprobs_json(&answer.logprobs, &text);
     json_t *root;
-    cr_assert_eq(json_parse(answer_logprobs(&answer), "logprobs", &root, &error), OK, "%s",
+    cr_assert_eq(json_parse((Bytes){text.data, text.length}, "logprobs", &root, &error), OK, "%s",
                  error.text);
     cr_assert_eq(json_array_size(root), 2);
     const json_t *top = json_object_get(json_array_get(root, 1), "top");
     cr_assert_eq(json_array_size(top), 2);
     cr_expect_eq(json_integer_value(json_object_get(json_array_get(top, 1), "id")), 41);
     cr_expect_eq(json_real_value(json_object_get(json_array_get(top, 1), "logprob")), -1.5);
+    cr_expect_str_eq(
+        json_string_value(json_object_get(json_array_get(top, 1), "text")),
+        json_string_value(json_object_get(
+            json_array_get(json_object_get(json_array_get(root, 0), "top"), 1), "text")));
     json_decref(root);
+    buffer_free(&text);
+}
+
+Test(answer, an_answer_made_elsewhere_is_kept_as_it_comes) {
+    question.sampling.logprobs = 1;
+    begin();
+    say("a fish", FINISH_LENGTH);
+    const AnswerLogprob first = {
+        .chosen = {7, -0.125, bytes_of_text("x")},
+        .top = {{7, -0.125, bytes_of_text("x")}, {8, -2.5, bytes_of_text("\xff")}},
+        .top_count = 2,
+    };
+    const AnswerLogprob second = {.chosen = {9, -1, bytes_of_text("")}};
+    answer_clear(&answer);
+    answer_add(&answer, ANSWER_THOUGHT, bytes_of_text("thought\nhm"));
+    answer_add(&answer, ANSWER_TEXT, bytes_of_text(" a cr"));
+    answer_add(&answer, ANSWER_TEXT, bytes_of_text("ab "));
+    logprobs_add(&answer.logprobs, &first);
+    logprobs_add(&answer.logprobs, &second);
+    cr_assert_eq(answer_set(&answer, 2, "stop", &error), OK);
+    expect_text(answer_trimmed(&answer), "a crab");
+    expect_text(answer_thoughts(&answer), "hm");
+    cr_expect_eq(answer.token_count, 2);
+    AnswerLogprob got;
+    uint32_t at = 0;
+    cr_assert(logprobs_next(&answer.logprobs, &at, &got));
+    cr_expect_eq(got.top_count, 2);
+    cr_expect_eq(got.top[1].token, 8);
+    cr_expect_eq(got.top[1].logprob, -2.5);
+    expect_text(got.top[1].text, "\xff");
+    cr_assert(logprobs_next(&answer.logprobs, &at, &got));
+    cr_expect_eq(got.chosen.token, 9);
+    cr_expect_eq(got.top_count, 0);
+    cr_expect_not(logprobs_next(&answer.logprobs, &at, &got));
 }
 
 Test(answer, without_a_tokenizer_ids_are_printed) {
@@ -170,6 +212,6 @@ Test(answer, memory_is_used_again_without_a_trace_of_the_last_answer) {
     cr_assert_eq(answer_end(&answer, FINISH_LENGTH, &error), OK);
     expect_text(answer_trimmed(&answer), "red");
     expect_text(answer_thoughts(&answer), "");
-    cr_expect_eq(answer_logprobs(&answer).length, 0);
+    cr_expect_eq(answer.logprobs.count, 0);
     cr_expect_str_eq(answer.finish, "length");
 }
