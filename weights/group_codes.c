@@ -27,18 +27,34 @@ static float bias_of(const GroupCodes *codes, uint64_t row, uint64_t column) {
     return codes->biases != NULL ? element_of(codes, codes->biases, row, column) : 0.0f;
 }
 
-// The stored code of column `k` of the group whose codes begin at `data`.
-static inline int code_at(const GroupCodes *codes, const uint8_t *data, size_t k) {
+// Stored codes of columns [first, first + count) of the group whose codes begin at `data`. Each
+// form has a loop of its own: a switch for each column is slower.
+static void codes_load(const GroupCodes *codes, const uint8_t *data, size_t first, size_t count,
+                       int16_t *out) {
     size_t half = codes->group / 2;
     switch (codes->form) {
     case CODES_INT8:
-        return (int8_t)data[k];
+        for (size_t i = 0; i < count; i++) {
+            out[i] = (int16_t)((data[first + i] ^ 0x80) - 0x80); // the sign of a byte
+        }
+        break;
     case CODES_UINT8:
-        return data[k];
+        for (size_t i = 0; i < count; i++) {
+            out[i] = data[first + i];
+        }
+        break;
     case CODES_PAIRS:
-        return k % 2 == 0 ? data[k / 2] & 15 : data[k / 2] >> 4;
+        for (size_t i = 0; i < count; i++) {
+            size_t k = first + i;
+            out[i] = (data[k / 2] >> k % 2 * 4) & 15;
+        }
+        break;
     default:
-        return k < half ? data[k] & 15 : data[k - half] >> 4;
+        for (size_t i = 0; i < count; i++) {
+            size_t k = first + i;
+            out[i] = k < half ? data[k] & 15 : data[k - half] >> 4;
+        }
+        break;
     }
 }
 
@@ -47,8 +63,9 @@ void group_codes_read(const GroupCodes *codes, const CodeRun *run, int16_t *q) {
                           run->begin / codes->group * codes->code_group_bytes;
     size_t first = run->begin % codes->group;
     REQUIRE(first + run->count <= codes->group);
+    codes_load(codes, data, first, run->count, q);
     for (size_t i = 0; i < run->count; i++) {
-        q[i] = (int16_t)(code_at(codes, data, first + i) - codes->zero);
+        q[i] = (int16_t)(q[i] - codes->zero);
     }
 }
 
@@ -81,13 +98,13 @@ static bool bias_as_code(float scale, float bias, int *out) {
 static bool codes_narrow(const int16_t *from, size_t count, int shift, WeightLevel level,
                          int8_t *out) {
     int low = level == LEVEL_INT4 ? -8 : -127, high = level == LEVEL_INT4 ? 7 : 127;
-    bool inside = true;
+    int outside = 0;
     for (size_t i = 0; i < count; i++) {
         int q = from[i] + shift;
-        inside = inside && q >= low && q <= high;
+        outside |= (q < low) | (q > high);
         out[i] = (int8_t)q;
     }
-    return inside;
+    return outside == 0;
 }
 
 CodePass group_codes_pass(const GroupCodes *codes, const CodeRun *run, WeightLevel level, int8_t *q,

@@ -161,15 +161,14 @@ static bool tile_pass(const Matrix *matrix, Panel *panel, const Tile *tile, Tile
     return whole;
 }
 
-// Writes a row's codes where quant.h writes those of its tiles.
+// Writes a row's codes where quant.h writes those of its tiles: 4 bytes, then 60 of other rows.
 static void row_put(const Matrix *matrix, const Tile *tile, size_t c, const int8_t *q) {
-    uint8_t *codes = tile_codes(matrix, tile);
-    for (size_t k = 0; k < tile->step; k++) {
-        if (matrix->level == LEVEL_INT8) {
-            codes[(k / 4 * MATRIX_PANEL + c) * 4 + k % 4] = (uint8_t)(q[k] + 128);
-        } else if (k % 8 < 4) {
-            codes[(k / 8 * MATRIX_PANEL + c) * 4 + k % 4] =
-                (uint8_t)((q[k] + 8) | (q[k + 4] + 8) << 4);
+    uint8_t *out = tile_codes(matrix, tile) + c * 4;
+    size_t step = matrix->level == LEVEL_INT8 ? 4 : 8; // columns of 4 bytes
+    for (size_t k = 0; k < tile->step; k += step, out += 4 * MATRIX_PANEL) {
+        for (size_t i = 0; i < 4; i++) {
+            out[i] =
+                (uint8_t)(step == 4 ? q[k + i] + 128 : (q[k + i] + 8) | (q[k + 4 + i] + 8) << 4);
         }
     }
 }
