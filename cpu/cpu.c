@@ -211,30 +211,25 @@ static void backend_close(void *context) {
     free(backend);
 }
 
-Status cpu_open(const CpuOptions *options, Backend *out, Error *error) {
-    CpuIsa isa = options->isa;
-    if (isa == CPU_ISA_AUTO) {
-        isa = CPU_ISA_AVX512;
-        while (!cpu_isa_available(isa)) {
-            isa = (CpuIsa)(isa - 1);
-        }
+static CpuIsa isa_chosen(CpuIsa asked) {
+    CpuIsa isa = asked == CPU_ISA_AUTO ? CPU_ISA_AVX512 : asked;
+    while (asked == CPU_ISA_AUTO && !cpu_isa_available(isa)) {
+        isa = (CpuIsa)(isa - 1);
     }
+    return isa;
+}
+
+static Status isa_check(CpuIsa isa, Error *error) {
     const char *missing = missing_feature(isa);
-    if (missing != NULL) {
-        return error_set(error, E_UNSUPPORTED,
-                         "this processor has no %s, which instruction set '%s' needs; use 'auto'",
-                         missing, isas[isa].name);
-    }
-    uint32_t threads = options->threads != 0 ? options->threads : machine_processors();
-    if (isa == CPU_ISA_REFERENCE) {
-        threads = 1;
-    }
-    CpuBackend *backend = calloc(1, sizeof *backend);
-    if (backend == NULL) {
-        return error_set(error, E_MEMORY, "no memory for the CPU backend");
-    }
-    CpuContext *context = &backend->context;
-    context->isa = isa;
+    return missing == NULL
+               ? OK
+               : error_set(error, E_UNSUPPORTED,
+                           "this processor has no %s, which instruction set '%s' needs; use 'auto'",
+                           missing, isas[isa].name);
+}
+
+// On failure what was taken is the context's, and backend_close gives it back.
+static Status context_open(CpuContext *context, uint32_t threads, int niceness, Error *error) {
     context->thread_count = threads;
     context->scratch = calloc(threads, sizeof *context->scratch);
     bool enough = context->scratch != NULL;
@@ -242,14 +237,12 @@ Status cpu_open(const CpuOptions *options, Backend *out, Error *error) {
         context->scratch[i] = memory_take(CPU_SCRATCH_BYTES);
         enough = context->scratch[i] != NULL;
     }
-    Status status =
-        enough ? pool_open(threads, options->niceness, &context->pool, error)
-               : error_set(error, E_MEMORY, "no memory for the scratch of %u threads", threads);
-    if (status != OK) {
-        backend_close(backend);
-        return status;
-    }
-    backend->device = (DeviceTable){
+    return enough ? pool_open(threads, niceness, &context->pool, error)
+                  : error_set(error, E_MEMORY, "no memory for the scratch of %u threads", threads);
+}
+
+static DeviceTable device_table(CpuIsa isa) {
+    return (DeviceTable){
         .name = isas[isa].device,
         .take = device_take,
         .give = device_give,
@@ -265,6 +258,26 @@ Status cpu_open(const CpuOptions *options, Backend *out, Error *error) {
         .place_floats = device_place_floats,
         .memory_bytes = device_memory_bytes,
     };
+}
+
+Status cpu_open(const CpuOptions *options, Backend *out, Error *error) {
+    CpuIsa isa = isa_chosen(options->isa);
+    TRY(isa_check(isa, error));
+    uint32_t threads = options->threads != 0 ? options->threads : machine_processors();
+    if (isa == CPU_ISA_REFERENCE) {
+        threads = 1;
+    }
+    CpuBackend *backend = calloc(1, sizeof *backend);
+    if (backend == NULL) {
+        return error_set(error, E_MEMORY, "no memory for the CPU backend");
+    }
+    backend->context.isa = isa;
+    Status status = context_open(&backend->context, threads, options->niceness, error);
+    if (status != OK) {
+        backend_close(backend);
+        return status;
+    }
+    backend->device = device_table(isa);
     *out = (Backend){.ops = isas[isa].ops,
                      .device = &backend->device,
                      .context = backend,

@@ -18,8 +18,8 @@
 #include "base/num.h"
 #include "model/forward.h"
 #include "model/mem_plan.h"
-#include "model/placed.h"
 #include "model/rope.h"
+#include "model/weights_on_device.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -190,7 +190,7 @@ Status engine_open(const Weights *weights, const Backend *backend, const EngineO
     model->backend = backend;
     model->activation = options->activation;
     model->shape = workspace_shape(weights, backend, options);
-    Status status = placed_weights(weights, backend, &model->weights);
+    Status status = weights_on_device(weights, backend, &model->weights);
     if (status == OK) {
         status = mem_plan_check(&plan, options, backend, false, error);
         if (status != OK) {

@@ -8,7 +8,7 @@
 #include "model/step.h"
 
 typedef struct Model {
-    Weights weights; // device pointers (placed.h)
+    Weights weights; // device pointers (weights_on_device.h)
     EngineActivation activation;
     const float *inverse_frequency[LAYER_KIND_COUNT]; // [head_dim / 2] on the device
     const Backend *backend;

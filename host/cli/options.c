@@ -8,30 +8,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define C COMMAND_CAPTION
-#define A COMMAND_ASK
-#define L COMMAND_LOGITS
-#define I COMMAND_INFO
-#define Q COMMAND_QUANTIZE
-#define H COMMAND_HELP
-#define K COMMAND_TOKEN
-#define T COMMAND_TOP
-#define S COMMAND_SERVE
+#define CAPTION  COMMAND_CAPTION
+#define ASK      COMMAND_ASK
+#define LOGITS   COMMAND_LOGITS
+#define INFO     COMMAND_INFO
+#define QUANTIZE COMMAND_QUANTIZE
+#define HELP     COMMAND_HELP
+#define TOKEN    COMMAND_TOKEN
+#define TOP      COMMAND_TOP
+#define SERVE    COMMAND_SERVE
 const OptionRow option_rows[OPTION_COUNT] = {
 #define OPTION(id, name, letter, argument, kind, preset, rule, commands, help)                     \
     {name, letter, argument, OPTION_##kind, preset, rule, commands, help},
 #include "host/cli/options.def"
 #undef OPTION
 };
-#undef C
-#undef A
-#undef L
-#undef I
-#undef Q
-#undef H
-#undef K
-#undef T
-#undef S
+#undef CAPTION
+#undef ASK
+#undef LOGITS
+#undef INFO
+#undef QUANTIZE
+#undef HELP
+#undef TOKEN
+#undef TOP
+#undef SERVE
 
 static bool option_parse_number(const char *text, uint64_t *out) {
     if (*text < '0' || *text > '9') {

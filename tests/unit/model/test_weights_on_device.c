@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The device gets what the manifest lists, so a tensor that manifest.def gains is placed without a
 // line of code.
-#include "model/placed.h"
+#include "model/weights_on_device.h"
 
 #include "fake_backend.h"
 #include "weights/store.h"
@@ -63,11 +63,11 @@ static const void *word_at(const Weights *weights, size_t at) {
 
 // Looks at the struct word by word, not at the manifest: a pointer into the host's block would be a
 // member that nobody placed.
-Test(placed, leaves_no_pointer_of_the_host_in_any_member) {
+Test(weights_on_device, leaves_no_pointer_of_the_host_in_any_member) {
     Weights *weights = int8_weights(), *out = calloc(1, sizeof *out);
     FakeBackend fake;
     far_backend(&fake);
-    cr_assert_eq(placed_weights(weights, &fake.backend, out), OK);
+    cr_assert_eq(weights_on_device(weights, &fake.backend, out), OK);
     const uint8_t *begin = weights->store->block, *end = begin + weights->store->block_bytes;
     uint32_t pointers = 0;
     for (size_t at = 0; at + sizeof(void *) <= sizeof *out; at += sizeof(void *)) {
@@ -82,12 +82,12 @@ Test(placed, leaves_no_pointer_of_the_host_in_any_member) {
     weights_close(weights);
 }
 
-Test(placed, places_every_piece_of_the_manifest_once) {
+Test(weights_on_device, places_every_piece_of_the_manifest_once) {
     Weights *weights = int8_weights(), *out = calloc(1, sizeof *out);
     const Manifest *manifest = weights_manifest(weights);
     FakeBackend fake;
     far_backend(&fake);
-    cr_assert_eq(placed_weights(weights, &fake.backend, out), OK);
+    cr_assert_eq(weights_on_device(weights, &fake.backend, out), OK);
     uint32_t listed[3] = {0};
     uint64_t length = 0;
     for (uint32_t i = 0; i < manifest->count; i++) {
@@ -108,12 +108,12 @@ Test(placed, places_every_piece_of_the_manifest_once) {
     weights_close(weights);
 }
 
-Test(placed, ends_at_the_first_piece_that_is_refused) {
+Test(weights_on_device, ends_at_the_first_piece_that_is_refused) {
     Weights *weights = int8_weights(), *out = calloc(1, sizeof *out);
     FakeBackend fake;
     far_backend(&fake);
     answer = E_DEVICE;
-    cr_expect_eq(placed_weights(weights, &fake.backend, out), E_DEVICE);
+    cr_expect_eq(weights_on_device(weights, &fake.backend, out), E_DEVICE);
     cr_expect_eq(matrices, 7);
     free(out);
     weights_close(weights);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "model/placed.h"
+#include "model/weights_on_device.h"
 
 #include "base/check.h"
 #include "weights/manifest.h"
@@ -23,7 +23,7 @@ static Status place_piece(const Backend *backend, const Piece *piece, Weights *o
     return OK; // a scalar is in the struct itself
 }
 
-Status placed_weights(const Weights *host, const Backend *backend, Weights *out) {
+Status weights_on_device(const Weights *host, const Backend *backend, Weights *out) {
     const Manifest *manifest = weights_manifest(host);
     *out = *host;
     if (backend->device->expect_weights != NULL) {
