@@ -5,7 +5,8 @@
 //   [height][width][3] RGB pixels, DECODER_SLACK bytes, the file's bytes, the rest is free
 //
 // The memory travels as a descriptor with the first call that uses it. Its size never changes, so
-// neither side can take it away under the other. The decoder sends numbers and pixels only, never a
+// neither side can take it away under the other. Before the first call the decoder says that it is
+// locked in, by a message of one byte. The decoder sends numbers and pixels only, never a
 // text: what a client is told is always a sentence of ours.
 #ifndef HOST_DECODER_CALL_H
 #define HOST_DECODER_CALL_H

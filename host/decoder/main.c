@@ -77,11 +77,10 @@ int main(int argc, char **argv) {
     }
     DecoderCall call;
     Memory memory = {0};
-    while (receive(&call, &memory)) {
+    bool heard = write(DECODER_SOCKET, "", 1) == 1; // it is locked in
+    while (heard && receive(&call, &memory)) {
         DecoderAnswer answer = decode(&call, &memory);
-        if (write(DECODER_SOCKET, &answer, sizeof answer) != sizeof answer) {
-            break;
-        }
+        heard = write(DECODER_SOCKET, &answer, sizeof answer) == sizeof answer;
     }
     return EXIT_SUCCESS;
 }

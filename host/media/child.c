@@ -28,6 +28,7 @@ enum {
 
 struct MediaChild {
     ChildProcess process;
+    bool is_locked_in;     // it has said so
     uint64_t memory_limit; // it was started with
     uint8_t *data;         // the shared memory
     size_t capacity;
@@ -115,6 +116,7 @@ static Status child_ready(MediaChild *child, const ChildTask *task, Error *error
     child_end(child);
     TRY(child_start(&child->process, task->program, task->limits.memory_bytes, error));
     child->memory_limit = task->limits.memory_bytes;
+    child->is_locked_in = false;
     return OK;
 }
 
@@ -123,14 +125,27 @@ static Status child_made_fail(Error *error) {
                      "the picture makes its decoder fail; save it again or fetch it anew");
 }
 
-// It ended by itself while it had the picture.
-static Status child_failed(MediaChild *child, Error *error) {
-    int status = child_end(child);
+// It ended before it looked at anything.
+static Status child_not_locked_in(int status, Error *error) {
     if (WIFEXITED(status) && WEXITSTATUS(status) == DECODER_ENDS_UNCONFINED) {
         return error_set(error, E_IO,
                          "this kind of picture is decoded in a process that locks itself in, and "
                          "this system does not let it; allow seccomp filters, or send a JPEG or "
                          "PNG");
+    }
+    return error_set(error, E_IO,
+                     "the decoder of this kind of picture ends while it starts, with %s %d; "
+                     "install tessera whole, allow it prctl and seccomp filters, or send a JPEG "
+                     "or PNG",
+                     WIFSIGNALED(status) ? "signal" : "status",
+                     WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+}
+
+// It ended by itself while it had the picture.
+static Status child_failed(MediaChild *child, Error *error) {
+    int status = child_end(child);
+    if (!child->is_locked_in) {
+        return child_not_locked_in(status, error);
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == DECODER_ENDS_OTHER_FORM) {
         return error_set(error, E_IO,
@@ -203,6 +218,13 @@ static Status child_too_long(MediaChild *child, uint64_t ns, const char *of, Err
                      ns / 1000000000, of);
 }
 
+// Of a new process, before its first answer.
+static Status child_hear_first(MediaChild *child, Error *error) {
+    char byte;
+    child->is_locked_in = recv(child->process.socket, &byte, 1, 0) == 1;
+    return child->is_locked_in ? OK : child_failed(child, error);
+}
+
 static Status child_wait(MediaChild *child, const ChildTask *task, DecoderAnswer *answer,
                          Error *error) {
     const ChildLimits *limits = &task->limits;
@@ -211,8 +233,12 @@ static Status child_wait(MediaChild *child, const ChildTask *task, DecoderAnswer
     uint64_t cpu_now = cpu_begin;
     for (;;) {
         struct pollfd ready = {.fd = child->process.socket, .events = POLLIN};
-        if (poll(&ready, 1, LOOK_MS) > 0) {
+        bool spoke = poll(&ready, 1, LOOK_MS) > 0;
+        if (spoke && child->is_locked_in) {
             return child_hear(child, answer, error);
+        }
+        if (spoke) {
+            TRY(child_hear_first(child, error));
         }
         if (task->unwanted != NULL && atomic_load_explicit(task->unwanted, memory_order_relaxed)) {
             child_end(child);

@@ -40,9 +40,17 @@ static void act(uint32_t codec) {
     }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     DecoderCall call;
+    unsigned long memory = argc == 2 ? strtoul(argv[1], NULL, 10) : 0;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (memory == FAKE_MEMORY_TRAPS) {
+        __builtin_trap();
+    }
+    if (memory < FAKE_MEMORY_TRAPS) {
+        _exit((int)memory);
+    }
+    (void)!write(DECODER_SOCKET, "", 1);
     while (recv(DECODER_SOCKET, &call, sizeof call, 0) == sizeof call) {
         act(call.codec);
     }

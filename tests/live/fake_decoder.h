@@ -5,6 +5,10 @@
 
 #include "host/decoder/call.h"
 
+// Started with less memory it ends before it says anything, with that number as its status; with
+// this much, by a signal.
+enum { FAKE_MEMORY_TRAPS = 256 };
+
 enum {
     FAKE_ANSWERS = 100, // that all is well; it looks at nothing
     FAKE_ANSWERS_SHORT,

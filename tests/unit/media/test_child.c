@@ -81,7 +81,6 @@ Test(child, a_decoder_that_fails_ends_its_picture_only) {
         {FAKE_IS_KILLED, E_MEMORY, "perhaps because memory ran out"},
         {FAKE_ENDS, E_IO, "status 0"},
         {FAKE_ENDS + 127, E_IO, "status 127"},
-        {FAKE_ENDS + DECODER_ENDS_UNCONFINED, E_IO, "allow seccomp filters"},
         {FAKE_ENDS + DECODER_ENDS_OTHER_FORM, E_IO, "not of the program's version"},
     };
     uint32_t before = descriptors();
@@ -98,6 +97,31 @@ Test(child, a_decoder_that_fails_ends_its_picture_only) {
         assert_decodes(&child);
         child_free(child); // the next one is a fake again
         child = NULL;
+    }
+    assert_nothing_left(before);
+}
+
+Test(child, a_decoder_that_cannot_start_is_said_with_the_remedy) {
+    static const struct {
+        uint64_t memory;
+        const char *words;
+    } cases[] = {
+        {DECODER_ENDS_UNCONFINED, "this system does not let it; allow seccomp filters"},
+        {127, "with status 127; install tessera whole"}, // the loader misses a library
+        {FAKE_MEMORY_TRAPS, "with signal"},
+    };
+    uint32_t before = descriptors();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        MediaChild *child = NULL;
+        ChildTask task = task_of(FAKE_ANSWERS, bytes_of_text("x"));
+        task.limits.memory_bytes = cases[i].memory;
+        DecoderAnswer answer;
+        const uint8_t *pixels;
+        Error error = {0};
+        cr_expect_eq(child_decode(&child, &task, &answer, &pixels, &error), E_IO);
+        cr_expect_not_null(strstr(error.text, cases[i].words), "%s", error.text);
+        assert_decodes(&child);
+        child_free(child);
     }
     assert_nothing_left(before);
 }
