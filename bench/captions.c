@@ -29,16 +29,14 @@ static EngineOptions engine_options(const Weights *weights, const CaptionsOption
                                     uint32_t batch) {
     uint32_t tokens = options->prompt + options->output;
     uint32_t rows = (uint32_t)num_max(options->step_rows, options->patches + batch);
-    // As the scheduler counts them: a sliding layer holds the window and what a step spans.
-    size_t span[PAGE_KIND_COUNT] = {
-        num_min(tokens, (size_t)weights->config.window + rows + 2 * KV_PAGE_TOKENS), tokens};
+    const SchedulerOptions step = {.rows_max = rows, .window = weights->config.window};
     EngineOptions engine = {.activation = options->activation,
                             .kv = options->kv,
                             .rows_max = rows,
                             .sequences_max = batch};
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         // One more for the page that is begun, and 2 % that admission keeps free.
-        size_t pages = batch * (num_ceil_div(span[kind], KV_PAGE_TOKENS) + 1);
+        size_t pages = (size_t)batch * (sched_pages_needed(&step, kind, tokens) + 1);
         engine.pages[kind] = (uint32_t)(pages + pages / 50 + 1);
     }
     return engine;

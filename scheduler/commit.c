@@ -66,7 +66,11 @@ static bool commit_sequence(Scheduler *s, uint32_t index, const StepSample *samp
         sched_release_held(s, slot);
     }
     sequence_slide(q, &s->pages, s->options.window, q->cached_count);
-    *(row->row_count == 1 ? &s->stats.decode_rows : &s->stats.prefill_rows) += row->row_count;
+    if (row->row_count == 1) {
+        s->stats.decode_rows++;
+    } else {
+        s->stats.prefill_rows += row->row_count;
+    }
     if (q->ending != FINISH_NONE || row->sample_rows == 0) {
         return false;
     }

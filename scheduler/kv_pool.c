@@ -33,15 +33,27 @@ static void cache_push_newest(KvPool *pool, uint32_t page) {
     p->in_cache = true;
     p->older = pool->newest;
     p->newer = KV_NO_PAGE;
-    *(pool->newest == KV_NO_PAGE ? &pool->oldest : &pool->pages[pool->newest].newer) = page;
+    if (pool->newest == KV_NO_PAGE) {
+        pool->oldest = page;
+    } else {
+        pool->pages[pool->newest].newer = page;
+    }
     pool->newest = page;
     pool->cached_count++;
 }
 
 static void cache_remove(KvPool *pool, uint32_t page) {
     KvPage *p = &pool->pages[page];
-    *(p->older == KV_NO_PAGE ? &pool->oldest : &pool->pages[p->older].newer) = p->newer;
-    *(p->newer == KV_NO_PAGE ? &pool->newest : &pool->pages[p->newer].older) = p->older;
+    if (p->older == KV_NO_PAGE) {
+        pool->oldest = p->newer;
+    } else {
+        pool->pages[p->older].newer = p->newer;
+    }
+    if (p->newer == KV_NO_PAGE) {
+        pool->newest = p->older;
+    } else {
+        pool->pages[p->newer].older = p->older;
+    }
     p->in_cache = false;
     pool->cached_count--;
 }

@@ -302,7 +302,8 @@ static uint32_t longest_match(Scheduler *s, const Sequence *q, uint32_t limit, b
 // The page known by the key of logical page `logical` (or of the tail in it).
 static uint32_t known_page(const Scheduler *s, int kind, uint32_t logical) {
     uint32_t page = KV_NO_PAGE;
-    REQUIRE(prefix_find(&s->pages.prefixes[kind], s->keys[logical], &page));
+    bool known = prefix_find(&s->pages.prefixes[kind], s->keys[logical], &page);
+    REQUIRE(known);
     return page;
 }
 
@@ -360,7 +361,8 @@ static void take_prefix(Scheduler *s, Sequence *q, const PrefixHit *hit) {
     }
     for (int kind = 0; kind < PAGE_KIND_COUNT && copies > 0; kind++) {
         PageTable *table = &q->tables[kind];
-        REQUIRE(pages_take(&s->pages, kind, &table->pages[table->count]));
+        bool taken = pages_take(&s->pages, kind, &table->pages[table->count]);
+        REQUIRE(taken);
         plan->copy_to[kind][b->copy_count[kind]++] = table->pages[table->count++];
     }
     q->cached_count = hit->tokens;

@@ -74,6 +74,20 @@ void policy_end(Policy *policy, uint32_t index, Priority priority) {
     policy->left_off[priority] = user->counters[priority];
 }
 
+// `next` comes behind `slot` in a queue; NO_SLOT is before its first and behind its last.
+static void queue_link(Queue *queue, Sequence *slots, uint32_t slot, uint32_t next) {
+    if (slot == NO_SLOT) {
+        queue->head = next;
+    } else {
+        slots[slot].next = next;
+    }
+    if (next == NO_SLOT) {
+        queue->tail = slot;
+    } else {
+        slots[next].previous = slot;
+    }
+}
+
 static Queue *queue_of(Policy *policy, Sequence *slots, const Sequence *sequence) {
     return sequence->held ? &slots[(uint32_t)sequence->after].followers
                           : &policy->users[sequence->user].queues[sequence->priority];
@@ -81,25 +95,19 @@ static Queue *queue_of(Policy *policy, Sequence *slots, const Sequence *sequence
 
 void policy_queue_back(Policy *policy, Sequence *slots, uint32_t slot) {
     Queue *queue = queue_of(policy, slots, &slots[slot]);
-    slots[slot].previous = queue->tail;
-    slots[slot].next = NO_SLOT;
-    *(queue->tail == NO_SLOT ? &queue->head : &slots[queue->tail].next) = slot;
-    queue->tail = slot;
+    queue_link(queue, slots, queue->tail, slot);
+    queue_link(queue, slots, slot, NO_SLOT);
 }
 
 void policy_queue_front(Policy *policy, Sequence *slots, uint32_t slot) {
     Queue *queue = queue_of(policy, slots, &slots[slot]);
-    slots[slot].next = queue->head;
-    slots[slot].previous = NO_SLOT;
-    *(queue->head == NO_SLOT ? &queue->tail : &slots[queue->head].previous) = slot;
-    queue->head = slot;
+    queue_link(queue, slots, slot, queue->head);
+    queue_link(queue, slots, NO_SLOT, slot);
 }
 
 void policy_queue_remove(Policy *policy, Sequence *slots, uint32_t slot) {
     Queue *queue = queue_of(policy, slots, &slots[slot]);
-    uint32_t previous = slots[slot].previous, next = slots[slot].next;
-    *(previous == NO_SLOT ? &queue->head : &slots[previous].next) = next;
-    *(next == NO_SLOT ? &queue->tail : &slots[next].previous) = previous;
+    queue_link(queue, slots, slots[slot].previous, slots[slot].next);
 }
 
 // First of the queue that may run now. Ending ones are few: the next commit sweeps them.

@@ -76,8 +76,11 @@ void prefix_forget(PrefixTable *table, uint32_t page) {
             continue;
         }
         const PrefixEntry *entry = &table->entries[form * table->page_count + page];
-        *(entry->previous == NO_ENTRY ? prefix_bucket(table, entry->key)
-                                      : &table->entries[entry->previous].next) = entry->next;
+        if (entry->previous == NO_ENTRY) {
+            *prefix_bucket(table, entry->key) = entry->next;
+        } else {
+            table->entries[entry->previous].next = entry->next;
+        }
         if (entry->next != NO_ENTRY) {
             table->entries[entry->next].previous = entry->previous;
         }

@@ -340,7 +340,11 @@ void sched_wait_begin(Scheduler *s, uint32_t slot, bool before) {
     q->waits_from = s->stats.steps;
     s->waiting_count++;
     s->queued_tokens += q->token_count;
-    (before ? policy_queue_front : policy_queue_back)(&s->policy, s->slots, slot);
+    if (before) {
+        policy_queue_front(&s->policy, s->slots, slot);
+    } else {
+        policy_queue_back(&s->policy, s->slots, slot);
+    }
 }
 
 void sched_wait_end(Scheduler *s, uint32_t slot) {

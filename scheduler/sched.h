@@ -147,6 +147,10 @@ typedef struct SchedulerStats {
     uint64_t prefix_hit_tokens, prefix_asked_tokens;
 } SchedulerStats;
 
+// Most pages of a kind that token_count tokens of one sequence can need at once. Of the options it
+// reads window and rows_max.
+uint32_t sched_pages_needed(const SchedulerOptions *options, int kind, uint32_t token_count);
+
 // All memory is taken here. E_MEMORY, E_ARGUMENT.
 Status sched_open(const SchedulerOptions *options, Scheduler **out, Error *error);
 void sched_close(Scheduler *scheduler);

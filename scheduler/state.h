@@ -66,9 +66,6 @@ static inline uint64_t sched_handle(const Scheduler *s, uint32_t slot) {
     return (uint64_t)s->slots[slot].generation << 32 | slot;
 }
 
-// Most pages of a kind that token_count tokens of one sequence can need at once.
-uint32_t sched_pages_needed(const SchedulerOptions *options, int kind, uint32_t token_count);
-
 // A sequence begins to wait, before the others of its user or behind them; and waits no longer.
 void sched_wait_begin(Scheduler *s, uint32_t slot, bool before);
 void sched_wait_end(Scheduler *s, uint32_t slot);

@@ -110,17 +110,6 @@ void runtime_level_text(const Runtime *runtime, char out[16]) {
     buffer_free(&text);
 }
 
-// Pages of a kind that one request of `tokens` can hold at once, as the scheduler counts them: on
-// sliding layers what the window and one step's rows span.
-static uint32_t runtime_pages(const Runtime *runtime, PageKind kind, uint32_t tokens) {
-    uint64_t span = tokens;
-    if (kind == PAGE_SLIDING) {
-        span = num_min(span, (uint64_t)runtime->weights->config.window + runtime->sizes.rows +
-                                 2 * KV_PAGE_TOKENS);
-    }
-    return (uint32_t)num_ceil_div(span, KV_PAGE_TOKENS);
-}
-
 // Lowers the page counts until the plan fits `limit`; `least` is what one request needs.
 static Status runtime_fit(Runtime *runtime, uint64_t limit, const uint32_t least[PAGE_KIND_COUNT],
                           Error *error) {
@@ -190,8 +179,9 @@ static Status runtime_lay_out(Runtime *runtime, const ServingSizes *wanted,
         .sequences_max = sizes->batch,
         .logits_rows_max = sizes->logits_all ? sizes->rows : 0,
     };
+    const SchedulerOptions step = {.rows_max = sizes->rows, .window = config->window};
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        least[kind] = runtime_pages(runtime, (PageKind)kind, sizes->context);
+        least[kind] = sched_pages_needed(&step, kind, sizes->context);
         uint64_t pages;
         if (!num_mul(least[kind] + 1, sizes->batch, &pages) || pages > UINT32_MAX) {
             return error_set(error, E_LIMIT,

@@ -13,9 +13,12 @@ Status mailbox_open(Mailbox *mailbox, size_t item_bytes, uint32_t capacity, Erro
     if (mailbox->items == NULL) {
         return error_set(error, E_MEMORY, "no memory for a mailbox of %u", capacity);
     }
-    REQUIRE(uv_mutex_init(&mailbox->mutex) == 0);
-    REQUIRE(uv_cond_init(&mailbox->filled) == 0);
-    REQUIRE(uv_cond_init(&mailbox->emptied) == 0);
+    int failed = uv_mutex_init(&mailbox->mutex);
+    REQUIRE(failed == 0);
+    failed = uv_cond_init(&mailbox->filled);
+    REQUIRE(failed == 0);
+    failed = uv_cond_init(&mailbox->emptied);
+    REQUIRE(failed == 0);
     return OK;
 }
 
