@@ -13,6 +13,10 @@ Status json_parse(Bytes bytes, const char *source, json_t **out, Error *error) {
     if (root == NULL && file_is_lfs_pointer(bytes)) {
         return file_refuse_lfs_pointer(source, E_JSON, error);
     }
+    if (root == NULL && json_error_code(&detail) == json_error_unknown) { // it says nothing then
+        return error_set(error, E_MEMORY, "%s: no memory for %zu bytes of JSON", source,
+                         bytes.length);
+    }
     if (root == NULL) {
         return error_set(error, E_JSON, "%s: not valid JSON at line %d, column %d: %s", source,
                          detail.line, detail.column, detail.text);

@@ -10,7 +10,7 @@
 #include <jansson.h>
 
 // Parses `bytes` whole. `source` is used in error texts only. On OK the caller owns *out
-// (json_decref). Duplicate keys and numbers outside int64/double are refused. E_JSON, E_LIMIT.
+// (json_decref). Duplicate keys, numbers outside int64/double: E_JSON. Else E_LIMIT, E_MEMORY.
 Status json_parse(Bytes bytes, const char *source, json_t **out, Error *error);
 
 // Reads and parses a file of at most `bytes_max` bytes.

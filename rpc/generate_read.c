@@ -12,10 +12,16 @@ typedef struct GenerateReader {
     size_t json_bytes; // of all JSON texts so far
 } GenerateReader;
 
+static void read_no_memory(GenerateReader *in) {
+    if (in->reader->status == OK) {
+        in->reader->status = purse_error(in->arena->purse, "a call", in->reader->error);
+    }
+}
+
 static void *read_take(GenerateReader *in, size_t count, size_t item_bytes) {
     void *items = arena_take_array(in->arena, count, item_bytes);
-    if (items == NULL && in->reader->status == OK) {
-        in->reader->status = purse_error(in->arena->purse, "a call", in->reader->error);
+    if (items == NULL) {
+        read_no_memory(in);
     }
     return items;
 }
@@ -41,8 +47,10 @@ static Bytes read_json(GenerateReader *in, MsgMap *map, const char *key) {
         return text;
     }
     json_t *value;
-    bool valid = json_parse(text, key, &value, NULL) == OK;
-    if (!valid || !json_is_object(value)) {
+    Status status = json_parse(text, key, &value, NULL);
+    if (status == E_MEMORY) {
+        read_no_memory(in);
+    } else if (status != OK || !json_is_object(value)) {
         msg_fault(map->reader, map->name, key, "must be the JSON text of an object");
     }
     json_decref(value);
@@ -205,7 +213,7 @@ static void read_tools(GenerateReader *in, MsgMap *params) {
         }
     }
     in->call->tools = tools;
-    in->call->tool_count = list.count;
+    in->call->tool_count = tools != NULL ? list.count : 0;
 }
 
 static bool is_tool(const GenerateCall *call, Bytes name) {

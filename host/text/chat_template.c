@@ -38,9 +38,12 @@ static void begin_thought(ChatWriter *writer) {
 }
 
 // The value of a JSON text, for the caller to json_decref; NULL when it is none.
-static json_t *parse(Bytes text) {
+static json_t *parse(ChatWriter *writer, Bytes text) {
     json_t *value = NULL;
-    return text.length > 0 && json_parse(text, "JSON", &value, NULL) == OK ? value : NULL;
+    if (text.length > 0 && json_parse(text, "JSON", &value, NULL) == E_MEMORY) {
+        chat_write_fail(writer, E_MEMORY, "not enough memory for the prompt");
+    }
+    return value;
 }
 
 // ---- the opening turn ---------------------------------------------------------------------------
@@ -66,7 +69,7 @@ static void write_opening(Renderer *renderer) {
         chat_write_text(writer, system->is_list ? " " : "");
     }
     for (size_t i = 0; i < chat->tool_count; i++) {
-        json_t *tool = parse(chat->tools[i]);
+        json_t *tool = parse(writer, chat->tools[i]);
         chat_write_tool(writer, tool, i);
         json_decref(tool);
     }
@@ -123,7 +126,7 @@ static void write_content(ChatWriter *writer, const ChatMessage *message) {
 static void write_calls(ChatWriter *writer, const ChatMessage *message, size_t index) {
     for (size_t i = 0; i < message->call_count; i++) {
         const ChatToolCall *call = &message->calls[i];
-        json_t *arguments = parse(call->arguments);
+        json_t *arguments = parse(writer, call->arguments);
         if (call->arguments.length > 0 && !json_is_object(arguments)) {
             chat_write_fail(writer, E_TEMPLATE,
                             "messages[%zu]: the arguments of a tool call must be a JSON object",

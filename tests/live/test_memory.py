@@ -87,6 +87,8 @@ def ask_everything(client):
     if "blob" in blob:
         streamed([{"type": "image", "blob": blob["blob"]}, {"type": "text", "text": "Describe."}], n=2, stream=True)
     streamed(picture(FILE), logprobs=2, stop=["zebra"])
+    streamed("Weather?", tools=[{"name": "weather", "parameters": '{"type":"object","properties":{}}'}],
+             tool_choice="auto")
     asked("tokenize", text="some words")
     asked("stats")
     asked("cancel", id=1)

@@ -86,6 +86,10 @@ class Table(unittest.TestCase):
                 if method != "hello":  # said by the constructor
                     self.assertTrue(callable(getattr(client, method, None)), f"{client.__name__}.{method}")
 
+    def test_sampling_has_the_numbers_of_the_list(self):
+        rows = re.findall(r"^SAMPLING\((\w+), ", (RPC / "sampling.def").read_text(encoding="utf-8"), re.M)
+        self.assertEqual(list(vars(Sampling())), rows)
+
     def test_every_parameter_of_generate_is_an_option(self):
         table = (RPC / "methods.def").read_text(encoding="utf-8")
         params = set(re.findall(r'^PARAM\(GENERATE, "(\w+)"', table, re.M)) - {"stream"}
