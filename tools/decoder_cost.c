@@ -30,7 +30,8 @@ static int by_size(const void *a, const void *b) {
 
 static double median_us(uint64_t *values) {
     qsort(values, ROUNDS, sizeof *values, by_size);
-    return (double)values[ROUNDS / 2] * 1e-3;
+    uint64_t median = values[ROUNDS / 2];
+    return (double)median * 1e-3;
 }
 
 static uint64_t cpu_ns(const Trial *trial) {
