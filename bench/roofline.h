@@ -41,7 +41,7 @@ double roofline_head_ops(const Gemma4Config *config);
 double roofline_attention_ops(const Gemma4Config *config, double seen);
 
 // Bytes of keys and values of `tokens` positions, as resident on a GPU (sliding layers stop at the
-// window, keys are joined with values where they can be), scales included.
+// window, keys share the values' bytes where they can be), scales included.
 double roofline_kv_bytes(const Gemma4Config *config, const KvKind kv[LAYER_KIND_COUNT],
                          double tokens);
 

@@ -9,18 +9,18 @@
 // When head_dim is no multiple of 64, and for f32, K = key_dim and V = head_dim: plain rows of a
 // token. Values of int8 are kept with 128 added, so that widening needs no sign.
 //
-// Joined pages. Where the value is the key (value_is_key), both are the same normed numbers x:
-// value = x, key = rope(k_norm * x), and RoPE turns a quarter of them, d and head_dim / 2 + d for d
-// below head_dim / 8. So only those are kept as a key, key_dim = head_dim / 4 numbers; of the
-// others q . k is (q * k_norm) . x, and rope_append leaves q * k_norm in place of q there: the key
-// of a joined page is its value with the turned numbers put in place of the first ones. K is one of
-// the two runs of turned numbers, head_dim / 8. Pages of bf16 and f32 are joined; int8 keeps keys
-// and values apart (docs/kernels-attention-cuda.md).
+// Pages of shared keys and values. Where the value is the key (value_is_key), both are the same
+// normed numbers x: value = x, key = rope(k_norm * x), and RoPE turns a quarter of them, d and
+// head_dim / 2 + d for d below head_dim / 8. So only those are kept as a key, key_dim = head_dim /
+// 4 numbers; of the others q . k is (q * k_norm) . x, and rope_append leaves q * k_norm in place of
+// q there: the key of a shared page is its value with the turned numbers put in place of the first
+// ones. K is one of the two runs of turned numbers, head_dim / 8. Pages of bf16 and f32 are shared;
+// int8 keeps keys and values separate (docs/kernels-attention-cuda.md).
 //
 // A token's numbers lie in natural order, so a block of K or V is one write of whole sectors; and
 // yet a warp reads B fragments of mma straight into registers, 16 bytes a lane, 512 contiguous
-// bytes a warp (attention_apart.cuh has the formulas): the order of d inside a dot product is free
-// if the query has the same one, and the order of the output columns is free anyway.
+// bytes a warp (attention_separate_kv.cuh has the formulas): the order of d inside a dot product is
+// free if the query has the same one, and the order of the output columns is free anyway.
 //
 //   keys of one head, bf16, tokens 0..7 of block b: lane l = 4 token + t reads the 16 bytes at 16 l
 //       token 0 | d 32b+0..7  t=0 | 8..15 t=1 | 16..23 t=2 | 24..31 t=3 |   64 bytes
@@ -57,7 +57,7 @@ static inline KvForm kv_form(KvKind kind, const LayerShape *shape) {
     return {kind, shape->kv_head_count, shape->head_dim, cuda_key_dim(kind, shape)};
 }
 
-HOST_DEVICE bool kv_is_joined(const KvForm &form) {
+HOST_DEVICE bool kv_is_shared(const KvForm &form) {
     return form.key_dim < form.head_dim;
 }
 
@@ -89,7 +89,7 @@ HOST_DEVICE uint32_t kv_block(const KvForm &form, KvSide side) {
     if (side == KV_VALUES) {
         return KV_VALUE_COLUMNS;
     }
-    return kv_is_joined(form) ? form.key_dim / 2 : KV_BLOCK_BYTES / kv_number_bytes(form.kind);
+    return kv_is_shared(form) ? form.key_dim / 2 : KV_BLOCK_BYTES / kv_number_bytes(form.kind);
 }
 
 // Bytes of keys, or of values, of all heads.

@@ -28,11 +28,11 @@ enum {
 };
 
 // Numbers of a key that a page has beside the value: all, or where the value is the key and RoPE
-// turns a quarter of it, that quarter (joined pages, cuda/kv_layout.cuh). int8 has all.
+// turns a quarter of it, that quarter (shared pages, cuda/kv_layout.cuh). int8 has all.
 static inline uint32_t cuda_key_dim(KvKind kind, const LayerShape *shape) {
-    bool joined =
+    bool shared =
         shape->value_is_key && kind != KV_INT8 && shape->rotated_pairs * 8 == shape->head_dim;
-    return joined ? shape->head_dim / 4 : shape->head_dim;
+    return shared ? shape->head_dim / 4 : shape->head_dim;
 }
 
 // Bytes of a page of a layer, as cuda/kv_layout.cuh lays it out (a test compares them).

@@ -8,7 +8,7 @@ Status cuda_attention(void *context, const OpAttention *op) {
     if (op->rows.row_count == 0 || cuda->failed != OK) {
         return cuda->failed;
     }
-    return attention_apart_fits(op)    ? attention_apart(cuda, op)
-           : attention_joined_fits(op) ? attention_joined(cuda, op)
-                                       : attention_plain(cuda, op);
+    return attention_separate_kv_fits(op) ? attention_separate_kv(cuda, op)
+           : attention_shared_kv_fits(op) ? attention_shared_kv(cuda, op)
+                                          : attention_plain(cuda, op);
 }

@@ -10,10 +10,10 @@
 Status attention_plain(CudaContext *cuda, const OpAttention *op);
 
 // Pages that mma reads, head sizes 64, 128, 256 and 512, at most 16 query heads on a kv head: with
-// keys and values apart, or joined.
-bool attention_apart_fits(const OpAttention *op);
-Status attention_apart(CudaContext *cuda, const OpAttention *op);
-bool attention_joined_fits(const OpAttention *op);
-Status attention_joined(CudaContext *cuda, const OpAttention *op);
+// separate keys and values, or shared ones.
+bool attention_separate_kv_fits(const OpAttention *op);
+Status attention_separate_kv(CudaContext *cuda, const OpAttention *op);
+bool attention_shared_kv_fits(const OpAttention *op);
+Status attention_shared_kv(CudaContext *cuda, const OpAttention *op);
 
 #endif

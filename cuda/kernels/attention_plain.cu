@@ -23,7 +23,7 @@ typedef struct AttentionArgs {
 // One cached number, widened; int8 without its scale.
 DEVICE float cached(const KvForm &form, const unsigned char *page, KvSide side, uint32_t head,
                     uint32_t token, uint32_t d) {
-    side = kv_key_kept(form, d) ? side : KV_VALUES; // of joined pages
+    side = kv_key_kept(form, d) ? side : KV_VALUES; // of shared pages
     const unsigned char *at = page + kv_number_offset(form, side, head, token, d);
     if (form.kind == KV_F32) {
         return global_load((const float *)at);

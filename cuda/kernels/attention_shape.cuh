@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sizes of an attention tile, what a thread keeps of it, and the few operations that differ
-// between pages of bf16 and of int8 (attention_tile.cuh has the walk, attention_apart.cuh and
-// attention_joined.cuh a chunk of it).
+// between pages of bf16 and of int8 (attention_tile.cuh has the walk, attention_separate_kv.cuh and
+// attention_shared_kv.cuh a chunk of it).
 #ifndef CUDA_KERNELS_ATTENTION_SHAPE_CUH
 #define CUDA_KERNELS_ATTENTION_SHAPE_CUH
 
@@ -101,8 +101,8 @@ typedef struct Run {
     int further;
 } Run;
 
-// Pages with keys and values apart.
-template <int HEAD_DIM_, int M_TILES_, KvKind KIND_> struct ApartShape {
+// Pages with separate keys and values.
+template <int HEAD_DIM_, int M_TILES_, KvKind KIND_> struct SeparateKvShape {
     typedef KvMath<KIND_> Math;
     static constexpr KvKind KIND = KIND_;
     static constexpr int HEAD_DIM = HEAD_DIM_, M_TILES = M_TILES_, ROWS = 16 * M_TILES;
@@ -155,8 +155,8 @@ template <int HEAD_DIM_, int M_TILES_, KvKind KIND_> struct ApartShape {
     } Query; // in shared memory
 };
 
-// Joined pages of bf16. Warp w has columns of quarter w % 4 and rows of tile w / 4.
-template <int HEAD_DIM_, int ROW_TILES_> struct JoinedShape {
+// Shared pages of bf16. Warp w has columns of quarter w % 4 and rows of tile w / 4.
+template <int HEAD_DIM_, int ROW_TILES_> struct SharedKvShape {
     static constexpr int HEAD_DIM = HEAD_DIM_, ROW_TILES = ROW_TILES_, ROWS = 16 * ROW_TILES;
     static constexpr int M_TILES = 1;
     static constexpr int THREADS = ROW_TILES * TILE_WARPS * 32, BLOCKS = 2 / ROW_TILES;

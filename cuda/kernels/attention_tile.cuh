@@ -2,8 +2,8 @@
 // A tile of attention: up to 16 or 32 rows of mma, which are the (token, head) pairs of one
 // sequence that share a kv head, over the positions they see. Here: which rows a tile has, the walk
 // over its positions, what happens to the result, and the launch. What a chunk of positions costs a
-// tile is attention_apart.cuh for pages with keys and values apart and attention_joined.cuh for
-// joined ones.
+// tile is attention_separate_kv.cuh for pages with separate keys and values and
+// attention_shared_kv.cuh for shared ones.
 //
 // A row's bits depend on nothing but the row. Positions are split every 128; a split begins anew,
 // and splits are folded in ascending order with the same three operations whether one block walks
@@ -13,8 +13,8 @@
 #define CUDA_KERNELS_ATTENTION_TILE_CUH
 
 #include "base/check.h"
-#include "cuda/kernels/attention_apart.cuh"
-#include "cuda/kernels/attention_joined.cuh"
+#include "cuda/kernels/attention_separate_kv.cuh"
+#include "cuda/kernels/attention_shared_kv.cuh"
 
 // ---- Which tile ---------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 // rope_append: a warp is one head of one row, q, k or v. It norms the head, turns it (q and k),
 // multiplies it by the Hadamard matrix where the cache is int8 (q and k), and writes it: q back in
 // place, k and v into the page (kv_layout.cuh), where a token's block of 64 or 128 bytes is one
-// piece. v of a layer whose value is the key reads the raw k, which nobody overwrites. On joined
+// piece. v of a layer whose value is the key reads the raw k, which nobody overwrites. On shared
 // pages k writes its turned numbers only, and q takes k_norm into the others.
 //
 // Tile: 8 heads of a row a block; lane l has numbers l, l + 32, ... of the head. 256 threads, one

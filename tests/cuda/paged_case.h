@@ -37,7 +37,7 @@ PagedRows paged_part_on_device(PagedOnDevice *d, const Paged *paged, uint32_t se
 void paged_fill_on_device(const PagedOnDevice *d, const Paged *paged, uint64_t seed);
 
 // Every number of the pages, widened: [page][head][token][side][head_dim], as the cpu's
-// paged_numbers has them. A number that a joined page has no key for is the value's.
+// paged_numbers has them. A number that a shared page has no key for is the value's.
 std::vector<float> paged_numbers_on_device(const PagedOnDevice *d, const Paged *paged);
 
 #endif

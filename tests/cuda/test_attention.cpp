@@ -179,9 +179,9 @@ Test(attention, int8_pages_equal_the_reference_and_rows_do_not_see_their_neighbo
 static const AttentionCase small_case = {
     "small", {LAYER_SLIDING, 4, 2, 64, false, 32}, 1024, 2, {{200, 2, 0, 0}, {130, 1, 0, 0}}};
 
-// The same for joined pages, with a tile of either size.
-static const AttentionCase small_joined_case = {
-    "small, joined", {LAYER_FULL, 4, 1, 64, true, 8}, 0, 2, {{200, 9, 0, 0}, {130, 1, 0, 0}}};
+// The same for shared pages, with a tile of either size.
+static const AttentionCase small_shared_kv_case = {
+    "small, shared", {LAYER_FULL, 4, 1, 64, true, 8}, 0, 2, {{200, 9, 0, 0}, {130, 1, 0, 0}}};
 
 static void check_schedules(const AttentionCase *one, KvKind kind) {
     std::vector<float> first;
@@ -199,7 +199,7 @@ static void check_schedules(const AttentionCase *one, KvKind kind) {
 
 Test(attention, the_schedule_changes_nothing) {
     check_schedules(&small_case, KV_INT8);
-    check_schedules(&small_joined_case, KV_BF16);
+    check_schedules(&small_shared_kv_case, KV_BF16);
 }
 
 Test(attention, rows_leave_as_activations_of_every_kind) {
@@ -508,13 +508,13 @@ static void check_page(const KvForm &form) {
                                   (form.kind == KV_INT8 ? form.kv_heads * KV_PAGE_TOKENS * 8 : 0));
 }
 
-Test(kv_layout, a_number_has_one_place_and_a_joined_page_keeps_what_rope_turns_of_a_key) {
+Test(kv_layout, a_number_has_one_place_and_a_shared_page_keeps_what_rope_turns_of_a_key) {
     const LayerShape full = {LAYER_FULL, 16, 1, 512, true, 64}; // of the 12B
-    KvForm joined = kv_form(KV_BF16, &full);
-    cr_assert_eq(joined.key_dim, 128);
-    cr_assert_eq(kv_layout_page_bytes(joined), KV_PAGE_TOKENS * (512 + 128) * 2);
+    KvForm shared = kv_form(KV_BF16, &full);
+    cr_assert_eq(shared.key_dim, 128);
+    cr_assert_eq(kv_layout_page_bytes(shared), KV_PAGE_TOKENS * (512 + 128) * 2);
     for (uint32_t d = 0; d < 512; d++) { // model.md 1.3: 0..63 and 256..319 turn
-        cr_assert_eq(kv_key_kept(joined, d), d < 64 || (d >= 256 && d < 320), "%u", d);
+        cr_assert_eq(kv_key_kept(shared, d), d < 64 || (d >= 256 && d < 320), "%u", d);
     }
     LayerShape shapes[] = {full, full, full, {LAYER_FULL, 4, 2, 24, true, 3}};
     shapes[1].value_is_key = false;
@@ -522,7 +522,7 @@ Test(kv_layout, a_number_has_one_place_and_a_joined_page_keeps_what_rope_turns_o
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         for (int kind = 0; kind < KV_KIND_COUNT; kind++) {
             KvForm form = kv_form((KvKind)kind, &shapes[i]);
-            cr_assert_eq(kv_is_joined(form), kind != KV_INT8 && (i == 0 || i == 3));
+            cr_assert_eq(kv_is_shared(form), kind != KV_INT8 && (i == 0 || i == 3));
             check_page(form);
         }
     }

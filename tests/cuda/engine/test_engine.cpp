@@ -100,11 +100,11 @@ Test(engine, heads_of_256_and_512_equal_transformers) {
 // Number by number the two caches round alike: a product of q and a key is off by at most 2^-9 of
 // itself whether the key is rounded, as on the cpu, or the value that it is made of, as here. The
 // errors are two draws of that (8.3e-3 here, 8.7e-3 there), so twice the other one is the bar.
-Test(engine_simt, keys_joined_with_values_cost_a_cache_of_bf16_nothing) {
+Test(engine_simt, keys_shared_with_values_cost_a_cache_of_bf16_nothing) {
     Backend backend = open_backend();
-    double joined = fixture_error("wide_heads", 0, ENGINE_KV_BF16, &backend);
-    double apart = fixture_error("wide_heads", 0, ENGINE_KV_BF16, NULL);
-    cr_assert_leq(joined, 2 * apart, "relative error %.2e, the cpu's %.2e", joined, apart);
+    double shared = fixture_error("wide_heads", 0, ENGINE_KV_BF16, &backend);
+    double separate = fixture_error("wide_heads", 0, ENGINE_KV_BF16, NULL);
+    cr_assert_leq(shared, 2 * separate, "relative error %.2e, the cpu's %.2e", shared, separate);
     close_backend(&backend);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// attention with mma over pages that keep keys and values apart (attention_apart.cuh): which
-// sequences go to tiles of 16 or of 32 rows.
+// attention with mma over pages that keep keys and values separate (attention_separate_kv.cuh):
+// which sequences go to tiles of 16 or of 32 rows.
 //
 // Tile: 16 rows for sequences with few rows (decode: of 16 query heads on one kv head all, of 2
 // heads two), 32 for the others, by chunks of 64 positions. 128 threads; two blocks or more a
@@ -23,13 +23,14 @@
 // promise KvKind2E: ldg128 >= 23, imma >= 8, hmma >= 8
 #include "cuda/kernels/attention_tile.cuh"
 
-bool attention_apart_fits(const OpAttention *op) {
-    return tile_fits(op) && !kv_is_joined(kv_form(op->cache.kind, &op->cache.shape));
+bool attention_separate_kv_fits(const OpAttention *op) {
+    return tile_fits(op) && !kv_is_shared(kv_form(op->cache.kind, &op->cache.shape));
 }
 
 template <int HEAD_DIM, KvKind KIND>
 static Status launch(CudaContext *cuda, const OpAttention *op) {
-    return tile_launch_both<ApartShape<HEAD_DIM, 1, KIND>, ApartShape<HEAD_DIM, 2, KIND>>(cuda, op);
+    return tile_launch_both<SeparateKvShape<HEAD_DIM, 1, KIND>, SeparateKvShape<HEAD_DIM, 2, KIND>>(
+        cuda, op);
 }
 
 template <KvKind KIND> static Status launch_size(CudaContext *cuda, const OpAttention *op) {
@@ -45,7 +46,7 @@ template <KvKind KIND> static Status launch_size(CudaContext *cuda, const OpAtte
     }
 }
 
-Status attention_apart(CudaContext *cuda, const OpAttention *op) {
+Status attention_separate_kv(CudaContext *cuda, const OpAttention *op) {
     return op->cache.kind == KV_INT8 ? launch_size<KV_INT8>(cuda, op)
                                      : launch_size<KV_BF16>(cuda, op);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tile of attention over pages that keep keys and values apart: the query, a chunk of positions.
-// attention_tile.cuh walks the chunks.
+// A tile of attention over pages that keep keys and values separate: the query, a chunk of
+// positions. attention_tile.cuh walks the chunks.
 //
 // Positions go by in chunks of 64 = 4 pages at absolute places. Warp w scores page w of the chunk:
 //   S = Q K^T     Q: A fragments in shared memory; K: B fragments, loaded straight from the page
@@ -23,8 +23,8 @@
 // Precision. q is two bf16 (q = high + low, 16 bits), or for int8 pages two int8 (q = step * (128
 // high + low), 15 bits, exact integer scores); probabilities are bf16, summed as rounded, or for
 // int8 pages f16 times the scale of their value.
-#ifndef CUDA_KERNELS_ATTENTION_APART_CUH
-#define CUDA_KERNELS_ATTENTION_APART_CUH
+#ifndef CUDA_KERNELS_ATTENTION_SEPARATE_KV_CUH
+#define CUDA_KERNELS_ATTENTION_SEPARATE_KV_CUH
 
 #include "cuda/kernels/attention_shape.cuh"
 #include "cuda/kernels/exp.cuh"
@@ -126,10 +126,10 @@ template <class S> DEVICE void tile_query_bf16(const TileArgs &args, const Tile<
 
 // What comes before the first chunk.
 template <int HEAD_DIM, int M_TILES, KvKind KIND>
-DEVICE void tile_begin(const TileArgs &args, Tile<ApartShape<HEAD_DIM, M_TILES, KIND>> &tile,
+DEVICE void tile_begin(const TileArgs &args, Tile<SeparateKvShape<HEAD_DIM, M_TILES, KIND>> &tile,
                        uint32_t first) {
     (void)first;
-    typedef ApartShape<HEAD_DIM, M_TILES, KIND> S;
+    typedef SeparateKvShape<HEAD_DIM, M_TILES, KIND> S;
     if (KIND == KV_INT8) {
         tile_query_int8<S>(args, tile);
     } else {
@@ -350,9 +350,9 @@ DEVICE void chunk_blend(const TileArgs &args, Tile<S> &tile, uint32_t position, 
 }
 
 template <int HEAD_DIM, int M_TILES, KvKind KIND>
-DEVICE void tile_chunk(const TileArgs &args, Tile<ApartShape<HEAD_DIM, M_TILES, KIND>> &tile,
+DEVICE void tile_chunk(const TileArgs &args, Tile<SeparateKvShape<HEAD_DIM, M_TILES, KIND>> &tile,
                        uint32_t position) {
-    typedef ApartShape<HEAD_DIM, M_TILES, KIND> S;
+    typedef SeparateKvShape<HEAD_DIM, M_TILES, KIND> S;
     // The pages that any row sees.
     uint32_t first = tile.first > position ? (tile.first - position) / KV_PAGE_TOKENS : 0;
     uint32_t end = (tile.end - position + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
@@ -391,8 +391,8 @@ DEVICE void tile_chunk(const TileArgs &args, Tile<ApartShape<HEAD_DIM, M_TILES, 
 
 // The sums of the rows over the four warps.
 template <int HEAD_DIM, int M_TILES, KvKind KIND>
-DEVICE void tile_sums(Tile<ApartShape<HEAD_DIM, M_TILES, KIND>> &tile) {
-    typedef ApartShape<HEAD_DIM, M_TILES, KIND> S;
+DEVICE void tile_sums(Tile<SeparateKvShape<HEAD_DIM, M_TILES, KIND>> &tile) {
+    typedef SeparateKvShape<HEAD_DIM, M_TILES, KIND> S;
     float *shared = tile_shared<float>(S::SUMS);
     uint32_t g = thread_lane() / 4;
     UNROLL

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tile of attention over joined pages (kv_layout.cuh): the query, a chunk of positions.
+// A tile of attention over shared pages (kv_layout.cuh): the query, a chunk of positions.
 // attention_tile.cuh walks the chunks.
 //
-// A joined page's values serve both products, so they are staged: each number comes from the page
+// A shared page's values serve both products, so they are staged: each number comes from the page
 // once, by cp.async, and lies in shared memory while its chunk of 16 positions, a page, is worked
 // on, the next two on their way. The columns are dealt out in quarters, of keys as of values, and a
 // warp has one quarter and 16 rows:
@@ -22,8 +22,8 @@
 // heads, with less than eight pieces a token, alike.)
 //
 // Precision. q is two bf16 (q = high + low, 16 bits); probabilities are bf16, summed as rounded.
-#ifndef CUDA_KERNELS_ATTENTION_JOINED_CUH
-#define CUDA_KERNELS_ATTENTION_JOINED_CUH
+#ifndef CUDA_KERNELS_ATTENTION_SHARED_KV_CUH
+#define CUDA_KERNELS_ATTENTION_SHARED_KV_CUH
 
 #include "cuda/kernels/attention_shape.cuh"
 #include "cuda/kernels/exp.cuh"
@@ -101,9 +101,9 @@ DEVICE Vector8 query_pair(const TileArgs &args, const Tile<S> &tile, uint32_t ro
 
 // What comes before the first chunk, the one at `first`: the warp's rows and columns of the query.
 template <int HEAD_DIM, int ROW_TILES>
-DEVICE void tile_begin(const TileArgs &args, Tile<JoinedShape<HEAD_DIM, ROW_TILES>> &tile,
+DEVICE void tile_begin(const TileArgs &args, Tile<SharedKvShape<HEAD_DIM, ROW_TILES>> &tile,
                        uint32_t first) {
-    typedef JoinedShape<HEAD_DIM, ROW_TILES> S;
+    typedef SharedKvShape<HEAD_DIM, ROW_TILES> S;
     stage_chunk<S>(args, tile, first);
     cp_async_commit();
     if (first + S::CHUNK < tile.stop) {
@@ -219,9 +219,9 @@ DEVICE void chunk_blend(Tile<S> &tile, uint32_t position, const uint32_t fragmen
 }
 
 template <int HEAD_DIM, int ROW_TILES>
-DEVICE void tile_chunk(const TileArgs &args, Tile<JoinedShape<HEAD_DIM, ROW_TILES>> &tile,
+DEVICE void tile_chunk(const TileArgs &args, Tile<SharedKvShape<HEAD_DIM, ROW_TILES>> &tile,
                        uint32_t position) {
-    typedef JoinedShape<HEAD_DIM, ROW_TILES> S;
+    typedef SharedKvShape<HEAD_DIM, ROW_TILES> S;
     float scores[2][4] = {}, factor[1][2];
     uint32_t fragment[4];
     chunk_products<S>(tile, position, scores);
@@ -237,7 +237,7 @@ DEVICE void tile_chunk(const TileArgs &args, Tile<JoinedShape<HEAD_DIM, ROW_TILE
 
 // The sums of the rows; every warp has seen all positions.
 template <int HEAD_DIM, int ROW_TILES>
-DEVICE void tile_sums(Tile<JoinedShape<HEAD_DIM, ROW_TILES>> &tile) {
+DEVICE void tile_sums(Tile<SharedKvShape<HEAD_DIM, ROW_TILES>> &tile) {
     UNROLL
     for (int h = 0; h < 2; h++) {
         tile.sum[0][h] += warp_shuffle_xor(tile.sum[0][h], 1);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// attention with mma over joined pages (attention_joined.cuh): full layers whose value is the key.
+// attention with mma over shared pages (attention_shared_kv.cuh): full layers whose value is the
+// key.
 //
 // Tile: 16 rows, all query heads of one row where 16 share a kv head, for sequences with no more
 // (decode); 32 for the others; by chunks of 16 positions. 128 and 256 threads. Bytes: a chunk reads
@@ -14,21 +15,21 @@
 //      128     32      35          128
 //
 // promise: spills 0, calls 0
-// promise JoinedShapeILi512E: hmma 48, ldsm 16, ldgsts >= 15, loop hmma 48, loop per hmma <= 17.5
-// promise JoinedShapeILi256E: hmma 24, ldsm 8, ldgsts >= 9
-// promise JoinedShapeILi128E: hmma 12, ldsm 4, ldgsts >= 6
-// promise JoinedShapeILi64E: hmma 6, ldsm 2, ldgsts >= 6
+// promise SharedKvShapeILi512E: hmma 48, ldsm 16, ldgsts >= 15, loop hmma 48, loop per hmma <= 17.5
+// promise SharedKvShapeILi256E: hmma 24, ldsm 8, ldgsts >= 9
+// promise SharedKvShapeILi128E: hmma 12, ldsm 4, ldgsts >= 6
+// promise SharedKvShapeILi64E: hmma 6, ldsm 2, ldgsts >= 6
 #include "cuda/kernels/attention_tile.cuh"
 
-bool attention_joined_fits(const OpAttention *op) {
-    return tile_fits(op) && kv_is_joined(kv_form(op->cache.kind, &op->cache.shape));
+bool attention_shared_kv_fits(const OpAttention *op) {
+    return tile_fits(op) && kv_is_shared(kv_form(op->cache.kind, &op->cache.shape));
 }
 
 template <int HEAD_DIM> static Status launch(CudaContext *cuda, const OpAttention *op) {
-    return tile_launch_both<JoinedShape<HEAD_DIM, 1>, JoinedShape<HEAD_DIM, 2>>(cuda, op);
+    return tile_launch_both<SharedKvShape<HEAD_DIM, 1>, SharedKvShape<HEAD_DIM, 2>>(cuda, op);
 }
 
-Status attention_joined(CudaContext *cuda, const OpAttention *op) {
+Status attention_shared_kv(CudaContext *cuda, const OpAttention *op) {
     switch (op->cache.shape.head_dim) {
     case 64:
         return launch<64>(cuda, op);
