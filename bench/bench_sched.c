@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the scheduler itself costs per step: plan + commit with 256 sequences running and 10,000
 // waiting from 100 users, on a machine that computes nothing. The bar is 50 us.
+#include "base/check.h"
 #include "base/clock.h"
 #include "bench/bench.h"
 #include "bench/row.h"
@@ -35,6 +36,62 @@ static Status fill_queue(Scheduler *s, uint64_t *serial, Error *error) {
     return OK;
 }
 
+typedef struct Bench {
+    Scheduler *scheduler;
+    uint64_t serial;                 // requests so far
+    uint64_t rows, running, waiting; // summed over the steps
+    uint64_t took_ns[STEPS];         // plan and commit
+    SchedulerEvent events[RUNNING];
+    StepSample samples[RUNNING];
+} Bench;
+
+static StepResult draw(Bench *bench, const Batch *batch) {
+    StepResult result = {.samples = bench->samples};
+    for (uint32_t i = 0; i < batch->sequence_count; i++) {
+        if (batch->sequences[i].sample_rows > 0) {
+            bench->samples[result.sample_count++] =
+                (StepSample){.tag = batch->sequences[i].tag, .chosen = {.token = 5}};
+        }
+    }
+    return result;
+}
+
+static Status measure(Bench *bench, Error *error) {
+    Scheduler *s = bench->scheduler;
+    for (uint32_t step = 0; step < STEPS; step++) {
+        TRY(fill_queue(s, &bench->serial, error));
+        bench->waiting += sched_stats(s).waiting;
+        sched_tick(s, step * 20);
+        uint64_t start = clock_ns();
+        const Batch *batch = sched_plan(s);
+        uint64_t planned = clock_ns();
+        StepResult result = draw(bench, batch);
+        bench->rows += batch->row_count;
+        bench->running += batch->sequence_count;
+        uint64_t answered = clock_ns();
+        sched_commit(s, &result, bench->events, RUNNING);
+        bench->took_ns[step] = planned - start + (clock_ns() - answered);
+    }
+    return OK;
+}
+
+static void report(Bench *bench) {
+    uint64_t *took_ns = bench->took_ns;
+    qsort(took_ns, STEPS, sizeof *took_ns, compare_u64);
+    double p50_us = (double)took_ns[STEPS / 2] / 1e3;
+    double p99_us = (double)took_ns[STEPS * 99 / 100] / 1e3;
+    Row row = row_begin("sched", "plan + commit");
+    row_number(&row, "running_mean", (double)bench->running / STEPS);
+    row_number(&row, "waiting_mean", (double)bench->waiting / STEPS);
+    row_number(&row, "users", USERS);
+    row_number(&row, "rows_mean", (double)bench->rows / STEPS);
+    row_number(&row, "us_p50", p50_us);
+    row_number(&row, "us_p99", p99_us);
+    row_number(&row, "us_max", (double)took_ns[STEPS - 1] / 1e3);
+    fprintf(stderr, "plan + commit: p50 %.1f us, p99 %.1f us\n", p50_us, p99_us);
+    row_end(&row);
+}
+
 int bench_sched(int argc, char **argv) {
     (void)argv;
     if (argc > 1) {
@@ -49,52 +106,17 @@ int bench_sched(int argc, char **argv) {
                                 .window = 1024,
                                 .pages = {RUNNING * 32, RUNNING * 32},
                                 .users_max = USERS};
-    Scheduler *s;
+    static Bench bench;
     Error error;
-    static SchedulerEvent events[RUNNING];
-    static StepSample samples[RUNNING];
-    static uint64_t took_ns[STEPS];
-    if (sched_open(&options, &s, &error) != OK) {
+    Status status = sched_open(&options, &bench.scheduler, &error);
+    if (status == OK) {
+        status = measure(&bench, &error);
+        sched_close(bench.scheduler);
+    }
+    if (status != OK) {
         fprintf(stderr, "tessera bench sched: %s\n", error.text);
         return 3;
     }
-    uint64_t serial = 0, rows = 0, running = 0, waiting = 0;
-    for (uint32_t step = 0; step < STEPS; step++) {
-        if (fill_queue(s, &serial, &error) != OK) {
-            fprintf(stderr, "tessera bench sched: %s\n", error.text);
-            return 3;
-        }
-        waiting += sched_stats(s).waiting;
-        sched_tick(s, step * 20);
-        uint64_t start = clock_ns();
-        const Batch *batch = sched_plan(s);
-        uint64_t planned = clock_ns();
-        StepResult result = {.samples = samples};
-        for (uint32_t i = 0; i < batch->sequence_count; i++) {
-            if (batch->sequences[i].sample_rows > 0) {
-                samples[result.sample_count++] =
-                    (StepSample){.tag = batch->sequences[i].tag, .chosen = {.token = 5}};
-            }
-        }
-        rows += batch->row_count;
-        running += batch->sequence_count;
-        uint64_t answered = clock_ns();
-        sched_commit(s, &result, events, RUNNING);
-        took_ns[step] = planned - start + (clock_ns() - answered);
-    }
-    sched_close(s);
-    qsort(took_ns, STEPS, sizeof *took_ns, compare_u64);
-    Row row = row_begin("sched", "plan + commit");
-    row_number(&row, "running_mean", (double)running / STEPS);
-    row_number(&row, "waiting_mean", (double)waiting / STEPS);
-    row_number(&row, "users", USERS);
-    row_number(&row, "rows_mean", (double)rows / STEPS);
-    const uint64_t *p50 = took_ns + STEPS / 2, *p99 = took_ns + STEPS * 99 / 100;
-    row_number(&row, "us_p50", (double)*p50 / 1e3);
-    row_number(&row, "us_p99", (double)*p99 / 1e3);
-    row_number(&row, "us_max", (double)took_ns[STEPS - 1] / 1e3);
-    fprintf(stderr, "plan + commit: p50 %.1f us, p99 %.1f us\n", (double)*p50 / 1e3,
-            (double)*p99 / 1e3);
-    row_end(&row);
+    report(&bench);
     return 0;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A step planned while the one before it still runs: which rows are in it, what becomes of them
 // when the world changes meanwhile, and that nobody's answer depends on it.
-#include "tests/unit/scheduler/small.h"
+#include "tests/unit/scheduler/scheduler_fixture.h"
 
 #include "base/prng.h"
 
@@ -13,13 +13,6 @@
 enum { EVENTS = 32 };
 static SchedulerEvent events[EVENTS];
 
-static uint64_t add(Scheduler *s, const SequenceRequest *request) {
-    uint64_t handle;
-    Error error = {0};
-    cr_assert_eq(sched_add(s, request, &handle, &error), OK, "%s", error.text);
-    return handle;
-}
-
 // A plan that must be there, with every invariant checked.
 static const Batch *plan(Scheduler *s) {
     const Batch *batch = sched_plan(s);
@@ -29,7 +22,7 @@ static const Batch *plan(Scheduler *s) {
 }
 
 static size_t answer(Scheduler *s, const Batch *batch, int32_t token) {
-    size_t count = small_answer(s, batch, token, events, EVENTS);
+    size_t count = fixture_answer(s, batch, token, events, EVENTS);
     sched_check_all(s);
     return count;
 }
@@ -42,10 +35,9 @@ static uint32_t pages_used(const Scheduler *s) {
 // ---- What is in it ------------------------------------------------------------------------------
 
 Test(ahead, the_row_of_a_token_that_is_still_to_be_drawn_is_planned) {
-    SchedulerOptions options = small_options();
-    Scheduler *s = small_open(&options);
-    SequenceRequest request = small_request(10, 5, 7);
-    add(s, &request);
+    Scheduler *s = fixture_start();
+    SequenceRequest request = fixture_request(10, 5, 7);
+    fixture_add(s, &request);
     const Batch *now = plan(s);
     for (uint32_t drawn = 1; drawn < 5; drawn++) {
         const Batch *next = plan(s);
@@ -70,12 +62,11 @@ Test(ahead, the_row_of_a_token_that_is_still_to_be_drawn_is_planned) {
 }
 
 Test(ahead, tokens_are_named_by_their_place_among_the_samples) {
-    SchedulerOptions options = small_options();
-    Scheduler *s = small_open(&options);
-    SequenceRequest requests[] = {small_request(10, 9, 1), small_request(100, 9, 2),
-                                  small_request(5, 9, 3)};
+    Scheduler *s = fixture_start();
+    SequenceRequest requests[] = {fixture_request(10, 9, 1), fixture_request(100, 9, 2),
+                                  fixture_request(5, 9, 3)};
     for (int i = 0; i < 3; i++) {
-        add(s, &requests[i]);
+        fixture_add(s, &requests[i]);
     }
     const Batch *first = plan(s);  // 10 rows and a sample, 54 rows without one
     const Batch *second = plan(s); // a row, 46 that end the second prompt, the third whole
@@ -97,10 +88,9 @@ Test(ahead, tokens_are_named_by_their_place_among_the_samples) {
 }
 
 Test(ahead, after_a_pause_the_tokens_are_known_again) {
-    SchedulerOptions options = small_options();
-    Scheduler *s = small_open(&options);
-    SequenceRequest request = small_request(10, 5, 1);
-    add(s, &request);
+    Scheduler *s = fixture_start();
+    SequenceRequest request = fixture_request(10, 5, 1);
+    fixture_add(s, &request);
     answer(s, plan(s), 11);
     const Batch *batch = plan(s);
     cr_assert_eq(batch->tokens[0], 11);
@@ -110,10 +100,9 @@ Test(ahead, after_a_pause_the_tokens_are_known_again) {
 }
 
 Test(ahead, no_row_is_planned_behind_the_last_token) {
-    SchedulerOptions options = small_options();
-    Scheduler *s = small_open(&options);
-    SequenceRequest request = small_request(10, 1, 1);
-    add(s, &request);
+    Scheduler *s = fixture_start();
+    SequenceRequest request = fixture_request(10, 1, 1);
+    fixture_add(s, &request);
     const Batch *batch = plan(s);
     cr_assert_null(sched_plan(s));
     cr_assert_eq(answer(s, batch, 3), 1);
@@ -122,10 +111,9 @@ Test(ahead, no_row_is_planned_behind_the_last_token) {
 }
 
 Test(ahead, a_long_prompt_goes_on) {
-    SchedulerOptions options = small_options();
-    Scheduler *s = small_open(&options);
-    SequenceRequest request = small_request(150, 5, 1);
-    add(s, &request);
+    Scheduler *s = fixture_start();
+    SequenceRequest request = fixture_request(150, 5, 1);
+    fixture_add(s, &request);
     const Batch *first = plan(s), *second = plan(s);
     cr_assert_eq(first->row_count, 64);
     cr_assert_eq(second->positions[0], 64);
@@ -141,11 +129,11 @@ Test(ahead, a_long_prompt_goes_on) {
 }
 
 Test(ahead, a_sequence_never_holds_more_sliding_pages_than_its_admission_counted) {
-    SchedulerOptions options = small_options();
+    SchedulerOptions options = fixture_options();
     options.window = 16; // with a step's rows and both ends 7 pages, 112 positions
-    Scheduler *s = small_open(&options);
-    SequenceRequest request = small_request(250, 5, 1);
-    add(s, &request);
+    Scheduler *s = fixture_open(&options);
+    SequenceRequest request = fixture_request(250, 5, 1);
+    fixture_add(s, &request);
     const Batch *first = plan(s), *second = plan(s);
     cr_assert_eq(first->row_count, 64);
     cr_assert_eq(second->row_count, 112 - 64);
@@ -157,10 +145,9 @@ Test(ahead, a_sequence_never_holds_more_sliding_pages_than_its_admission_counted
 }
 
 Test(ahead, a_third_plan_is_a_mistake_of_the_caller, .signal = SIGABRT) {
-    SchedulerOptions options = small_options();
-    Scheduler *s = small_open(&options);
-    SequenceRequest request = small_request(10, 5, 1);
-    add(s, &request);
+    Scheduler *s = fixture_start();
+    SequenceRequest request = fixture_request(10, 5, 1);
+    fixture_add(s, &request);
     plan(s);
     plan(s);
     sched_plan(s);
@@ -168,18 +155,17 @@ Test(ahead, a_third_plan_is_a_mistake_of_the_caller, .signal = SIGABRT) {
 
 Test(ahead, a_token_drawn_from_a_set_waits_for_it_and_its_row_is_not_planned_ahead) {
     static const uint32_t first[8], second[8];
-    SchedulerOptions options = small_options();
-    Scheduler *s = small_open(&options);
-    SequenceRequest request = small_request(10, 3, 7), free_one = small_request(10, 3, 8);
+    Scheduler *s = fixture_start();
+    SequenceRequest request = fixture_request(10, 3, 7), free_one = fixture_request(10, 3, 8);
     request.allowed = first;
-    uint64_t handle = add(s, &request);
+    uint64_t handle = fixture_add(s, &request);
     const Batch *batch = plan(s);
     cr_assert_eq(batch->sequences[0].sample_rows, 1);
     cr_assert_eq(batch->sequences[0].allowed, first);
     cr_assert_null(sched_plan(s), "the set of the second token is not known yet");
     cr_assert_eq(answer(s, batch, 40), 1);
     cr_assert_null(sched_plan(s), "nor after the first");
-    add(s, &free_one);
+    fixture_add(s, &free_one);
     batch = plan(s);
     cr_assert_eq(batch->sequence_count, 1, "nobody else waits for it");
     cr_assert_null(batch->sequences[0].allowed);
@@ -203,16 +189,16 @@ Test(ahead, a_token_drawn_from_a_set_waits_for_it_and_its_row_is_not_planned_ahe
 // ---- Endings ------------------------------------------------------------------------------------
 
 Test(ahead, a_stop_leaves_a_dead_row_and_frees_pages_and_place_at_once) {
-    SchedulerOptions options = small_options();
+    SchedulerOptions options = fixture_options();
     options.sequences_max = 1;
     options.no_prefix_cache = true;
-    Scheduler *s = small_open(&options);
+    Scheduler *s = fixture_open(&options);
     const int32_t stop = 50;
-    SequenceRequest request = small_request(20, 30, 1), other = small_request(30, 30, 2);
+    SequenceRequest request = fixture_request(20, 30, 1), other = fixture_request(30, 30, 2);
     request.stop_ids = &stop;
     request.stop_count = 1;
-    add(s, &request);
-    add(s, &other);
+    fixture_add(s, &request);
+    fixture_add(s, &other);
     const Batch *first = plan(s), *second = plan(s);
     cr_assert_eq(second->sequences[0].tag, first->sequences[0].tag);
     cr_assert_eq(answer(s, first, 50), 1);
@@ -228,18 +214,18 @@ Test(ahead, a_stop_leaves_a_dead_row_and_frees_pages_and_place_at_once) {
 }
 
 Test(ahead, a_slot_used_again_is_not_taken_for_the_one_before) {
-    SchedulerOptions options = small_options();
+    SchedulerOptions options = fixture_options();
     options.sequences_max = 1;
     options.waiting_max = 0; // one slot
-    Scheduler *s = small_open(&options);
+    Scheduler *s = fixture_open(&options);
     const int32_t stop = 50;
-    SequenceRequest request = small_request(20, 30, 1), other = small_request(8, 30, 2);
+    SequenceRequest request = fixture_request(20, 30, 1), other = fixture_request(8, 30, 2);
     request.stop_ids = &stop;
     request.stop_count = 1;
-    uint64_t before = add(s, &request);
+    uint64_t before = fixture_add(s, &request);
     const Batch *first = plan(s), *second = plan(s);
     answer(s, first, 50);
-    uint64_t after = add(s, &other);
+    uint64_t after = fixture_add(s, &other);
     cr_assert_eq((uint32_t)after, (uint32_t)before);
     cr_assert_eq(answer(s, second, 9), 0);
     const Batch *third = plan(s);
@@ -250,13 +236,12 @@ Test(ahead, a_slot_used_again_is_not_taken_for_the_one_before) {
 }
 
 Test(ahead, a_cancelled_sequence_ends_when_nothing_under_way_reads_its_pictures) {
-    SchedulerOptions options = small_options();
-    Scheduler *s = small_open(&options);
+    Scheduler *s = fixture_start();
     SequenceMedia image = {.position_first = 64, .row_count = 40};
-    SequenceRequest request = small_request(150, 5, 1);
+    SequenceRequest request = fixture_request(150, 5, 1);
     request.media = &image;
     request.media_count = 1;
-    uint64_t handle = add(s, &request);
+    uint64_t handle = fixture_add(s, &request);
     const Batch *first = plan(s), *second = plan(s);
     cr_assert_eq(second->image_count, 1);
     sched_cancel(s, handle);
@@ -270,11 +255,10 @@ Test(ahead, a_cancelled_sequence_ends_when_nothing_under_way_reads_its_pictures)
 }
 
 Test(ahead, a_cancelled_sequence_takes_neither_token_under_way) {
-    SchedulerOptions options = small_options();
-    Scheduler *s = small_open(&options);
-    SequenceRequest request = small_request(10, 50, 1), other = small_request(10, 50, 2);
-    uint64_t handle = add(s, &request);
-    add(s, &other);
+    Scheduler *s = fixture_start();
+    SequenceRequest request = fixture_request(10, 50, 1), other = fixture_request(10, 50, 2);
+    uint64_t handle = fixture_add(s, &request);
+    fixture_add(s, &other);
     const Batch *first = plan(s), *second = plan(s);
     sched_cancel(s, handle);
     cr_assert_eq(answer(s, first, 3), 1);
@@ -288,12 +272,11 @@ Test(ahead, a_cancelled_sequence_takes_neither_token_under_way) {
 }
 
 Test(ahead, cancels_and_deadlines_before_the_plan_end_with_the_step_under_way) {
-    SchedulerOptions options = small_options();
-    Scheduler *s = small_open(&options);
-    SequenceRequest request = small_request(10, 50, 1), late = small_request(10, 50, 2);
+    Scheduler *s = fixture_start();
+    SequenceRequest request = fixture_request(10, 50, 1), late = fixture_request(10, 50, 2);
     late.deadline_ms = 100;
-    uint64_t handle = add(s, &request);
-    add(s, &late);
+    uint64_t handle = fixture_add(s, &request);
+    fixture_add(s, &late);
     const Batch *batch = plan(s);
     sched_cancel(s, handle);
     sched_tick(s, 100);
@@ -306,13 +289,12 @@ Test(ahead, cancels_and_deadlines_before_the_plan_end_with_the_step_under_way) {
 }
 
 Test(ahead, a_failed_step_takes_the_one_behind_it_along) {
-    SchedulerOptions options = small_options();
-    Scheduler *s = small_open(&options);
-    SequenceRequest requests[] = {small_request(64, 9, 1), small_request(20, 9, 2),
-                                  small_request(200, 9, 3)};
+    Scheduler *s = fixture_start();
+    SequenceRequest requests[] = {fixture_request(64, 9, 1), fixture_request(20, 9, 2),
+                                  fixture_request(200, 9, 3)};
     uint32_t failed[4] = {0};
     for (int i = 0; i < 3; i++) {
-        add(s, &requests[i]);
+        fixture_add(s, &requests[i]);
     }
     plan(s); // the first alone fills it
     plan(s);
@@ -334,14 +316,14 @@ Test(ahead, a_failed_step_takes_the_one_behind_it_along) {
 // ---- When there is not enough of something ------------------------------------------------------
 
 Test(ahead, without_pages_the_pipeline_runs_dry_and_then_somebody_is_sent_back) {
-    SchedulerOptions options = small_options();
+    SchedulerOptions options = fixture_options();
     options.rows_max = 128;
     options.pages[PAGE_FULL] = options.pages[PAGE_SLIDING] = 8;
     options.no_prefix_cache = true;
-    Scheduler *s = small_open(&options);
-    SequenceRequest older = small_request(60, 30, 1), younger = small_request(60, 30, 2);
-    add(s, &older);
-    add(s, &younger);
+    Scheduler *s = fixture_open(&options);
+    SequenceRequest older = fixture_request(60, 30, 1), younger = fixture_request(60, 30, 2);
+    fixture_add(s, &older);
+    fixture_add(s, &younger);
     const Batch *now = plan(s), *next;
     uint32_t steps = 0;
     for (; (next = sched_plan(s)) != NULL; steps++) { // until a fifth page is needed
@@ -363,14 +345,14 @@ Test(ahead, without_pages_the_pipeline_runs_dry_and_then_somebody_is_sent_back) 
 
 Test(ahead, for_an_interactive_request_the_pipeline_runs_dry_only_when_it_must) {
     for (uint32_t places = 1; places <= 2; places++) {
-        SchedulerOptions options = small_options();
+        SchedulerOptions options = fixture_options();
         options.sequences_max = places;
-        Scheduler *s = small_open(&options);
-        SequenceRequest patient = small_request(20, 50, 1), chat = small_request(10, 5, 2);
+        Scheduler *s = fixture_open(&options);
+        SequenceRequest patient = fixture_request(20, 50, 1), chat = fixture_request(10, 5, 2);
         patient.priority = PRIORITY_BATCH;
-        add(s, &patient);
+        fixture_add(s, &patient);
         const Batch *now = plan(s);
-        uint64_t handle = add(s, &chat);
+        uint64_t handle = fixture_add(s, &chat);
         const Batch *next = sched_plan(s);
         cr_assert_eq(next != NULL, places == 2);
         cr_assert_eq(sched_stats(s).preemptions, 0);
@@ -384,11 +366,10 @@ Test(ahead, for_an_interactive_request_the_pipeline_runs_dry_only_when_it_must) 
 }
 
 Test(ahead, samples_of_one_prompt_come_when_it_is_cached) {
-    SchedulerOptions options = small_options();
-    Scheduler *s = small_open(&options);
-    SequenceRequest request = small_request(20, 8, 1);
-    request.after = add(s, &request);
-    add(s, &request);
+    Scheduler *s = fixture_start();
+    SequenceRequest request = fixture_request(20, 8, 1);
+    request.after = fixture_add(s, &request);
+    fixture_add(s, &request);
     const Batch *first = plan(s), *second = plan(s);
     cr_assert_eq(second->sequence_count, 1); // the first goes on, the other waits for its prompt
     answer(s, first, 3);
@@ -446,14 +427,14 @@ static void run(const Batch *b, const StepResult *before, StepResult *result) {
 // request's tokens can only depend on the request.
 static SchedulerStats crowd_run(uint64_t seed, uint32_t plans_max, Crowd *crowd) {
     *crowd = (Crowd){0};
-    SchedulerOptions options = small_options();
+    SchedulerOptions options = fixture_options();
     options.rows_max = 24 + below(seed, 0, 60);
     options.sequences_max = 1 + below(seed, 1, 6);
     options.waiting_max = CROWD;
     options.window = 8 + below(seed, 2, 80);
     options.pages[PAGE_FULL] = 14 + below(seed, 3, 6);
     options.pages[PAGE_SLIDING] = 14 + below(seed, 4, 6);
-    Scheduler *s = small_open(&options);
+    Scheduler *s = fixture_open(&options);
     int32_t prompt[200];
     for (int32_t i = 0; i < 200; i++) {
         prompt[i] = (int32_t)below(seed, 1000 + (uint64_t)i, 40);
@@ -468,13 +449,13 @@ static SchedulerStats crowd_run(uint64_t seed, uint32_t plans_max, Crowd *crowd)
         for (; added < CROWD && below(seed, 5000 + step, 3) > 0; added++, step++) {
             uint32_t tokens = 1 + below(seed, 100 + added, 200);
             SequenceRequest request =
-                small_request(tokens, 1 + below(seed, 200 + added, ANSWER_MAX), added);
+                fixture_request(tokens, 1 + below(seed, 200 + added, ANSWER_MAX), added);
             request.tokens = prompt + 200 - tokens;
             request.priority =
                 below(seed, 300 + added, 3) == 0 ? PRIORITY_BATCH : PRIORITY_INTERACTIVE;
             request.stop_ids = &stop;
             request.stop_count = below(seed, 400 + added, 2);
-            add(s, &request);
+            fixture_add(s, &request);
         }
         while (open_count < plans_max && (open[open_count] = sched_plan(s)) != NULL) {
             open_count++;

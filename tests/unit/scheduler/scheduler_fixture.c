@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/unit/scheduler/small.h"
+#include "tests/unit/scheduler/scheduler_fixture.h"
 
 #include <criterion/criterion.h>
 
-SchedulerOptions small_options(void) {
+SchedulerOptions fixture_options(void) {
     return (SchedulerOptions){.rows_max = 64,
                               .sequences_max = 4,
                               .waiting_max = 8,
@@ -13,14 +13,26 @@ SchedulerOptions small_options(void) {
                               .pages = {40, 40}};
 }
 
-Scheduler *small_open(const SchedulerOptions *options) {
+Scheduler *fixture_open(const SchedulerOptions *options) {
     Scheduler *s;
     Error error = {0};
     cr_assert_eq(sched_open(options, &s, &error), OK, "%s", error.text);
     return s;
 }
 
-SequenceRequest small_request(uint32_t tokens, uint32_t new_tokens, uint64_t tag) {
+Scheduler *fixture_start(void) {
+    SchedulerOptions options = fixture_options();
+    return fixture_open(&options);
+}
+
+uint64_t fixture_add(Scheduler *s, const SequenceRequest *request) {
+    uint64_t handle;
+    Error error = {0};
+    cr_assert_eq(sched_add(s, request, &handle, &error), OK, "%s", error.text);
+    return handle;
+}
+
+SequenceRequest fixture_request(uint32_t tokens, uint32_t new_tokens, uint64_t tag) {
     static const int32_t prompt[4096];
     return (SequenceRequest){.tokens = prompt,
                              .token_count = tokens,
@@ -29,8 +41,8 @@ SequenceRequest small_request(uint32_t tokens, uint32_t new_tokens, uint64_t tag
                              .tag = tag};
 }
 
-size_t small_answer(Scheduler *s, const Batch *batch, int32_t token, SchedulerEvent *events,
-                    size_t events_max) {
+size_t fixture_answer(Scheduler *s, const Batch *batch, int32_t token, SchedulerEvent *events,
+                      size_t events_max) {
     static StepSample samples[64];
     StepResult result = {.samples = samples};
     for (uint32_t i = 0; i < batch->sequence_count; i++) {
