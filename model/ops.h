@@ -104,9 +104,10 @@ typedef struct OpCopyPages {
 typedef struct OpEmbed {
     uint32_t row_count;
     const int32_t *tokens; // [rows]; BATCH_TOKEN_MEDIA: leave the row alone
-    const int32_t *drawn;  // what a batch_token_drawn of `tokens` is an index of; a negative one is
-                           // left alone too
-    Matrix table;          // [vocab][hidden]
+    // Tokens that the step before draws: a drawn token of `tokens` (batch_token_drawn) is an index
+    // into them. A row whose token there is negative is left alone too.
+    const int32_t *drawn;
+    Matrix table; // [vocab][hidden]
     float scale;
     float *out; // [rows][hidden]
 } OpEmbed;

@@ -200,7 +200,7 @@ static bool has_row_ahead(const Sequence *q) {
            q->token_count + 1 < q->prompt_count + q->new_tokens_max;
 }
 
-// Plans the decodes, in rank order, and lists who has more to compute.
+// Plans the decodes, in rank order, and lists the sequences with more to compute.
 static void plan_decodes(Scheduler *s) {
     s->prefilling.count = 0;
     for (uint32_t i = 0; i < s->running.count; i++) {
@@ -505,7 +505,7 @@ static bool yields(const Scheduler *s, const Sequence *running, const Sequence *
            policy_yields(&s->policy, running, waiting, s->stats.steps - waiting->waits_from);
 }
 
-// Would the waiting sequence fit if every one did that yields to it?
+// Would the waiting sequence fit if every sequence that yields to it left?
 static bool yielding_helps(const Scheduler *s, const Sequence *waiting) {
     PrefixHit none = {0};
     uint32_t victims = 0;

@@ -8,10 +8,10 @@
 // larger of one prompt and one step's tokens; the simulator checks it).
 //
 // With several users, one may run no more than SHARE_OF_FREE times as many as there are places
-// free, so the last places of a batch that one user has filled are there at once for who comes
-// next. Who comes when they are gone too, and runs nothing, waits for PATIENCE steps; then one of
-// the user who runs the most makes room (it is preempted, as by a lack of pages, and no more
-// often).
+// free. So even where one user has filled the batch, the next user finds a place at once. When
+// these places are gone too, a user with nothing running waits for PATIENCE steps; then a sequence
+// of the user who runs the most makes room. It is preempted as by a lack of pages, and no more
+// often.
 //
 // Interactive goes before batch, except that of four admissions one goes to a batch request that
 // has waited longer than age_ms, so batch never starves.

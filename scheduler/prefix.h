@@ -36,8 +36,8 @@ bool prefix_find(const PrefixTable *table, Hash128 key, uint32_t *page);
 bool prefix_learn(PrefixTable *table, Hash128 key, uint32_t page, PrefixForm form);
 void prefix_forget(PrefixTable *table, uint32_t page); // both forms; harmless when unknown
 
-// The key after `count` more positions, each described by one word (see sequence_word). Who does
-// not know the seed cannot construct two beginnings with the same key.
+// The key after `count` more positions, each described by one word (see sequence_word). Without the
+// seed nobody can construct two beginnings with the same key.
 Hash128 prefix_extend(Hash128 key, const uint64_t *words, uint32_t count, uint64_t seed);
 
 // Checks with REQUIRE that the chains hold exactly the entries the pages know. Slow.

@@ -143,8 +143,8 @@ DEVICE void chunk_products(const Tile<S> &tile, uint32_t position, float scores[
     }
 }
 
-// The quarters of the row tile's warps, added. Two chunks have places of their own: who is a
-// barrier ahead writes where nobody reads any more.
+// The quarters of the row tile's warps, added. Two chunks have places of their own: a warp that is
+// a barrier ahead writes where nobody reads any more.
 template <class S> DEVICE void chunk_exchange(uint32_t position, float scores[2][4]) {
     Vector16 *shared = tile_shared<Vector16>(S::SCORES) +
                        position / S::CHUNK % 2 * S::SCORE_VECTORS + thread_lane();

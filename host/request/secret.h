@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A key of this process that nobody outside knows, and names made with it. Who does not know the
-// key can neither compute the name of a picture nor make two that share one, so he cannot have what
-// the prefix cache holds of one taken for the other (docs/server.md). A Secret of zeros gives the
+// A key of this process that nobody outside knows, and names made with it. Without the key nobody
+// can compute the name of a picture or make two pictures of one name. So no user can have his
+// picture taken for another's in the prefix cache (docs/server.md). A Secret of zeros gives the
 // same names in every run: for commands that serve nobody else, and for tests.
 #ifndef HOST_REQUEST_SECRET_H
 #define HOST_REQUEST_SECRET_H

@@ -132,7 +132,8 @@ void blobs_close(Blobs *blobs) {
     blobs->buckets = NULL;
 }
 
-// Room for so many bytes of this user: who has the most, these among it, loses his oldest.
+// Room for so many bytes of this user. The user with the most bytes, these counted, loses his
+// oldest blob.
 static void blobs_make_room(Blobs *blobs, uint32_t user, size_t bytes) {
     while (blobs->bytes + bytes > blobs->bytes_max) {
         uint32_t most = user;

@@ -21,7 +21,7 @@ typedef struct BudgetPurse {
     uint64_t held;
 } BudgetPurse;
 
-enum { BUDGET_STRANGERS = USERS_MAX }; // the purse of who has not said hello
+enum { BUDGET_STRANGERS = USERS_MAX }; // the purse of those who have not said hello
 
 struct Budget {
     uint64_t max, held;

@@ -69,7 +69,7 @@ static uint64_t peers_now_ms(void) {
 
 static void peers_on_connection(uv_stream_t *listener, int status);
 
-// libuv listens on only after who is there was accepted.
+// libuv continues to listen only when the connection that waits has been accepted.
 static void peers_accept_waiting(Peers *peers) {
     for (int i = 0; i < PEERS_LISTENERS; i++) {
         if (peers->waiting[i]) {

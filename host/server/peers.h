@@ -28,7 +28,7 @@ void peers_stop_listening(Peers *peers); // the listeners are being closed
 // The service's output port; `context` is a Peers.
 void peers_output(void *context, uint32_t connection);
 
-// Closes who has lingered long enough or has gone; with `all` everybody.
+// Closes the peers that have lingered long enough or have gone; with `all` every peer.
 void peers_tick(Peers *peers, bool all, uint64_t now_ms);
 
 #endif

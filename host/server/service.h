@@ -78,7 +78,7 @@ void service_receive(Service *service, uint32_t connection, Bytes bytes, uint64_
 bool service_reads(const Service *service, uint32_t connection);
 // Nothing that it has sent is still to be answered.
 bool service_is_idle(const Service *service, uint32_t connection);
-// Everybody who has sent something gets a turn: the next calls of what is here. Once per wake.
+// Each connection that has sent something gets a turn: its next calls. Once per wake.
 void service_turn(Service *service, uint64_t now_ms);
 bool service_has_more(const Service *service); // another turn has something to do
 // The peer is gone or the socket is closed: the number is free for another connection.

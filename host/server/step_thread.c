@@ -27,8 +27,8 @@ static void step_thread_step(StepThread *self) {
     step_thread_report(self, count);
 }
 
-// While a step is under way the next one is not planned before it must be: who comes meanwhile is
-// in it.
+// While a step is under way the next one is planned late, so that requests that arrive now still
+// make it.
 static void step_thread_gather(StepThread *self) {
     StepperCommand command;
     uint64_t until_ns = step_engine_plan_ns(&self->engine), now_ns;

@@ -7,8 +7,8 @@
 //     user guest token=none in_flight_max=4
 //
 // A token is 256 random bits as text, made by `tessera token NAME`; the file holds only its hash
-// (BLAKE2b-256 of the text), so who reads the file cannot log in. `token=none` is the one user whom
-// connections without a token become; without such a line they are refused.
+// (BLAKE2b-256 of the text), so a reader of the file cannot log in. `token=none` is the one user
+// whom connections without a token become; without such a line they are refused.
 //
 // A Users is built whole and never changes. Reloading builds the next one from the last, so a name
 // keeps its number for the life of the process and running requests keep their user; when the new
