@@ -116,7 +116,7 @@ static void remote_item_send(RemoteRun *run, RemoteItem *item) {
     call.logprobs = question->sampling.logprobs;
     call.batch = run->batch;
     call.stream = remote_item_streams(run, question);
-    call.thinking = question->thinking;
+    call.thinking = question->chat.thinking;
     item->call = client_generate(run->remote->client, &call);
     item->state = REMOTE_ASKED;
 }

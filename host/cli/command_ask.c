@@ -114,7 +114,7 @@ static void ask_print_json(const AskCommand *ask, const Request *request) {
     JsonWriter json = {.out = &out};
     json_write_open(&json, NULL, '{');
     json_write_text(&json, "answer", answer_trimmed(answer));
-    if (ask->question.thinking) {
+    if (ask->question.chat.thinking) {
         json_write_text(&json, "thoughts", answer_thoughts(answer));
     }
     json_write_text(&json, "finish", bytes_of_text(answer->finish));

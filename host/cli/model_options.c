@@ -90,7 +90,7 @@ Question model_options_question(const Options *options, const ModelFacts *model,
     Question out = {
         .system = v[OPT_SYSTEM].text,
         .text = text,
-        .thinking = v[OPT_THINKING].given,
+        .chat.thinking = v[OPT_THINKING].given,
         .budget = v[OPT_BUDGET].given ? (uint32_t)v[OPT_BUDGET].number : model->budget,
         .new_tokens_max = (uint32_t)v[OPT_MAX_TOKENS].number,
         .sampling = sampling,

@@ -12,7 +12,7 @@ JobKey job_key(const Question *question, const ModelFacts *model) {
     JobKey key;
     Buffer text = {0};
     buffer_printf(&text, "%s%c%s%c%d", question->system != NULL ? question->system : "", '\0',
-                  question->text, '\0', question->thinking);
+                  question->text, '\0', question->chat.thinking);
     job_key_hash(&text, key.prompt);
     buffer_clear(&text);
     const Sampling *s = &question->sampling;

@@ -161,16 +161,14 @@ Status prompt_make(const PromptMaker *maker, const Question *question, RequestMe
     TRY(prompt_reset(out, media.count, error));
     TRY(prompt_scratch_fill(scratch, media, error));
     ChatMessage messages[2];
-    Chat chat;
-    if (question->chat != NULL) {
-        chat = *question->chat;
-    } else {
+    Chat chat = question->chat;
+    if (question->form == QUESTION_WORDS) {
         Bytes system = question->system != NULL ? bytes_of_text(question->system) : (Bytes){0};
         chat =
             chat_question(system, bytes_of_text(question->text),
                           (ChatMediaList){scratch->media, media.count}, messages, scratch->parts);
+        chat.thinking = question->chat.thinking;
     }
-    chat.thinking = question->thinking;
     return maker->tokenizer != NULL ? prompt_converse(maker, &chat, media, scratch, out, error)
                                     : prompt_make_up(maker, &chat, media, out, error);
 }

@@ -182,12 +182,12 @@ static float intake_real(double asked, double model) {
     return (float)(asked >= 0 ? asked : model);
 }
 
-static Question intake_question(const Intake *in, const Chat *chat) {
+static Question intake_question(const Intake *in) {
     const GenerateCall *g = &in->call->generate;
     const CallSampling *model = &in->service->options.model.sampling;
     Question question = {
-        .chat = chat,
-        .thinking = g->thinking,
+        .form = QUESTION_CHAT,
+        .chat = in->chat,
         .budget = in->budget,
         .new_tokens_max = g->max_tokens,
         .sampling =
@@ -206,6 +206,7 @@ static Question intake_question(const Intake *in, const Chat *chat) {
     for (uint32_t i = 0; i < g->stop_count; i++) {
         question.stops[i] = g->stops[i];
     }
+    question.chat.thinking = g->thinking;
     return question;
 }
 
@@ -239,7 +240,6 @@ static ServedCall *intake_take(Intake *in, uint32_t samples) {
     served->connection = in->connection->index;
     served->connection_generation = in->connection->generation;
     served->call = in->call;
-    served->chat = in->chat;
     served->blobs = in->blobs;
     served->blob_count = in->blob_count;
     served->demand = in->demand;
@@ -254,7 +254,7 @@ static void intake_accept(Intake *in) {
     if (call->generate.deadline_ms > 0) {
         served->deadline_ms = call->received_ms + call->generate.deadline_ms;
     }
-    *in->question = intake_question(in, &served->chat);
+    *in->question = intake_question(in);
     served->question = served->request.question = in->question;
     served->request.image_files = in->files;
     served->request.image_count = call->generate.media_count;

@@ -59,7 +59,6 @@ struct ServedCall {
     Demand demand;
     Blob **blobs; // [blob_count] held, in the call's arena
     uint32_t blob_count;
-    Chat chat;
     const Question *question; // in the call's arena; of a tokenize call NULL
     Request request;          // its pictures and its prompt; their memory is kept from use to use
     PrepWork work;
