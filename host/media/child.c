@@ -88,7 +88,7 @@ static bool memory_make(MediaChild *child, size_t bytes) {
 }
 
 static Status memory_reserve(MediaChild *child, uint64_t bytes, Error *error) {
-    if (bytes <= child->capacity) {
+    if (child->data != NULL && bytes <= child->capacity) {
         return OK;
     }
     memory_free(child);
