@@ -10,142 +10,146 @@
 
 #include <string.h>
 
-static FinishReason finish_reason(const Sequence *q, int32_t token) {
-    for (uint32_t i = 0; i < q->stop_count; i++) {
-        if (q->stop_ids[i] == token) {
+static FinishReason finish_reason(const Sequence *sequence, int32_t token) {
+    for (uint32_t i = 0; i < sequence->stop_count; i++) {
+        if (sequence->stop_ids[i] == token) {
             return FINISH_STOP;
         }
     }
-    return q->token_count == q->prompt_count + q->new_tokens_max ? FINISH_LENGTH : FINISH_NONE;
+    return sequence->token_count == sequence->prompt_count + sequence->new_tokens_max
+               ? FINISH_LENGTH
+               : FINISH_NONE;
 }
 
 // Did the sequence end after its rows were planned? It may be another's slot by now; or it is still
 // there, cancelled, and the token these rows wait for was never taken.
-static bool is_dead(const Scheduler *s, uint32_t slot, const BatchSequence *row) {
-    const Sequence *q = &s->slots[slot];
-    if (q->state != SEQUENCE_RUNNING || sched_handle(s, slot) != row->tag) {
+static bool is_dead(const Scheduler *scheduler, uint32_t slot, const BatchSequence *row) {
+    const Sequence *sequence = &scheduler->slots[slot];
+    if (sequence->state != SEQUENCE_RUNNING || sched_handle(scheduler, slot) != row->tag) {
         return true;
     }
-    bool fits = row->position_first == q->cached_count &&
-                row->position_first + row->row_count <= q->token_count;
-    REQUIRE(fits || q->ending != FINISH_NONE);
+    bool fits = row->position_first == sequence->cached_count &&
+                row->position_first + row->row_count <= sequence->token_count;
+    REQUIRE(fits || sequence->ending != FINISH_NONE);
     return !fits;
 }
 
-static void leave_plan(Scheduler *s, Sequence *q) {
-    q->planned_rows[s->plan_oldest] = 0;
-    if (sequence_planned(q) == 0) {
-        q->drawing = 0;
+static void leave_plan(Scheduler *scheduler, Sequence *sequence) {
+    sequence->planned_rows[scheduler->plan_oldest] = 0;
+    if (sequence_planned(sequence) == 0) {
+        sequence->drawing = 0;
     }
 }
 
 // Takes one sequence of the oldest plan over the line; returns whether an event was written.
-static bool commit_sequence(Scheduler *s, uint32_t index, const StepSample *sample, bool failed,
-                            SchedulerEvent *event) {
-    const Plan *plan = &s->plans[s->plan_oldest];
+static bool commit_sequence(Scheduler *scheduler, uint32_t index, const StepSample *sample,
+                            bool failed, SchedulerEvent *event) {
+    const Plan *plan = &scheduler->plans[scheduler->plan_oldest];
     const BatchSequence *row = &plan->sequences[index];
     uint32_t slot = plan->slots[index];
-    Sequence *q = &s->slots[slot];
-    bool dead = is_dead(s, slot, row);
-    if (sched_handle(s, slot) == row->tag) {
-        leave_plan(s, q);
+    Sequence *sequence = &scheduler->slots[slot];
+    bool dead = is_dead(scheduler, slot, row);
+    if (sched_handle(scheduler, slot) == row->tag) {
+        leave_plan(scheduler, sequence);
     }
     if (dead) {
-        s->stats.dead_rows += row->row_count;
+        scheduler->stats.dead_rows += row->row_count;
         return false;
     }
     if (failed) {
-        q->shareable_end = 0; // its pages hold nobody knows what
-        sched_end(s, slot, FINISH_FAILED);
+        sequence->shareable_end = 0; // its pages hold nobody knows what
+        sched_end(scheduler, slot, FINISH_FAILED);
         return false;
     }
-    uint32_t before = q->cached_count;
-    q->cached_count += row->row_count;
-    sequence_learn(q, &s->pages, before);
-    if (q->cached_count >= q->prompt_count) {
-        sched_release_held(s, slot);
+    uint32_t before = sequence->cached_count;
+    sequence->cached_count += row->row_count;
+    sequence_learn(sequence, &scheduler->pages, before);
+    if (sequence->cached_count >= sequence->prompt_count) {
+        sched_release_held(scheduler, slot);
     }
-    sequence_slide(q, &s->pages, s->options.window, q->cached_count);
+    sequence_slide(sequence, &scheduler->pages, scheduler->options.window, sequence->cached_count);
     if (row->row_count == 1) {
-        s->stats.decode_rows++;
+        scheduler->stats.decode_rows++;
     } else {
-        s->stats.prefill_rows += row->row_count;
+        scheduler->stats.prefill_rows += row->row_count;
     }
-    if (q->ending != FINISH_NONE || row->sample_rows == 0) {
+    if (sequence->ending != FINISH_NONE || row->sample_rows == 0) {
         return false;
     }
     REQUIRE(sample != NULL && sample->tag == row->tag);
-    q->tokens[q->token_count++] = sample->chosen.token;
-    q->allowed = NULL;
-    policy_charge(&s->policy, q->user, q->priority, 1);
-    event->tag = q->tag;
+    sequence->tokens[sequence->token_count++] = sample->chosen.token;
+    sequence->allowed = NULL;
+    policy_charge(&scheduler->policy, sequence->user, sequence->priority, 1);
+    event->tag = sequence->tag;
     event->handle = row->tag;
-    event->finish = finish_reason(q, sample->chosen.token);
+    event->finish = finish_reason(sequence, sample->chosen.token);
     event->has_token = true;
     event->chosen = sample->chosen;
-    event->cached_tokens = q->hit_tokens;
-    event->queued_ms = q->queued_ms;
+    event->cached_tokens = sequence->hit_tokens;
+    event->queued_ms = sequence->queued_ms;
     event->top_count = sample->top_count;
     memcpy(event->top, sample->top, sample->top_count * sizeof *event->top);
     if (event->finish != FINISH_NONE) {
-        sched_release(s, slot);
+        sched_release(scheduler, slot);
     }
     return true;
 }
 
-static size_t sweep_ending(Scheduler *s, SchedulerEvent *events, size_t events_max) {
+static size_t sweep_ending(Scheduler *scheduler, SchedulerEvent *events, size_t events_max) {
     size_t count = 0;
     uint32_t kept = 0;
-    for (uint32_t i = 0; i < s->ending.count; i++) {
-        uint32_t slot = s->ending.slots[i];
-        Sequence *q = &s->slots[slot];
-        if (!q->ending_listed) {
+    for (uint32_t i = 0; i < scheduler->ending.count; i++) {
+        uint32_t slot = scheduler->ending.slots[i];
+        Sequence *sequence = &scheduler->slots[slot];
+        if (!sequence->ending_listed) {
             continue; // it ended by itself in this step
         }
-        if (count == events_max || sequence_planned(q) > 0) { // a step under way reads its media
-            s->ending.slots[kept++] = slot;
+        if (count == events_max ||
+            sequence_planned(sequence) > 0) { // a step under way reads its media
+            scheduler->ending.slots[kept++] = slot;
             continue;
         }
-        events[count++] =
-            (SchedulerEvent){.tag = q->tag, .handle = sched_handle(s, slot), .finish = q->ending};
-        sched_release(s, slot);
+        events[count++] = (SchedulerEvent){.tag = sequence->tag,
+                                           .handle = sched_handle(scheduler, slot),
+                                           .finish = sequence->ending};
+        sched_release(scheduler, slot);
     }
-    s->ending.count = kept;
+    scheduler->ending.count = kept;
     return count;
 }
 
 // Takes the oldest plan, and closes it.
-static size_t commit_plan(Scheduler *s, const StepResult *result, SchedulerEvent *events) {
-    const Plan *plan = &s->plans[s->plan_oldest];
-    const Batch *b = &plan->batch;
+static size_t commit_plan(Scheduler *scheduler, const StepResult *result, SchedulerEvent *events) {
+    const Plan *plan = &scheduler->plans[scheduler->plan_oldest];
+    const Batch *batch = &plan->batch;
     size_t count = 0;
     uint32_t sample = 0;
-    for (uint32_t i = 0; i < b->sequence_count; i++) {
+    for (uint32_t i = 0; i < batch->sequence_count; i++) {
         const StepSample *drawn = NULL;
         if (result != NULL && plan->sequences[i].sample_rows > 0) {
             REQUIRE(sample < result->sample_count);
             drawn = &result->samples[sample++];
         }
-        count += commit_sequence(s, i, drawn, result == NULL, &events[count]);
+        count += commit_sequence(scheduler, i, drawn, result == NULL, &events[count]);
     }
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        for (uint32_t i = 0; i < b->copy_count[kind]; i++) {
-            kv_pool_give(&s->pages.pools[kind], plan->copy_from[kind][i]);
+        for (uint32_t i = 0; i < batch->copy_count[kind]; i++) {
+            kv_pool_give(&scheduler->pages.pools[kind], plan->copy_from[kind][i]);
         }
     }
-    s->plan_oldest = (s->plan_oldest + 1) % SCHED_PLANS_MAX;
-    s->plan_count--;
+    scheduler->plan_oldest = (scheduler->plan_oldest + 1) % SCHED_PLANS_MAX;
+    scheduler->plan_count--;
     return count;
 }
 
-size_t sched_commit(Scheduler *s, const StepResult *result, SchedulerEvent *events,
+size_t sched_commit(Scheduler *scheduler, const StepResult *result, SchedulerEvent *events,
                     size_t events_max) {
     size_t count = 0;
-    record_commit(s, result, events_max);
-    if (s->plan_count > 0) {
-        REQUIRE(events_max >= s->plans[s->plan_oldest].batch.sequence_count);
-        count = commit_plan(s, result, events);
+    record_commit(scheduler, result, events_max);
+    if (scheduler->plan_count > 0) {
+        REQUIRE(events_max >= scheduler->plans[scheduler->plan_oldest].batch.sequence_count);
+        count = commit_plan(scheduler, result, events);
     }
-    sched_expire(s);
-    return count + sweep_ending(s, events + count, events_max - count);
+    sched_expire(scheduler);
+    return count + sweep_ending(scheduler, events + count, events_max - count);
 }

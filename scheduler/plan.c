@@ -9,90 +9,91 @@
 #include <string.h>
 
 // Tokens known and in no open plan.
-static uint32_t unplanned(const Sequence *q) {
-    uint32_t next = sequence_next(q);
-    return q->token_count > next ? q->token_count - next : 0;
+static uint32_t unplanned(const Sequence *sequence) {
+    uint32_t next = sequence_next(sequence);
+    return sequence->token_count > next ? sequence->token_count - next : 0;
 }
 
-static bool is_in_this_plan(const Scheduler *s, const Sequence *q) {
-    return q->planned_rows[s->making] > 0;
+static bool is_in_this_plan(const Scheduler *scheduler, const Sequence *sequence) {
+    return sequence->planned_rows[scheduler->making] > 0;
 }
 
 // ---- Pages --------------------------------------------------------------------------------------
 
 // Pages of a kind that sequences with a reservation have not taken yet.
-static uint32_t set_aside(const Scheduler *s, int kind) {
+static uint32_t set_aside(const Scheduler *scheduler, int kind) {
     uint32_t total = 0;
-    for (uint32_t i = 0; s->reserved_count > 0 && i < s->running.count; i++) {
-        const Sequence *q = &s->slots[s->running.slots[i]];
-        if (q->reserved) {
-            uint32_t need =
-                sched_pages_needed(&s->options, kind, q->prompt_count + q->new_tokens_max);
-            total += need > q->tables[kind].count ? need - q->tables[kind].count : 0;
+    for (uint32_t i = 0; scheduler->reserved_count > 0 && i < scheduler->running.count; i++) {
+        const Sequence *sequence = &scheduler->slots[scheduler->running.slots[i]];
+        if (sequence->reserved) {
+            uint32_t need = sched_pages_needed(&scheduler->options, kind,
+                                               sequence->prompt_count + sequence->new_tokens_max);
+            total += need > sequence->tables[kind].count ? need - sequence->tables[kind].count : 0;
         }
     }
     return total;
 }
 
-static uint32_t pages_open(const Scheduler *s, int kind) {
-    uint32_t available = kv_pool_available(&s->pages.pools[kind]);
-    uint32_t aside = set_aside(s, kind);
+static uint32_t pages_open(const Scheduler *scheduler, int kind) {
+    uint32_t available = kv_pool_available(&scheduler->pages.pools[kind]);
+    uint32_t aside = set_aside(scheduler, kind);
     return available > aside ? available - aside : 0;
 }
 
-static bool can_grow(const Scheduler *s, const Sequence *q, uint32_t position_end) {
+static bool can_grow(const Scheduler *scheduler, const Sequence *sequence, uint32_t position_end) {
     uint32_t pages_end = (uint32_t)num_ceil_div(position_end, KV_PAGE_TOKENS);
-    for (int kind = 0; kind < PAGE_KIND_COUNT && !q->reserved; kind++) {
-        uint32_t have = q->tables[kind].skip + q->tables[kind].count;
-        if (pages_end > have && pages_end - have > pages_open(s, kind)) {
+    for (int kind = 0; kind < PAGE_KIND_COUNT && !sequence->reserved; kind++) {
+        uint32_t have = sequence->tables[kind].skip + sequence->tables[kind].count;
+        if (pages_end > have && pages_end - have > pages_open(scheduler, kind)) {
             return false;
         }
     }
     return true;
 }
 
-static void preempt(Scheduler *s, uint32_t slot) {
-    Sequence *q = &s->slots[slot];
-    REQUIRE(sequence_planned(q) == 0 && !q->reserved);
-    sched_list_remove(&s->running, slot);
-    policy_run_end(&s->policy, q);
-    s->stats.recomputed_tokens += q->cached_count;
-    sequence_drop_pages(q, &s->pages);
-    q->preemptions++;
-    sched_wait_begin(s, slot, true);
-    s->stats.preemptions++;
+static void preempt(Scheduler *scheduler, uint32_t slot) {
+    Sequence *sequence = &scheduler->slots[slot];
+    REQUIRE(sequence_planned(sequence) == 0 && !sequence->reserved);
+    sched_list_remove(&scheduler->running, slot);
+    policy_run_end(&scheduler->policy, sequence);
+    scheduler->stats.recomputed_tokens += sequence->cached_count;
+    sequence_drop_pages(sequence, &scheduler->pages);
+    sequence->preemptions++;
+    sched_wait_begin(scheduler, slot, true);
+    scheduler->stats.preemptions++;
 }
 
-static bool may_go_back(const Sequence *q) {
-    return !q->reserved && q->ending == FINISH_NONE;
+static bool may_go_back(const Sequence *sequence) {
+    return !sequence->reserved && sequence->ending == FINISH_NONE;
 }
 
 // The running sequence of least rank that may be sent back when nothing is under way, or NO_SLOT.
 // With `than`, only one of less rank than that.
-static uint32_t find_victim(const Scheduler *s, const Sequence *than) {
-    for (uint32_t i = s->running.count; i > 0; i--) {
-        const Sequence *q = &s->slots[s->running.slots[i - 1]];
-        if (q == than) {
+static uint32_t find_victim(const Scheduler *scheduler, const Sequence *than) {
+    for (uint32_t i = scheduler->running.count; i > 0; i--) {
+        const Sequence *sequence = &scheduler->slots[scheduler->running.slots[i - 1]];
+        if (sequence == than) {
             return NO_SLOT;
         }
-        if (!is_in_this_plan(s, q) && may_go_back(q)) {
-            return s->running.slots[i - 1];
+        if (!is_in_this_plan(scheduler, sequence) && may_go_back(sequence)) {
+            return scheduler->running.slots[i - 1];
         }
     }
     return NO_SLOT;
 }
 
-static bool make_room(Scheduler *s, Sequence *q, uint32_t position_end) {
-    while (!can_grow(s, q, position_end) || !sequence_grow(q, &s->pages, position_end)) {
-        uint32_t victim = find_victim(s, q);
+static bool make_room(Scheduler *scheduler, Sequence *sequence, uint32_t position_end) {
+    while (!can_grow(scheduler, sequence, position_end) ||
+           !sequence_grow(sequence, &scheduler->pages, position_end)) {
+        uint32_t victim = find_victim(scheduler, sequence);
         if (victim == NO_SLOT) {
             return false;
         }
-        if (s->plan_count > 0) {
-            s->draining = true;
+        if (scheduler->plan_count > 0) {
+            scheduler->draining = true;
             return false;
         }
-        preempt(s, victim);
+        preempt(scheduler, victim);
     }
     return true;
 }
@@ -109,16 +110,16 @@ static void put_image(Plan *plan, const SequenceMedia *media, uint32_t row_first
 
 // The media among the positions from `first` to `end`, which are the next rows of the step; of a
 // sound the part that is there.
-static void put_media(Plan *plan, const Sequence *q, uint32_t first, uint32_t end) {
-    Batch *b = &plan->batch;
-    for (uint32_t i = 0; i < q->media_count; i++) {
-        const SequenceMedia *media = &q->media[i];
+static void put_media(Plan *plan, const Sequence *sequence, uint32_t first, uint32_t end) {
+    Batch *batch = &plan->batch;
+    for (uint32_t i = 0; i < sequence->media_count; i++) {
+        const SequenceMedia *media = &sequence->media[i];
         uint32_t from = (uint32_t)num_max(first, media->position_first);
         uint32_t to = (uint32_t)num_min(end, media->position_first + media->row_count);
         if (from >= to) {
             continue;
         }
-        uint32_t row_first = b->row_count + (from - first), row_count = to - from;
+        uint32_t row_first = batch->row_count + (from - first), row_count = to - from;
         for (uint32_t row = row_first; row < row_first + row_count; row++) {
             plan->tokens[row] = BATCH_TOKEN_MEDIA;
         }
@@ -126,7 +127,7 @@ static void put_media(Plan *plan, const Sequence *q, uint32_t first, uint32_t en
             REQUIRE(row_count == media->row_count);
             put_image(plan, media, row_first);
         } else {
-            plan->audios[b->audio_count++] =
+            plan->audios[batch->audio_count++] =
                 (BatchAudio){row_first, from - media->position_first, row_count, media->samples};
         }
     }
@@ -134,107 +135,109 @@ static void put_media(Plan *plan, const Sequence *q, uint32_t first, uint32_t en
 
 // Prompt positions are charged to the user once, when they are first planned: computing them again
 // after a preemption is on the house, and shared positions cost nothing.
-static void charge_prompt(Scheduler *s, Sequence *q, uint32_t first, uint32_t end) {
-    uint32_t from = (uint32_t)num_max(first, q->charged_count);
-    uint32_t to = (uint32_t)num_min(end, q->prompt_count);
+static void charge_prompt(Scheduler *scheduler, Sequence *sequence, uint32_t first, uint32_t end) {
+    uint32_t from = (uint32_t)num_max(first, sequence->charged_count);
+    uint32_t to = (uint32_t)num_min(end, sequence->prompt_count);
     if (to > from) {
-        policy_charge(&s->policy, q->user, q->priority, to - from);
-        q->charged_count = to;
+        policy_charge(&scheduler->policy, sequence->user, sequence->priority, to - from);
+        sequence->charged_count = to;
     }
 }
 
 // Adds the next `row_count` rows of a sequence to the step. The last one may be of the token that
 // the step before draws.
-static void put_rows(Scheduler *s, uint32_t slot, uint32_t row_count) {
-    Sequence *q = &s->slots[slot];
-    Plan *plan = &s->plans[s->making];
-    Batch *b = &plan->batch;
-    uint32_t first = sequence_next(q), end = first + row_count;
-    bool ahead = end > q->token_count;
-    REQUIRE(!ahead || (q->drawing > 0 && end == q->token_count + 1));
-    BatchSequence *out = &plan->sequences[b->sequence_count];
+static void put_rows(Scheduler *scheduler, uint32_t slot, uint32_t row_count) {
+    Sequence *sequence = &scheduler->slots[slot];
+    Plan *plan = &scheduler->plans[scheduler->making];
+    Batch *batch = &plan->batch;
+    uint32_t first = sequence_next(sequence), end = first + row_count;
+    bool ahead = end > sequence->token_count;
+    REQUIRE(!ahead || (sequence->drawing > 0 && end == sequence->token_count + 1));
+    BatchSequence *out = &plan->sequences[batch->sequence_count];
     *out = (BatchSequence){
-        .row_first = b->row_count,
+        .row_first = batch->row_count,
         .row_count = row_count,
         .position_first = first,
-        .sample_rows = end >= q->token_count,
-        .sampling = q->sampling,
-        .allowed = end >= q->token_count ? q->allowed : NULL,
-        .draw = q->token_count + ahead - q->prompt_count,
-        .history = q->tokens,
-        .history_count = q->token_count,
-        .history_drawn = ahead ? q->drawing : 0,
-        .tag = sched_handle(s, slot),
+        .sample_rows = end >= sequence->token_count,
+        .sampling = sequence->sampling,
+        .allowed = end >= sequence->token_count ? sequence->allowed : NULL,
+        .draw = sequence->token_count + ahead - sequence->prompt_count,
+        .history = sequence->tokens,
+        .history_count = sequence->token_count,
+        .history_drawn = ahead ? sequence->drawing : 0,
+        .tag = sched_handle(scheduler, slot),
     };
-    uint32_t row_first = b->row_count;
-    memcpy(plan->tokens + row_first, q->tokens + first, (row_count - ahead) * sizeof *q->tokens);
+    uint32_t row_first = batch->row_count;
+    memcpy(plan->tokens + row_first, sequence->tokens + first,
+           (row_count - ahead) * sizeof *sequence->tokens);
     if (ahead) {
-        plan->tokens[row_first + row_count - 1] = batch_token_drawn(q->drawing - 1);
+        plan->tokens[row_first + row_count - 1] = batch_token_drawn(sequence->drawing - 1);
     }
     for (uint32_t i = 0; i < row_count; i++) {
         plan->positions[row_first + i] = first + i;
         plan->sliding_end[row_first + i] = first + i + 1;
-        plan->row_sequence[row_first + i] = b->sequence_count;
+        plan->row_sequence[row_first + i] = batch->sequence_count;
     }
-    put_media(plan, q, first, end);
-    charge_prompt(s, q, first, end);
+    put_media(plan, sequence, first, end);
+    charge_prompt(scheduler, sequence, first, end);
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        const PageTable *table = &q->tables[kind];
-        out->page_first[kind] = b->page_table_count[kind];
+        const PageTable *table = &sequence->tables[kind];
+        out->page_first[kind] = batch->page_table_count[kind];
         out->page_count[kind] = table->count;
         out->page_skip[kind] = table->skip;
-        memcpy(plan->pages_out[kind] + b->page_table_count[kind], table->pages,
+        memcpy(plan->pages_out[kind] + batch->page_table_count[kind], table->pages,
                table->count * sizeof *table->pages);
-        b->page_table_count[kind] += table->count;
+        batch->page_table_count[kind] += table->count;
     }
-    plan->slots[b->sequence_count++] = slot;
-    b->row_count += row_count;
-    q->planned_rows[s->making] = row_count;
-    q->drawing = out->sample_rows > 0 ? ++plan->sample_count : 0;
+    plan->slots[batch->sequence_count++] = slot;
+    batch->row_count += row_count;
+    sequence->planned_rows[scheduler->making] = row_count;
+    sequence->drawing = out->sample_rows > 0 ? ++plan->sample_count : 0;
 }
 
 // Can the row of a token that the step under way draws be planned? Not behind the last token, and
 // not where the set of the token after it follows from that token.
-static bool has_row_ahead(const Sequence *q) {
-    return q->drawing > 0 && !q->constrained &&
-           q->token_count + 1 < q->prompt_count + q->new_tokens_max;
+static bool has_row_ahead(const Sequence *sequence) {
+    return sequence->drawing > 0 && !sequence->constrained &&
+           sequence->token_count + 1 < sequence->prompt_count + sequence->new_tokens_max;
 }
 
 // Plans the decodes, in rank order, and lists the sequences with more to compute.
-static void plan_decodes(Scheduler *s) {
-    s->prefilling.count = 0;
-    for (uint32_t i = 0; i < s->running.count; i++) {
-        uint32_t slot = s->running.slots[i];
-        Sequence *q = &s->slots[slot];
-        if (q->ending != FINISH_NONE || sequence_waits_for_set(q) ||
-            (unplanned(q) == 0 && !has_row_ahead(q))) {
+static void plan_decodes(Scheduler *scheduler) {
+    scheduler->prefilling.count = 0;
+    for (uint32_t i = 0; i < scheduler->running.count; i++) {
+        uint32_t slot = scheduler->running.slots[i];
+        Sequence *sequence = &scheduler->slots[slot];
+        if (sequence->ending != FINISH_NONE || sequence_waits_for_set(sequence) ||
+            (unplanned(sequence) == 0 && !has_row_ahead(sequence))) {
             continue;
         }
-        if (unplanned(q) > 1) {
-            s->prefilling.slots[s->prefilling.count++] = slot;
-        } else if (make_room(s, q, sequence_next(q) + 1)) {
-            put_rows(s, slot, 1);
+        if (unplanned(sequence) > 1) {
+            scheduler->prefilling.slots[scheduler->prefilling.count++] = slot;
+        } else if (make_room(scheduler, sequence, sequence_next(sequence) + 1)) {
+            put_rows(scheduler, slot, 1);
         }
     }
 }
 
 // Rows until a sequence's sliding pages span what sched_pages_needed promises. Pages leave the
 // window at commits, so only a chunk planned ahead can meet this bound.
-static uint32_t rows_to_sliding_bound(const Scheduler *s, const Sequence *q) {
-    uint32_t most =
-        sched_pages_needed(&s->options, PAGE_SLIDING, q->prompt_count + q->new_tokens_max);
-    uint32_t end = (q->tables[PAGE_SLIDING].skip + most) * KV_PAGE_TOKENS;
-    uint32_t next = sequence_next(q);
+static uint32_t rows_to_sliding_bound(const Scheduler *scheduler, const Sequence *sequence) {
+    uint32_t most = sched_pages_needed(&scheduler->options, PAGE_SLIDING,
+                                       sequence->prompt_count + sequence->new_tokens_max);
+    uint32_t end = (sequence->tables[PAGE_SLIDING].skip + most) * KV_PAGE_TOKENS;
+    uint32_t next = sequence_next(sequence);
     return end > next ? end - next : 0;
 }
 
-static void plan_prefill(Scheduler *s, uint32_t slot) {
-    Sequence *q = &s->slots[slot];
-    uint32_t budget = s->options.rows_max - s->plans[s->making].batch.row_count;
-    uint32_t most = (uint32_t)num_min(budget, rows_to_sliding_bound(s, q));
-    uint32_t chunk = sequence_chunk(q, (uint32_t)num_min(unplanned(q), most));
-    if (chunk > 0 && make_room(s, q, sequence_next(q) + chunk)) {
-        put_rows(s, slot, chunk);
+static void plan_prefill(Scheduler *scheduler, uint32_t slot) {
+    Sequence *sequence = &scheduler->slots[slot];
+    uint32_t budget =
+        scheduler->options.rows_max - scheduler->plans[scheduler->making].batch.row_count;
+    uint32_t most = (uint32_t)num_min(budget, rows_to_sliding_bound(scheduler, sequence));
+    uint32_t chunk = sequence_chunk(sequence, (uint32_t)num_min(unplanned(sequence), most));
+    if (chunk > 0 && make_room(scheduler, sequence, sequence_next(sequence) + chunk)) {
+        put_rows(scheduler, slot, chunk);
     }
 }
 
@@ -247,50 +250,54 @@ typedef struct PrefixHit {
     uint32_t cached_pages[PAGE_KIND_COUNT]; // of the shared ones, those that count as available now
 } PrefixHit;
 
-static uint32_t first_sliding_page(const Scheduler *s, uint32_t position) {
-    uint32_t window = s->options.window;
+static uint32_t first_sliding_page(const Scheduler *scheduler, uint32_t position) {
+    uint32_t window = scheduler->options.window;
     return position + 1 > window ? (position + 1 - window) / KV_PAGE_TOKENS : 0;
 }
 
 // Is the page that holds positions up to `tokens` known for both kinds by this key?
-static bool both_kinds_know(const Scheduler *s, Hash128 key) {
+static bool both_kinds_know(const Scheduler *scheduler, Hash128 key) {
     uint32_t page;
-    return prefix_find(&s->pages.prefixes[PAGE_FULL], key, &page) &&
-           prefix_find(&s->pages.prefixes[PAGE_SLIDING], key, &page);
+    return prefix_find(&scheduler->pages.prefixes[PAGE_FULL], key, &page) &&
+           prefix_find(&scheduler->pages.prefixes[PAGE_SLIDING], key, &page);
 }
 
 // Greatest number of tokens <= limit that the known pages cover: `pages` whole pages and, when a
 // tail that ends inside the next page is known, that. s->keys[i] is the key of the first i + 1
 // pages; the key of a tail goes to s->keys[pages].
-static uint32_t longest_match(Scheduler *s, const Sequence *q, uint32_t limit, bool *tail) {
-    Hash128 key = sequence_key_begin(q, &s->pages);
+static uint32_t longest_match(Scheduler *scheduler, const Sequence *sequence, uint32_t limit,
+                              bool *tail) {
+    Hash128 key = sequence_key_begin(sequence, &scheduler->pages);
     uint32_t pages = 0, best_pages = 0, sliding_run = 0;
     while ((pages + 1) * KV_PAGE_TOKENS <= limit) {
         uint32_t end = (pages + 1) * KV_PAGE_TOKENS, page;
-        key = sequence_key(q, &s->pages, key, end - KV_PAGE_TOKENS, end);
-        if (!prefix_find(&s->pages.prefixes[PAGE_FULL], key, &page)) {
+        key = sequence_key(sequence, &scheduler->pages, key, end - KV_PAGE_TOKENS, end);
+        if (!prefix_find(&scheduler->pages.prefixes[PAGE_FULL], key, &page)) {
             break;
         }
-        bool sliding = prefix_find(&s->pages.prefixes[PAGE_SLIDING], key, &page);
+        bool sliding = prefix_find(&scheduler->pages.prefixes[PAGE_SLIDING], key, &page);
         sliding_run = sliding ? sliding_run + 1 : 0;
-        s->keys[pages++] = key;
-        if (sliding_run >= pages - first_sliding_page(s, end)) {
+        scheduler->keys[pages++] = key;
+        if (sliding_run >= pages - first_sliding_page(scheduler, end)) {
             best_pages = pages;
         }
     }
     *tail = false;
     uint32_t best = best_pages * KV_PAGE_TOKENS;
     if (best_pages == 0 || best_pages == pages) { // a tail continues the longest run only
-        Hash128 base = best_pages == 0 ? sequence_key_begin(q, &s->pages) : s->keys[best_pages - 1];
-        uint32_t first = best, tails[2] = {q->prompt_count, 0};
-        for (uint32_t i = 0; i < q->media_count; i++) {
-            uint32_t end = q->media[i].position_first + q->media[i].row_count;
+        Hash128 base = best_pages == 0 ? sequence_key_begin(sequence, &scheduler->pages)
+                                       : scheduler->keys[best_pages - 1];
+        uint32_t first = best, tails[2] = {sequence->prompt_count, 0};
+        for (uint32_t i = 0; i < sequence->media_count; i++) {
+            uint32_t end = sequence->media[i].position_first + sequence->media[i].row_count;
             tails[1] = end > first && end < first + KV_PAGE_TOKENS ? end : tails[1];
         }
         for (int i = 0; i < 2; i++) {
             bool inside = tails[i] > best && tails[i] < first + KV_PAGE_TOKENS && tails[i] <= limit;
-            if (inside && both_kinds_know(s, sequence_key(q, &s->pages, base, first, tails[i]))) {
-                s->keys[best_pages] = sequence_key(q, &s->pages, base, first, tails[i]);
+            if (inside && both_kinds_know(scheduler, sequence_key(sequence, &scheduler->pages, base,
+                                                                  first, tails[i]))) {
+                scheduler->keys[best_pages] =
+                    sequence_key(sequence, &scheduler->pages, base, first, tails[i]);
                 best = tails[i];
                 *tail = true;
             }
@@ -300,247 +307,259 @@ static uint32_t longest_match(Scheduler *s, const Sequence *q, uint32_t limit, b
 }
 
 // The page known by the key of logical page `logical` (or of the tail in it).
-static uint32_t known_page(const Scheduler *s, int kind, uint32_t logical) {
+static uint32_t known_page(const Scheduler *scheduler, int kind, uint32_t logical) {
     uint32_t page = KV_NO_PAGE;
-    bool known = prefix_find(&s->pages.prefixes[kind], s->keys[logical], &page);
+    bool known = prefix_find(&scheduler->pages.prefixes[kind], scheduler->keys[logical], &page);
     REQUIRE(known);
     return page;
 }
 
-static PrefixHit find_prefix(Scheduler *s, const Sequence *q) {
+static PrefixHit find_prefix(Scheduler *scheduler, const Sequence *sequence) {
     PrefixHit hit = {0};
     bool tail;
-    uint32_t limit = (uint32_t)num_min(q->token_count, q->shareable_end);
-    uint32_t matched = longest_match(s, q, limit, &tail);
+    uint32_t limit = (uint32_t)num_min(sequence->token_count, sequence->shareable_end);
+    uint32_t matched = longest_match(scheduler, sequence, limit, &tail);
     // At least the last token is computed, for its logits; a picture is computed whole or not at
     // all.
-    uint32_t tokens = (uint32_t)num_min(matched, q->token_count - 1);
-    const SequenceMedia *cut = sequence_cut_at(q, tokens);
+    uint32_t tokens = (uint32_t)num_min(matched, sequence->token_count - 1);
+    const SequenceMedia *cut = sequence_cut_at(sequence, tokens);
     if (cut != NULL) {
         tokens = cut->position_first;
     }
     hit.tokens = tokens;
     hit.pages = tokens / KV_PAGE_TOKENS;
-    hit.skip = (uint32_t)num_min(first_sliding_page(s, tokens), hit.pages);
+    hit.skip = (uint32_t)num_min(first_sliding_page(scheduler, tokens), hit.pages);
     // A shorter hit sees sliding pages that the longer match did not need; they may be gone.
     for (uint32_t i = hit.skip; i < num_ceil_div(tokens, KV_PAGE_TOKENS); i++) {
         uint32_t page;
-        if (!prefix_find(&s->pages.prefixes[PAGE_SLIDING], s->keys[i], &page)) {
+        if (!prefix_find(&scheduler->pages.prefixes[PAGE_SLIDING], scheduler->keys[i], &page)) {
             return (PrefixHit){0};
         }
     }
     for (uint32_t i = 0; i < num_ceil_div(tokens, KV_PAGE_TOKENS); i++) {
         hit.cached_pages[PAGE_FULL] +=
-            s->pages.pools[PAGE_FULL].pages[known_page(s, PAGE_FULL, i)].in_cache;
+            scheduler->pages.pools[PAGE_FULL].pages[known_page(scheduler, PAGE_FULL, i)].in_cache;
         if (i >= hit.skip) {
-            hit.cached_pages[PAGE_SLIDING] +=
-                s->pages.pools[PAGE_SLIDING].pages[known_page(s, PAGE_SLIDING, i)].in_cache;
+            hit.cached_pages[PAGE_SLIDING] += scheduler->pages.pools[PAGE_SLIDING]
+                                                  .pages[known_page(scheduler, PAGE_SLIDING, i)]
+                                                  .in_cache;
         }
     }
     return hit;
 }
 
 // Gives an admitted sequence the pages of a hit. Pages were checked to be enough.
-static void take_prefix(Scheduler *s, Sequence *q, const PrefixHit *hit) {
+static void take_prefix(Scheduler *scheduler, Sequence *sequence, const PrefixHit *hit) {
     uint32_t copies = hit->tokens % KV_PAGE_TOKENS > 0;
-    Plan *plan = &s->plans[s->making];
-    Batch *b = &plan->batch;
+    Plan *plan = &scheduler->plans[scheduler->making];
+    Batch *batch = &plan->batch;
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        PageTable *table = &q->tables[kind];
-        KvPool *pool = &s->pages.pools[kind];
+        PageTable *table = &sequence->tables[kind];
+        KvPool *pool = &scheduler->pages.pools[kind];
         table->skip = kind == PAGE_SLIDING ? hit->skip : 0;
         for (uint32_t i = table->skip; i < hit->pages + copies; i++) {
-            uint32_t page = known_page(s, kind, i);
+            uint32_t page = known_page(scheduler, kind, i);
             kv_pool_share(pool, page); // the source of the copy is held until commit
             if (i < hit->pages) {
                 table->pages[table->count++] = page;
             } else {
-                plan->copy_from[kind][b->copy_count[kind]] = page;
+                plan->copy_from[kind][batch->copy_count[kind]] = page;
             }
         }
     }
     for (int kind = 0; kind < PAGE_KIND_COUNT && copies > 0; kind++) {
-        PageTable *table = &q->tables[kind];
-        bool taken = pages_take(&s->pages, kind, &table->pages[table->count]);
+        PageTable *table = &sequence->tables[kind];
+        bool taken = pages_take(&scheduler->pages, kind, &table->pages[table->count]);
         REQUIRE(taken);
-        plan->copy_to[kind][b->copy_count[kind]++] = table->pages[table->count++];
+        plan->copy_to[kind][batch->copy_count[kind]++] = table->pages[table->count++];
     }
-    q->cached_count = hit->tokens;
-    q->hit_tokens = (uint32_t)num_min(hit->tokens, q->prompt_count);
-    q->queued_ms = (uint32_t)num_min(s->now_ms - q->added_ms, UINT32_MAX);
-    q->chain_pages = hit->pages;
-    q->chain = hit->pages > 0 ? s->keys[hit->pages - 1] : sequence_key_begin(q, &s->pages);
-    s->stats.prefix_hit_tokens += hit->tokens;
-    s->stats.prefix_asked_tokens += q->token_count;
+    sequence->cached_count = hit->tokens;
+    sequence->hit_tokens = (uint32_t)num_min(hit->tokens, sequence->prompt_count);
+    sequence->queued_ms = (uint32_t)num_min(scheduler->now_ms - sequence->added_ms, UINT32_MAX);
+    sequence->chain_pages = hit->pages;
+    sequence->chain = hit->pages > 0 ? scheduler->keys[hit->pages - 1]
+                                     : sequence_key_begin(sequence, &scheduler->pages);
+    scheduler->stats.prefix_hit_tokens += hit->tokens;
+    scheduler->stats.prefix_asked_tokens += sequence->token_count;
 }
 
 // ---- Admission ----------------------------------------------------------------------------------
 
 // Open pages of a kind that admission asks for. One whose preemptions are used up needs room for
 // all it may ever want.
-static uint64_t pages_wanted(const Scheduler *s, const Sequence *q, const PrefixHit *hit,
-                             int kind) {
-    bool reserve = q->preemptions >= SCHED_PREEMPTIONS_MAX;
-    uint32_t tokens = reserve ? q->prompt_count + q->new_tokens_max : q->token_count;
-    uint32_t need = sched_pages_needed(&s->options, kind, tokens);
+static uint64_t pages_wanted(const Scheduler *scheduler, const Sequence *sequence,
+                             const PrefixHit *hit, int kind) {
+    bool reserve = sequence->preemptions >= SCHED_PREEMPTIONS_MAX;
+    uint32_t tokens =
+        reserve ? sequence->prompt_count + sequence->new_tokens_max : sequence->token_count;
+    uint32_t need = sched_pages_needed(&scheduler->options, kind, tokens);
     uint32_t shared = hit->pages - (kind == PAGE_SLIDING ? hit->skip : 0);
     uint64_t want = need > shared ? need - shared : 0;
     want += hit->tokens % KV_PAGE_TOKENS > 0 && hit->cached_pages[kind] > 0; // the copy's source
     want += hit->cached_pages[kind];
-    if (s->running.count > 0) {
-        want += (uint64_t)s->pages.pools[kind].total * s->options.watermark_permille / 1000;
+    if (scheduler->running.count > 0) {
+        want += (uint64_t)scheduler->pages.pools[kind].total *
+                scheduler->options.watermark_permille / 1000;
     }
     return want;
 }
 
 // Does the sequence fit beside what runs?
-static bool has_pages(const Scheduler *s, const Sequence *q, const PrefixHit *hit) {
-    return pages_wanted(s, q, hit, PAGE_SLIDING) <= pages_open(s, PAGE_SLIDING) &&
-           pages_wanted(s, q, hit, PAGE_FULL) <= pages_open(s, PAGE_FULL);
+static bool has_pages(const Scheduler *scheduler, const Sequence *sequence, const PrefixHit *hit) {
+    return pages_wanted(scheduler, sequence, hit, PAGE_SLIDING) <=
+               pages_open(scheduler, PAGE_SLIDING) &&
+           pages_wanted(scheduler, sequence, hit, PAGE_FULL) <= pages_open(scheduler, PAGE_FULL);
 }
 
-static void admit_one(Scheduler *s, uint32_t slot, const PrefixHit *hit) {
-    Sequence *q = &s->slots[slot];
-    sched_wait_end(s, slot);
-    policy_run_begin(&s->policy, q);
-    q->state = SEQUENCE_RUNNING;
-    sched_list_insert_by_rank(s, slot);
-    take_prefix(s, q, hit);
-    if (q->preemptions >= SCHED_PREEMPTIONS_MAX) {
-        q->reserved = true;
-        s->reserved_count++;
+static void admit_one(Scheduler *scheduler, uint32_t slot, const PrefixHit *hit) {
+    Sequence *sequence = &scheduler->slots[slot];
+    sched_wait_end(scheduler, slot);
+    policy_run_begin(&scheduler->policy, sequence);
+    sequence->state = SEQUENCE_RUNNING;
+    sched_list_insert_by_rank(scheduler, slot);
+    take_prefix(scheduler, sequence, hit);
+    if (sequence->preemptions >= SCHED_PREEMPTIONS_MAX) {
+        sequence->reserved = true;
+        scheduler->reserved_count++;
     }
-    plan_prefill(s, slot);
+    plan_prefill(scheduler, slot);
 }
 
 // ---- Prefills and admissions --------------------------------------------------------------------
 
 // Of the running sequences with more to compute the next, taken off the list: by class, then the
 // user with the least counter, then the oldest. One that was preempted meanwhile is passed over.
-static uint32_t next_prefilling(Scheduler *s) {
+static uint32_t next_prefilling(Scheduler *scheduler) {
     uint32_t best = NO_SLOT, at = 0;
-    for (uint32_t i = 0; i < s->prefilling.count; i++) {
-        uint32_t slot = s->prefilling.slots[i];
-        const Sequence *q = &s->slots[slot];
-        if (q->state == SEQUENCE_RUNNING &&
-            (best == NO_SLOT || policy_before(&s->policy, q, &s->slots[best]))) {
+    for (uint32_t i = 0; i < scheduler->prefilling.count; i++) {
+        uint32_t slot = scheduler->prefilling.slots[i];
+        const Sequence *sequence = &scheduler->slots[slot];
+        if (sequence->state == SEQUENCE_RUNNING &&
+            (best == NO_SLOT ||
+             policy_before(&scheduler->policy, sequence, &scheduler->slots[best]))) {
             best = slot;
             at = i;
         }
     }
     if (best != NO_SLOT) {
-        s->prefilling.slots[at] = s->prefilling.slots[--s->prefilling.count];
+        scheduler->prefilling.slots[at] =
+            scheduler->prefilling.slots[--scheduler->prefilling.count];
     }
     return best;
 }
 
 // May the waiting one compute before the running one goes on? One that has aged is not overtaken
 // by another class.
-static bool overtakes(const Scheduler *s, uint32_t waiting, uint32_t running) {
-    const Sequence *w = &s->slots[waiting], *r = &s->slots[running];
-    bool aged = s->now_ms - r->added_ms >= s->options.age_ms;
+static bool overtakes(const Scheduler *scheduler, uint32_t waiting, uint32_t running) {
+    const Sequence *w = &scheduler->slots[waiting], *r = &scheduler->slots[running];
+    bool aged = scheduler->now_ms - r->added_ms >= scheduler->options.age_ms;
     return w->user != r->user && !(aged && w->priority != r->priority) &&
-           policy_before(&s->policy, w, r);
+           policy_before(&scheduler->policy, w, r);
 }
 
 // Admits a waiting sequence when there are pages. With `whole`, only if all of its prompt is
 // computed in this step. False: it stays where it is.
-static bool admit(Scheduler *s, uint32_t slot, bool whole) {
-    const Sequence *q = &s->slots[slot];
-    if (sequence_waits_for_set(q)) {
+static bool admit(Scheduler *scheduler, uint32_t slot, bool whole) {
+    const Sequence *sequence = &scheduler->slots[slot];
+    if (sequence_waits_for_set(sequence)) {
         return false; // what a step computes of it may be its last row alone
     }
-    PrefixHit hit = find_prefix(s, q);
-    if (!has_pages(s, q, &hit)) {
+    PrefixHit hit = find_prefix(scheduler, sequence);
+    if (!has_pages(scheduler, sequence, &hit)) {
         hit = (PrefixHit){0}; // sharing pins cached pages; without it all of them can be taken
-        if (!has_pages(s, q, &hit)) {
+        if (!has_pages(scheduler, sequence, &hit)) {
             return false;
         }
     }
-    uint32_t budget = s->options.rows_max - s->plans[s->making].batch.row_count;
-    if (whole && q->token_count - hit.tokens > budget) {
+    uint32_t budget =
+        scheduler->options.rows_max - scheduler->plans[scheduler->making].batch.row_count;
+    if (whole && sequence->token_count - hit.tokens > budget) {
         return false;
     }
-    admit_one(s, slot, &hit);
+    admit_one(scheduler, slot, &hit);
     return true;
 }
 
-static uint32_t next_waiting(const Scheduler *s, uint32_t first) {
-    bool open = s->running.count < s->options.sequences_max &&
-                s->plans[s->making].batch.row_count < s->options.rows_max;
+static uint32_t next_waiting(const Scheduler *scheduler, uint32_t first) {
+    bool open = scheduler->running.count < scheduler->options.sequences_max &&
+                scheduler->plans[scheduler->making].batch.row_count < scheduler->options.rows_max;
     if (!open || first != NO_SLOT) {
         return open ? first : NO_SLOT;
     }
-    return policy_next(&s->policy, s->slots, s->now_ms);
+    return policy_next(&scheduler->policy, scheduler->slots, scheduler->now_ms);
 }
 
 // Shares what the decodes left of the budget. A running prefill goes on, after those waiting that
 // are before it and fit beside it whole. Then the others come in turn; but while a prefill is
 // unfinished only whole prompts, so that no crowd of begun ones stands before the next user. The
 // turn of one that does not fit stays its turn: nobody overtakes it in the queue.
-static void plan_prefills(Scheduler *s, uint32_t first) {
+static void plan_prefills(Scheduler *scheduler, uint32_t first) {
     bool unfinished = false;
     for (;;) {
-        uint32_t running = next_prefilling(s), waiting;
-        while ((waiting = next_waiting(s, first)) != NO_SLOT &&
-               (running == NO_SLOT || overtakes(s, waiting, running)) &&
-               admit(s, waiting, unfinished || running != NO_SLOT)) {
-            const Sequence *q = &s->slots[waiting];
-            unfinished = unfinished || unplanned(q) > 0;
+        uint32_t running = next_prefilling(scheduler), waiting;
+        while ((waiting = next_waiting(scheduler, first)) != NO_SLOT &&
+               (running == NO_SLOT || overtakes(scheduler, waiting, running)) &&
+               admit(scheduler, waiting, unfinished || running != NO_SLOT)) {
+            const Sequence *sequence = &scheduler->slots[waiting];
+            unfinished = unfinished || unplanned(sequence) > 0;
             first = NO_SLOT;
         }
         if (running == NO_SLOT) {
             return;
         }
-        plan_prefill(s, running);
-        const Sequence *q = &s->slots[running];
-        unfinished = unfinished || unplanned(q) > 0;
+        plan_prefill(scheduler, running);
+        const Sequence *sequence = &scheduler->slots[running];
+        unfinished = unfinished || unplanned(sequence) > 0;
     }
 }
 
 // ---- Making room --------------------------------------------------------------------------------
 
-static bool yields(const Scheduler *s, const Sequence *running, const Sequence *waiting) {
-    return may_go_back(running) &&
-           policy_yields(&s->policy, running, waiting, s->stats.steps - waiting->waits_from);
+static bool yields(const Scheduler *scheduler, const Sequence *running, const Sequence *waiting) {
+    return may_go_back(running) && policy_yields(&scheduler->policy, running, waiting,
+                                                 scheduler->stats.steps - waiting->waits_from);
 }
 
 // Would the waiting sequence fit if every sequence that yields to it left?
-static bool yielding_helps(const Scheduler *s, const Sequence *waiting) {
+static bool yielding_helps(const Scheduler *scheduler, const Sequence *waiting) {
     PrefixHit none = {0};
     uint32_t victims = 0;
-    uint64_t pages[PAGE_KIND_COUNT] = {pages_open(s, PAGE_SLIDING), pages_open(s, PAGE_FULL)};
-    for (uint32_t i = 0; i < s->running.count; i++) {
-        const Sequence *q = &s->slots[s->running.slots[i]];
-        if (yields(s, q, waiting)) {
+    uint64_t pages[PAGE_KIND_COUNT] = {pages_open(scheduler, PAGE_SLIDING),
+                                       pages_open(scheduler, PAGE_FULL)};
+    for (uint32_t i = 0; i < scheduler->running.count; i++) {
+        const Sequence *sequence = &scheduler->slots[scheduler->running.slots[i]];
+        if (yields(scheduler, sequence, waiting)) {
             victims++;
-            pages[PAGE_SLIDING] += q->tables[PAGE_SLIDING].count;
-            pages[PAGE_FULL] += q->tables[PAGE_FULL].count;
+            pages[PAGE_SLIDING] += sequence->tables[PAGE_SLIDING].count;
+            pages[PAGE_FULL] += sequence->tables[PAGE_FULL].count;
         }
     }
-    return victims > 0 && pages_wanted(s, waiting, &none, PAGE_SLIDING) <= pages[PAGE_SLIDING] &&
-           pages_wanted(s, waiting, &none, PAGE_FULL) <= pages[PAGE_FULL];
+    return victims > 0 &&
+           pages_wanted(scheduler, waiting, &none, PAGE_SLIDING) <= pages[PAGE_SLIDING] &&
+           pages_wanted(scheduler, waiting, &none, PAGE_FULL) <= pages[PAGE_FULL];
 }
 
-static bool has_room(const Scheduler *s, const Sequence *waiting) {
+static bool has_room(const Scheduler *scheduler, const Sequence *waiting) {
     PrefixHit none = {0};
-    return s->running.count < s->options.sequences_max && has_pages(s, waiting, &none);
+    return scheduler->running.count < scheduler->options.sequences_max &&
+           has_pages(scheduler, waiting, &none);
 }
 
 // The one that yields: of another class the one of least rank, else the youngest of the user who
 // runs the most.
-static uint32_t find_yielding(const Scheduler *s, const Sequence *waiting) {
+static uint32_t find_yielding(const Scheduler *scheduler, const Sequence *waiting) {
     uint32_t best = NO_SLOT;
-    for (uint32_t i = s->running.count; i > 0; i--) {
-        uint32_t slot = s->running.slots[i - 1];
-        const Sequence *q = &s->slots[slot];
-        if (!yields(s, q, waiting)) {
+    for (uint32_t i = scheduler->running.count; i > 0; i--) {
+        uint32_t slot = scheduler->running.slots[i - 1];
+        const Sequence *sequence = &scheduler->slots[slot];
+        if (!yields(scheduler, sequence, waiting)) {
             continue;
         }
-        if (q->priority != waiting->priority) {
+        if (sequence->priority != waiting->priority) {
             return slot;
         }
-        if (best == NO_SLOT || policy_runs_more(&s->policy, q->user, s->slots[best].user)) {
+        if (best == NO_SLOT ||
+            policy_runs_more(&scheduler->policy, sequence->user, scheduler->slots[best].user)) {
             best = slot;
         }
     }
@@ -550,37 +569,39 @@ static uint32_t find_yielding(const Scheduler *s, const Sequence *waiting) {
 // The waiting sequence whose turn it is, if there is nothing free for it, takes the place and the
 // pages of others that yield to it. Returns it when places were made, for admission in this very
 // step, else NO_SLOT.
-static uint32_t make_places(Scheduler *s) {
-    uint32_t slot = policy_next_of(&s->policy, s->slots, PRIORITY_INTERACTIVE);
+static uint32_t make_places(Scheduler *scheduler) {
+    uint32_t slot = policy_next_of(&scheduler->policy, scheduler->slots, PRIORITY_INTERACTIVE);
     if (slot == NO_SLOT) {
-        slot = policy_next_of(&s->policy, s->slots, PRIORITY_BATCH);
+        slot = policy_next_of(&scheduler->policy, scheduler->slots, PRIORITY_BATCH);
     }
-    if (slot == NO_SLOT || sequence_waits_for_set(&s->slots[slot]) ||
-        has_room(s, &s->slots[slot]) || !yielding_helps(s, &s->slots[slot])) {
+    if (slot == NO_SLOT || sequence_waits_for_set(&scheduler->slots[slot]) ||
+        has_room(scheduler, &scheduler->slots[slot]) ||
+        !yielding_helps(scheduler, &scheduler->slots[slot])) {
         return NO_SLOT;
     }
     uint32_t made_room_for = NO_SLOT;
-    while (!has_room(s, &s->slots[slot])) {
-        uint32_t victim = find_yielding(s, &s->slots[slot]);
+    while (!has_room(scheduler, &scheduler->slots[slot])) {
+        uint32_t victim = find_yielding(scheduler, &scheduler->slots[slot]);
         if (victim == NO_SLOT) {
             break;
         }
-        if (s->plan_count > 0) {
-            s->draining = true;
+        if (scheduler->plan_count > 0) {
+            scheduler->draining = true;
             break;
         }
-        preempt(s, victim);
+        preempt(scheduler, victim);
         made_room_for = slot;
     }
     return made_room_for;
 }
 
 // An empty plan behind the open ones.
-static Batch *plan_begin(Scheduler *s) {
-    REQUIRE(s->plan_count < SCHED_PLANS_MAX);
-    s->plan_oldest = s->plan_count > 0 ? s->plan_oldest : 0; // the same arrays, warm in the caches
-    s->making = (s->plan_oldest + s->plan_count) % SCHED_PLANS_MAX;
-    Plan *plan = &s->plans[s->making];
+static Batch *plan_begin(Scheduler *scheduler) {
+    REQUIRE(scheduler->plan_count < SCHED_PLANS_MAX);
+    scheduler->plan_oldest = scheduler->plan_count > 0 ? scheduler->plan_oldest
+                                                       : 0; // the same arrays, warm in the caches
+    scheduler->making = (scheduler->plan_oldest + scheduler->plan_count) % SCHED_PLANS_MAX;
+    Plan *plan = &scheduler->plans[scheduler->making];
     plan->sample_count = 0;
     plan->batch = (Batch){
         .tokens = plan->tokens,
@@ -597,24 +618,24 @@ static Batch *plan_begin(Scheduler *s) {
     return &plan->batch;
 }
 
-const Batch *sched_plan(Scheduler *s) {
-    Batch *b = plan_begin(s);
-    sched_expire(s);
-    s->draining = s->draining && s->plan_count > 0;
-    uint32_t first = make_places(s);
-    if (!s->draining) {
-        plan_decodes(s);
+const Batch *sched_plan(Scheduler *scheduler) {
+    Batch *batch = plan_begin(scheduler);
+    sched_expire(scheduler);
+    scheduler->draining = scheduler->draining && scheduler->plan_count > 0;
+    uint32_t first = make_places(scheduler);
+    if (!scheduler->draining) {
+        plan_decodes(scheduler);
     }
-    if (!s->draining) {
-        plan_prefills(s, first);
+    if (!scheduler->draining) {
+        plan_prefills(scheduler, first);
     }
-    if (b->row_count == 0) {
-        REQUIRE(b->copy_count[PAGE_FULL] == 0);
-        record_plan(s, NULL);
+    if (batch->row_count == 0) {
+        REQUIRE(batch->copy_count[PAGE_FULL] == 0);
+        record_plan(scheduler, NULL);
         return NULL;
     }
-    s->plan_count++;
-    s->stats.steps++;
-    record_plan(s, b);
-    return b;
+    scheduler->plan_count++;
+    scheduler->stats.steps++;
+    record_plan(scheduler, batch);
+    return batch;
 }

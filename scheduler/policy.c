@@ -212,10 +212,10 @@ void policy_charge(Policy *policy, uint32_t user, Priority priority, uint32_t to
 static uint32_t check_queue(const Queue *queue, const Sequence *slots, const Sequence *leader) {
     uint32_t count = 0, previous = NO_SLOT;
     for (uint32_t slot = queue->head; slot != NO_SLOT; slot = slots[slot].next) {
-        const Sequence *q = &slots[slot];
-        REQUIRE(q->state == SEQUENCE_WAITING && q->previous == previous);
-        REQUIRE(q->held == (leader != NULL));
-        REQUIRE(leader == NULL || &slots[(uint32_t)q->after] == leader);
+        const Sequence *sequence = &slots[slot];
+        REQUIRE(sequence->state == SEQUENCE_WAITING && sequence->previous == previous);
+        REQUIRE(sequence->held == (leader != NULL));
+        REQUIRE(leader == NULL || &slots[(uint32_t)sequence->after] == leader);
         previous = slot;
         count++;
     }
@@ -229,14 +229,14 @@ static void check_user(const Policy *policy, uint32_t index, const Sequence *slo
     uint32_t busy[PRIORITY_COUNT] = {0}, running[PRIORITY_COUNT] = {0}, waiting = 0, held = 0,
              queued = 0;
     for (uint32_t slot = 0; slot < slot_count; slot++) {
-        const Sequence *q = &slots[slot];
-        if (q->state == SEQUENCE_FREE || q->user != index) {
+        const Sequence *sequence = &slots[slot];
+        if (sequence->state == SEQUENCE_FREE || sequence->user != index) {
             continue;
         }
-        busy[q->priority]++;
-        running[q->priority] += q->state == SEQUENCE_RUNNING;
-        waiting += q->state == SEQUENCE_WAITING;
-        held += q->state == SEQUENCE_WAITING && q->held;
+        busy[sequence->priority]++;
+        running[sequence->priority] += sequence->state == SEQUENCE_RUNNING;
+        waiting += sequence->state == SEQUENCE_WAITING;
+        held += sequence->state == SEQUENCE_WAITING && sequence->held;
     }
     for (int priority = 0; priority < PRIORITY_COUNT; priority++) {
         queued += check_queue(&user->queues[priority], slots, NULL);

@@ -3,35 +3,36 @@
 
 #include <string.h>
 
-static void put(Scheduler *s, uint64_t number) {
+static void put(Scheduler *scheduler, uint64_t number) {
     do {
-        buffer_append_byte(&s->entry, (uint8_t)((number & 127) | (number > 127 ? 128 : 0)));
+        buffer_append_byte(&scheduler->entry, (uint8_t)((number & 127) | (number > 127 ? 128 : 0)));
         number >>= 7;
     } while (number > 0);
 }
 
-static void put_raw(Scheduler *s, const void *data, size_t length) {
-    buffer_append(&s->entry, data, length);
+static void put_raw(Scheduler *scheduler, const void *data, size_t length) {
+    buffer_append(&scheduler->entry, data, length);
 }
 
 // False when nobody listens.
-static bool begin(Scheduler *s, RecordKind kind) {
-    if (s->options.record == NULL) {
+static bool begin(Scheduler *scheduler, RecordKind kind) {
+    if (scheduler->options.record == NULL) {
         return false;
     }
-    buffer_clear(&s->entry);
-    buffer_append_byte(&s->entry, (uint8_t)kind);
+    buffer_clear(&scheduler->entry);
+    buffer_append_byte(&scheduler->entry, (uint8_t)kind);
     return true;
 }
 
-static void end(Scheduler *s) {
-    if (!s->entry.failed) {
-        s->options.record(s->options.record_context, (Bytes){s->entry.data, s->entry.length});
+static void end(Scheduler *scheduler) {
+    if (!scheduler->entry.failed) {
+        scheduler->options.record(scheduler->options.record_context,
+                                  (Bytes){scheduler->entry.data, scheduler->entry.length});
     }
 }
 
-Status record_open(Scheduler *s, Error *error) {
-    const SchedulerOptions *o = &s->options;
+Status record_open(Scheduler *scheduler, Error *error) {
+    const SchedulerOptions *o = &scheduler->options;
     if (o->record == NULL) {
         return OK;
     }
@@ -40,14 +41,14 @@ Status record_open(Scheduler *s, Error *error) {
     size_t most = 1024 + 5 * (size_t)o->tokens_max + 48 * (size_t)o->media_max +
                   16 * (size_t)o->sequences_max;
     for (size_t i = 0; i <= most / sizeof zeros; i++) {
-        put_raw(s, zeros, sizeof zeros);
+        put_raw(scheduler, zeros, sizeof zeros);
     }
-    if (s->entry.failed) {
+    if (scheduler->entry.failed) {
         return error_set(error, E_MEMORY, "no memory to record the scheduler");
     }
-    buffer_clear(&s->entry);
-    put_raw(s, RECORD_MAGIC, strlen(RECORD_MAGIC));
-    buffer_append_byte(&s->entry, RECORD_OPTIONS);
+    buffer_clear(&scheduler->entry);
+    put_raw(scheduler, RECORD_MAGIC, strlen(RECORD_MAGIC));
+    buffer_append_byte(&scheduler->entry, RECORD_OPTIONS);
     const uint64_t numbers[] = {
         o->rows_max,          o->sequences_max,      o->waiting_max,
         o->tokens_max,        o->media_max,          o->window,
@@ -56,70 +57,70 @@ Status record_open(Scheduler *s, Error *error) {
         o->no_prefix_cache,   o->prefix_per_user,
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        put(s, numbers[i]);
+        put(scheduler, numbers[i]);
     }
-    end(s);
+    end(scheduler);
     return OK;
 }
 
-void record_tick(Scheduler *s, uint64_t now_ms) {
-    if (begin(s, RECORD_TICK)) {
-        put(s, now_ms - s->now_ms);
-        end(s);
+void record_tick(Scheduler *scheduler, uint64_t now_ms) {
+    if (begin(scheduler, RECORD_TICK)) {
+        put(scheduler, now_ms - scheduler->now_ms);
+        end(scheduler);
     }
 }
 
-void record_user(Scheduler *s, uint32_t user, double weight) {
-    if (begin(s, RECORD_USER)) {
-        put(s, user);
-        put_raw(s, &weight, sizeof weight);
-        end(s);
+void record_user(Scheduler *scheduler, uint32_t user, double weight) {
+    if (begin(scheduler, RECORD_USER)) {
+        put(scheduler, user);
+        put_raw(scheduler, &weight, sizeof weight);
+        end(scheduler);
     }
 }
 
-void record_add(Scheduler *s, const SequenceRequest *r) {
-    if (!begin(s, RECORD_ADD)) {
+void record_add(Scheduler *scheduler, const SequenceRequest *request) {
+    if (!begin(scheduler, RECORD_ADD)) {
         return;
     }
-    put(s, r->token_count);
-    for (uint32_t i = 0; i < r->token_count; i++) {
-        put(s, (uint32_t)r->tokens[i]);
+    put(scheduler, request->token_count);
+    for (uint32_t i = 0; i < request->token_count; i++) {
+        put(scheduler, (uint32_t)request->tokens[i]);
     }
-    put(s, r->media_count);
-    for (uint32_t i = 0; i < r->media_count; i++) {
-        put(s, r->media[i].kind);
-        put(s, r->media[i].position_first);
-        put(s, r->media[i].row_count);
-        put_raw(s, &r->media[i].name, sizeof r->media[i].name);
+    put(scheduler, request->media_count);
+    for (uint32_t i = 0; i < request->media_count; i++) {
+        put(scheduler, request->media[i].kind);
+        put(scheduler, request->media[i].position_first);
+        put(scheduler, request->media[i].row_count);
+        put_raw(scheduler, &request->media[i].name, sizeof request->media[i].name);
     }
-    put(s, r->new_tokens_max);
-    put(s, r->stop_count);
-    for (uint32_t i = 0; i < r->stop_count; i++) {
-        put(s, (uint32_t)r->stop_ids[i]);
+    put(scheduler, request->new_tokens_max);
+    put(scheduler, request->stop_count);
+    for (uint32_t i = 0; i < request->stop_count; i++) {
+        put(scheduler, (uint32_t)request->stop_ids[i]);
     }
-    put_raw(s, &r->sampling.temperature, sizeof r->sampling.temperature);
-    put(s, r->sampling.seed);
-    put(s, r->sampling.logprobs);
-    put(s, r->allowed != NULL);
-    put(s, r->tag);
-    put(s, r->user);
-    put(s, r->priority);
-    put(s, r->deadline_ms);
-    put(s, r->after);
-    end(s);
+    put_raw(scheduler, &request->sampling.temperature, sizeof request->sampling.temperature);
+    put(scheduler, request->sampling.seed);
+    put(scheduler, request->sampling.logprobs);
+    put(scheduler, request->allowed != NULL);
+    put(scheduler, request->tag);
+    put(scheduler, request->user);
+    put(scheduler, request->priority);
+    put(scheduler, request->deadline_ms);
+    put(scheduler, request->after);
+    end(scheduler);
 }
 
-void record_cancel(Scheduler *s, uint64_t handle) {
-    if (begin(s, RECORD_CANCEL)) {
-        put(s, handle);
-        end(s);
+void record_cancel(Scheduler *scheduler, uint64_t handle) {
+    if (begin(scheduler, RECORD_CANCEL)) {
+        put(scheduler, handle);
+        end(scheduler);
     }
 }
 
-void record_allow(Scheduler *s, uint64_t handle) {
-    if (begin(s, RECORD_ALLOW)) {
-        put(s, handle);
-        end(s);
+void record_allow(Scheduler *scheduler, uint64_t handle) {
+    if (begin(scheduler, RECORD_ALLOW)) {
+        put(scheduler, handle);
+        end(scheduler);
     }
 }
 
@@ -127,43 +128,45 @@ static uint64_t hash_array(uint64_t hash, const void *data, size_t length) {
     return hash64((Bytes){data, length}, hash);
 }
 
-uint64_t record_fingerprint(const Batch *b) {
-    uint64_t hash = b->row_count;
-    hash = hash_array(hash, b->tokens, b->row_count * sizeof *b->tokens);
-    hash = hash_array(hash, b->positions, b->row_count * sizeof *b->positions);
-    hash = hash_array(hash, b->sliding_end, b->row_count * sizeof *b->sliding_end);
-    hash = hash_array(hash, b->row_sequence, b->row_count * sizeof *b->row_sequence);
-    for (uint32_t i = 0; i < b->sequence_count; i++) {
-        const BatchSequence *q = &b->sequences[i];
+uint64_t record_fingerprint(const Batch *batch) {
+    uint64_t hash = batch->row_count;
+    hash = hash_array(hash, batch->tokens, batch->row_count * sizeof *batch->tokens);
+    hash = hash_array(hash, batch->positions, batch->row_count * sizeof *batch->positions);
+    hash = hash_array(hash, batch->sliding_end, batch->row_count * sizeof *batch->sliding_end);
+    hash = hash_array(hash, batch->row_sequence, batch->row_count * sizeof *batch->row_sequence);
+    for (uint32_t i = 0; i < batch->sequence_count; i++) {
+        const BatchSequence *row = &batch->sequences[i];
         const uint64_t words[] = {
-            q->position_first,          q->sample_rows,     q->draw, q->history_count, q->tag,
-            q->page_skip[PAGE_SLIDING], q->allowed != NULL,
+            row->position_first,  row->sample_rows, row->draw,
+            row->history_count,   row->tag,         row->page_skip[PAGE_SLIDING],
+            row->allowed != NULL,
         };
         hash = hash_array(hash, words, sizeof words);
     }
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        hash = hash_array(hash, b->pages[kind], b->page_table_count[kind] * sizeof *b->pages[kind]);
-        size_t copies = b->copy_count[kind] * sizeof *b->copy_to[kind];
-        hash = hash_array(hash, b->copy_from[kind], copies);
-        hash = hash_array(hash, b->copy_to[kind], copies);
+        hash = hash_array(hash, batch->pages[kind],
+                          batch->page_table_count[kind] * sizeof *batch->pages[kind]);
+        size_t copies = batch->copy_count[kind] * sizeof *batch->copy_to[kind];
+        hash = hash_array(hash, batch->copy_from[kind], copies);
+        hash = hash_array(hash, batch->copy_to[kind], copies);
     }
     return hash;
 }
 
-void record_plan(Scheduler *s, const Batch *batch) {
-    if (begin(s, RECORD_PLAN)) {
-        put(s, batch != NULL ? record_fingerprint(batch) : 0);
-        end(s);
+void record_plan(Scheduler *scheduler, const Batch *batch) {
+    if (begin(scheduler, RECORD_PLAN)) {
+        put(scheduler, batch != NULL ? record_fingerprint(batch) : 0);
+        end(scheduler);
     }
 }
 
-void record_commit(Scheduler *s, const StepResult *result, size_t events_max) {
-    if (begin(s, RECORD_COMMIT)) {
-        put(s, events_max);
-        put(s, result != NULL ? 1 + (uint64_t)result->sample_count : 0);
+void record_commit(Scheduler *scheduler, const StepResult *result, size_t events_max) {
+    if (begin(scheduler, RECORD_COMMIT)) {
+        put(scheduler, events_max);
+        put(scheduler, result != NULL ? 1 + (uint64_t)result->sample_count : 0);
         for (uint32_t i = 0; result != NULL && i < result->sample_count; i++) {
-            put(s, (uint32_t)result->samples[i].chosen.token);
+            put(scheduler, (uint32_t)result->samples[i].chosen.token);
         }
-        end(s);
+        end(scheduler);
     }
 }

@@ -20,14 +20,14 @@ typedef enum RecordKind {
     RECORD_KIND_COUNT
 } RecordKind;
 
-Status record_open(Scheduler *s, Error *error); // E_MEMORY
-void record_tick(Scheduler *s, uint64_t now_ms);
-void record_user(Scheduler *s, uint32_t user, double weight);
-void record_add(Scheduler *s, const SequenceRequest *request);
-void record_cancel(Scheduler *s, uint64_t handle);
-void record_allow(Scheduler *s, uint64_t handle);
-void record_plan(Scheduler *s, const Batch *batch); // NULL: nothing could run
-void record_commit(Scheduler *s, const StepResult *result, size_t events_max);
+Status record_open(Scheduler *scheduler, Error *error); // E_MEMORY
+void record_tick(Scheduler *scheduler, uint64_t now_ms);
+void record_user(Scheduler *scheduler, uint32_t user, double weight);
+void record_add(Scheduler *scheduler, const SequenceRequest *request);
+void record_cancel(Scheduler *scheduler, uint64_t handle);
+void record_allow(Scheduler *scheduler, uint64_t handle);
+void record_plan(Scheduler *scheduler, const Batch *batch); // NULL: nothing could run
+void record_commit(Scheduler *scheduler, const StepResult *result, size_t events_max);
 
 // What a plan's entry holds: equal for equal batches.
 uint64_t record_fingerprint(const Batch *batch);

@@ -41,9 +41,9 @@ static void sched_defaults(SchedulerOptions *o, uint32_t slot_count) {
     }
 }
 
-static bool take_plan(Scheduler *s, Plan *plan) {
-    const SchedulerOptions *o = &s->options;
-    Arena *a = &s->arena;
+static bool take_plan(Scheduler *scheduler, Plan *plan) {
+    const SchedulerOptions *o = &scheduler->options;
+    Arena *a = &scheduler->arena;
     plan->tokens = arena_take_array(a, o->rows_max, sizeof *plan->tokens);
     plan->positions = arena_take_array(a, o->rows_max, sizeof *plan->positions);
     plan->sliding_end = arena_take_array(a, o->rows_max, sizeof *plan->sliding_end);
@@ -70,74 +70,78 @@ static bool take_plan(Scheduler *s, Plan *plan) {
     return good;
 }
 
-static bool take_plans(Scheduler *s) {
-    const SchedulerOptions *o = &s->options;
+static bool take_plans(Scheduler *scheduler) {
+    const SchedulerOptions *o = &scheduler->options;
     bool good = true;
     for (int i = 0; i < SCHED_PLANS_MAX; i++) {
-        good = good && take_plan(s, &s->plans[i]);
+        good = good && take_plan(scheduler, &scheduler->plans[i]);
     }
-    s->keys = arena_take_array(&s->arena, o->tokens_max / KV_PAGE_TOKENS + 2, sizeof *s->keys);
+    scheduler->keys = arena_take_array(&scheduler->arena, o->tokens_max / KV_PAGE_TOKENS + 2,
+                                       sizeof *scheduler->keys);
     size_t pages_most = num_max(o->pages[PAGE_SLIDING], o->pages[PAGE_FULL]);
-    s->holders = arena_take_array(&s->arena, pages_most + 1, sizeof *s->holders);
-    return good && s->keys != NULL && s->holders != NULL;
+    scheduler->holders =
+        arena_take_array(&scheduler->arena, pages_most + 1, sizeof *scheduler->holders);
+    return good && scheduler->keys != NULL && scheduler->holders != NULL;
 }
 
 // Page tables belong to places, not to slots: only a running sequence holds pages. To keep a
 // sequence one struct, every slot has tables; they are small next to the tokens.
-static bool take_slots(Scheduler *s) {
-    const SchedulerOptions *o = &s->options;
-    Arena *a = &s->arena;
-    s->slots = arena_take_array(a, s->slot_count, sizeof *s->slots);
-    SlotList *lists[] = {&s->free, &s->running, &s->ending, &s->prefilling};
+static bool take_slots(Scheduler *scheduler) {
+    const SchedulerOptions *o = &scheduler->options;
+    Arena *a = &scheduler->arena;
+    scheduler->slots = arena_take_array(a, scheduler->slot_count, sizeof *scheduler->slots);
+    SlotList *lists[] = {&scheduler->free, &scheduler->running, &scheduler->ending,
+                         &scheduler->prefilling};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
-        lists[i]->slots = arena_take_array(a, s->slot_count, sizeof *lists[i]->slots);
+        lists[i]->slots = arena_take_array(a, scheduler->slot_count, sizeof *lists[i]->slots);
         if (lists[i]->slots == NULL) {
             return false;
         }
     }
-    s->deadlines_ms = arena_take_array(a, s->slot_count, sizeof *s->deadlines_ms);
-    s->deadline_soonest_ms = NO_DEADLINE;
-    if (s->slots == NULL || s->deadlines_ms == NULL) {
+    scheduler->deadlines_ms =
+        arena_take_array(a, scheduler->slot_count, sizeof *scheduler->deadlines_ms);
+    scheduler->deadline_soonest_ms = NO_DEADLINE;
+    if (scheduler->slots == NULL || scheduler->deadlines_ms == NULL) {
         return false;
     }
-    for (uint32_t i = 0; i < s->slot_count; i++) {
-        Sequence *q = &s->slots[i];
-        s->deadlines_ms[i] = NO_DEADLINE;
-        q->media = arena_take_array(a, o->media_max, sizeof *q->media);
-        if (q->media == NULL) {
+    for (uint32_t i = 0; i < scheduler->slot_count; i++) {
+        Sequence *sequence = &scheduler->slots[i];
+        scheduler->deadlines_ms[i] = NO_DEADLINE;
+        sequence->media = arena_take_array(a, o->media_max, sizeof *sequence->media);
+        if (sequence->media == NULL) {
             return false;
         }
         for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-            PageTable *table = &q->tables[kind];
+            PageTable *table = &sequence->tables[kind];
             table->capacity = sched_pages_needed(o, kind, o->tokens_max) + 1;
             table->pages = arena_take_array(a, table->capacity, sizeof *table->pages);
             if (table->pages == NULL) {
                 return false;
             }
         }
-        s->free.slots[s->free.count++] = s->slot_count - 1 - i;
+        scheduler->free.slots[scheduler->free.count++] = scheduler->slot_count - 1 - i;
     }
     return true;
 }
 
-static Status sched_take_memory(Scheduler *s, Error *error) {
-    const SchedulerOptions *o = &s->options;
-    s->pages.prefix_seed = o->prefix_seed;
-    s->pages.prefix_per_user = o->prefix_per_user;
+static Status sched_take_memory(Scheduler *scheduler, Error *error) {
+    const SchedulerOptions *o = &scheduler->options;
+    scheduler->pages.prefix_seed = o->prefix_seed;
+    scheduler->pages.prefix_per_user = o->prefix_per_user;
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        TRY(kv_pool_open(o->pages[kind], &s->pages.pools[kind], error));
-        TRY(prefix_open(o->pages[kind], &s->pages.prefixes[kind], error));
+        TRY(kv_pool_open(o->pages[kind], &scheduler->pages.pools[kind], error));
+        TRY(prefix_open(o->pages[kind], &scheduler->pages.prefixes[kind], error));
     }
-    TRY(policy_open(o->users_max, o->sequences_max, o->age_ms, &s->policy, error));
-    TRY(token_store_open(o->stored_tokens_max, &s->store, error));
-    if (!take_slots(s) || !take_plans(s)) {
+    TRY(policy_open(o->users_max, o->sequences_max, o->age_ms, &scheduler->policy, error));
+    TRY(token_store_open(o->stored_tokens_max, &scheduler->store, error));
+    if (!take_slots(scheduler) || !take_plans(scheduler)) {
         return error_set(
             error, E_MEMORY,
             "no memory for %u sequences of %u tokens; lower the batch, the queue or the "
             "context",
-            s->slot_count, o->tokens_max);
+            scheduler->slot_count, o->tokens_max);
     }
-    return record_open(s, error);
+    return record_open(scheduler, error);
 }
 
 Status sched_open(const SchedulerOptions *options, Scheduler **out, Error *error) {
@@ -151,67 +155,67 @@ Status sched_open(const SchedulerOptions *options, Scheduler **out, Error *error
                          "least 1 (tokens 2), rows at least sequences, sequences at most %d",
                          o->rows_max, o->sequences_max, o->tokens_max, o->window, KV_HOLDERS_MAX);
     }
-    Scheduler *s = calloc(1, sizeof *s);
-    if (s == NULL) {
+    Scheduler *scheduler = calloc(1, sizeof *scheduler);
+    if (scheduler == NULL) {
         return error_set(error, E_MEMORY, "no memory for the scheduler");
     }
-    s->options = *options;
-    s->slot_count = o->sequences_max + o->waiting_max;
-    sched_defaults(&s->options, s->slot_count);
-    Status status = sched_take_memory(s, error);
+    scheduler->options = *options;
+    scheduler->slot_count = o->sequences_max + o->waiting_max;
+    sched_defaults(&scheduler->options, scheduler->slot_count);
+    Status status = sched_take_memory(scheduler, error);
     if (status != OK) {
-        sched_close(s);
+        sched_close(scheduler);
         return status;
     }
-    *out = s;
+    *out = scheduler;
     return OK;
 }
 
-void sched_close(Scheduler *s) {
-    if (s == NULL) {
+void sched_close(Scheduler *scheduler) {
+    if (scheduler == NULL) {
         return;
     }
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        kv_pool_close(&s->pages.pools[kind]);
-        prefix_close(&s->pages.prefixes[kind]);
+        kv_pool_close(&scheduler->pages.pools[kind]);
+        prefix_close(&scheduler->pages.prefixes[kind]);
     }
-    policy_close(&s->policy);
-    token_store_close(&s->store);
-    buffer_free(&s->entry);
-    arena_free(&s->arena);
-    free(s);
+    policy_close(&scheduler->policy);
+    token_store_close(&scheduler->store);
+    buffer_free(&scheduler->entry);
+    arena_free(&scheduler->arena);
+    free(scheduler);
 }
 
-void sched_tick(Scheduler *s, uint64_t now_ms) {
-    REQUIRE_MESSAGE(now_ms >= s->now_ms, "time went back from %llu to %llu",
-                    (unsigned long long)s->now_ms, (unsigned long long)now_ms);
-    record_tick(s, now_ms);
-    s->now_ms = now_ms;
+void sched_tick(Scheduler *scheduler, uint64_t now_ms) {
+    REQUIRE_MESSAGE(now_ms >= scheduler->now_ms, "time went back from %llu to %llu",
+                    (unsigned long long)scheduler->now_ms, (unsigned long long)now_ms);
+    record_tick(scheduler, now_ms);
+    scheduler->now_ms = now_ms;
 }
 
-void sched_user_weight(Scheduler *s, uint32_t user, double weight) {
-    REQUIRE(user < s->options.users_max && weight > 0);
-    record_user(s, user, weight);
-    s->policy.users[user].weight = weight;
+void sched_user_weight(Scheduler *scheduler, uint32_t user, double weight) {
+    REQUIRE(user < scheduler->options.users_max && weight > 0);
+    record_user(scheduler, user, weight);
+    scheduler->policy.users[user].weight = weight;
 }
 
 // ---- Adding -------------------------------------------------------------------------------------
 
-static Status check_media(const SchedulerOptions *o, const SequenceRequest *r, Error *error) {
+static Status check_media(const SchedulerOptions *o, const SequenceRequest *request, Error *error) {
     static const char *const names[MEDIA_KIND_COUNT] = {
         [MEDIA_PICTURE] = "picture", [MEDIA_SOUND] = "sound", [MEDIA_FILM_FRAME] = "film frame"};
-    if (r->media_count > o->media_max) {
+    if (request->media_count > o->media_max) {
         return error_set(error, E_CONTEXT,
                          "%u pictures, sounds and film frames in one request; at most %u are "
                          "allowed",
-                         r->media_count, o->media_max);
+                         request->media_count, o->media_max);
     }
     uint64_t previous_end = 0;
-    for (uint32_t i = 0; i < r->media_count; i++) {
-        const SequenceMedia *media = &r->media[i];
+    for (uint32_t i = 0; i < request->media_count; i++) {
+        const SequenceMedia *media = &request->media[i];
         uint64_t end = (uint64_t)media->position_first + media->row_count;
         if (media->kind >= MEDIA_KIND_COUNT || media->row_count == 0 ||
-            media->position_first < previous_end || end > r->token_count) {
+            media->position_first < previous_end || end > request->token_count) {
             return error_set(error, E_ARGUMENT,
                              "medium %u covers positions %u to %llu, which overlap another one or "
                              "leave the prompt, or its kind is unknown",
@@ -231,25 +235,26 @@ static Status check_media(const SchedulerOptions *o, const SequenceRequest *r, E
     return OK;
 }
 
-static Status check_request(const SchedulerOptions *o, const SequenceRequest *r, Error *error) {
-    if (r->token_count == 0 || r->new_tokens_max == 0 || r->stop_count > SCHED_STOP_MAX ||
-        r->sampling.logprobs > BATCH_LOGPROBS_MAX || r->user >= o->users_max ||
-        r->priority >= PRIORITY_COUNT) {
+static Status check_request(const SchedulerOptions *o, const SequenceRequest *request,
+                            Error *error) {
+    if (request->token_count == 0 || request->new_tokens_max == 0 ||
+        request->stop_count > SCHED_STOP_MAX || request->sampling.logprobs > BATCH_LOGPROBS_MAX ||
+        request->user >= o->users_max || request->priority >= PRIORITY_COUNT) {
         return error_set(
             error, E_ARGUMENT,
             "a request needs a prompt, at least one new token, at most %d stop ids, at "
             "most %d logprobs, a known user and class",
             SCHED_STOP_MAX, BATCH_LOGPROBS_MAX);
     }
-    uint64_t total = (uint64_t)r->token_count + r->new_tokens_max;
+    uint64_t total = (uint64_t)request->token_count + request->new_tokens_max;
     if (total > o->tokens_max) {
         return error_set(
             error, E_CONTEXT,
             "%u prompt tokens and %u new ones do not fit the context of %u; shorten the "
             "prompt, ask for fewer tokens or raise the context",
-            r->token_count, r->new_tokens_max, o->tokens_max);
+            request->token_count, request->new_tokens_max, o->tokens_max);
     }
-    TRY(check_media(o, r, error));
+    TRY(check_media(o, request, error));
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
         uint32_t need = sched_pages_needed(o, kind, (uint32_t)total);
         if (need > o->pages[kind]) {
@@ -261,140 +266,145 @@ static Status check_request(const SchedulerOptions *o, const SequenceRequest *r,
     return OK;
 }
 
-static bool handle_is_live(const Scheduler *s, uint64_t handle) {
+static bool handle_is_live(const Scheduler *scheduler, uint64_t handle) {
     uint32_t slot = (uint32_t)handle;
-    return slot < s->slot_count && s->slots[slot].state != SEQUENCE_FREE &&
-           s->slots[slot].generation == (uint32_t)(handle >> 32);
+    return slot < scheduler->slot_count && scheduler->slots[slot].state != SEQUENCE_FREE &&
+           scheduler->slots[slot].generation == (uint32_t)(handle >> 32);
 }
 
 // A medium without a name must not be shared: nothing from it on has a key.
-static uint32_t shareable_end(const SchedulerOptions *o, const SequenceRequest *r) {
-    for (uint32_t i = 0; i < r->media_count && !o->no_prefix_cache; i++) {
-        if (r->media[i].name.high == 0 && r->media[i].name.low == 0) {
-            return r->media[i].position_first;
+static uint32_t shareable_end(const SchedulerOptions *o, const SequenceRequest *request) {
+    for (uint32_t i = 0; i < request->media_count && !o->no_prefix_cache; i++) {
+        if (request->media[i].name.high == 0 && request->media[i].name.low == 0) {
+            return request->media[i].position_first;
         }
     }
     return o->no_prefix_cache ? 0 : UINT32_MAX;
 }
 
-Status sched_add(Scheduler *s, const SequenceRequest *r, uint64_t *handle, Error *error) {
-    record_add(s, r);
-    TRY(check_request(&s->options, r, error));
-    if (s->free.count == 0) {
-        return error_set(error, E_BUSY, "%u sequences are running or waiting", s->slot_count);
+Status sched_add(Scheduler *scheduler, const SequenceRequest *request, uint64_t *handle,
+                 Error *error) {
+    record_add(scheduler, request);
+    TRY(check_request(&scheduler->options, request, error));
+    if (scheduler->free.count == 0) {
+        return error_set(error, E_BUSY, "%u sequences are running or waiting",
+                         scheduler->slot_count);
     }
-    int32_t *tokens = token_store_take(&s->store, r->token_count + r->new_tokens_max);
+    int32_t *tokens =
+        token_store_take(&scheduler->store, request->token_count + request->new_tokens_max);
     if (tokens == NULL) {
         return error_set(error, E_BUSY, "no room to keep %u more tokens",
-                         r->token_count + r->new_tokens_max);
+                         request->token_count + request->new_tokens_max);
     }
-    uint32_t slot = s->free.slots[--s->free.count];
-    Sequence *q = &s->slots[slot];
-    SequenceMedia *media = q->media;
+    uint32_t slot = scheduler->free.slots[--scheduler->free.count];
+    Sequence *sequence = &scheduler->slots[slot];
+    SequenceMedia *media = sequence->media;
     PageTable tables[PAGE_KIND_COUNT];
-    memcpy(tables, q->tables, sizeof tables);
-    *q = (Sequence){
-        .generation = q->generation + 1,
-        .tag = r->tag,
-        .order = s->next_order++,
-        .added_ms = s->now_ms,
-        .after = r->after,
+    memcpy(tables, sequence->tables, sizeof tables);
+    *sequence = (Sequence){
+        .generation = sequence->generation + 1,
+        .tag = request->tag,
+        .order = scheduler->next_order++,
+        .added_ms = scheduler->now_ms,
+        .after = request->after,
         .followers = {NO_SLOT, NO_SLOT},
-        .user = r->user,
-        .priority = r->priority,
-        .prompt_count = r->token_count,
-        .new_tokens_max = r->new_tokens_max,
-        .media_count = r->media_count,
-        .stop_count = r->stop_count,
-        .shareable_end = shareable_end(&s->options, r),
+        .user = request->user,
+        .priority = request->priority,
+        .prompt_count = request->token_count,
+        .new_tokens_max = request->new_tokens_max,
+        .media_count = request->media_count,
+        .stop_count = request->stop_count,
+        .shareable_end = shareable_end(&scheduler->options, request),
         .media = media,
-        .sampling = r->sampling,
-        .constrained = r->allowed != NULL,
-        .allowed = r->allowed,
+        .sampling = request->sampling,
+        .constrained = request->allowed != NULL,
+        .allowed = request->allowed,
         .tokens = tokens,
-        .token_count = r->token_count,
+        .token_count = request->token_count,
     };
-    memcpy(q->tables, tables, sizeof tables);
-    memcpy(q->tokens, r->tokens, r->token_count * sizeof *q->tokens);
-    if (r->media_count > 0) {
-        memcpy(q->media, r->media, r->media_count * sizeof *q->media);
+    memcpy(sequence->tables, tables, sizeof tables);
+    memcpy(sequence->tokens, request->tokens, request->token_count * sizeof *sequence->tokens);
+    if (request->media_count > 0) {
+        memcpy(sequence->media, request->media, request->media_count * sizeof *sequence->media);
     }
-    if (r->stop_count > 0) {
-        memcpy(q->stop_ids, r->stop_ids, r->stop_count * sizeof *q->stop_ids);
+    if (request->stop_count > 0) {
+        memcpy(sequence->stop_ids, request->stop_ids,
+               request->stop_count * sizeof *sequence->stop_ids);
     }
-    if (r->after != 0 && handle_is_live(s, r->after)) {
-        const Sequence *leader = &s->slots[(uint32_t)r->after];
-        q->held = leader->cached_count < leader->prompt_count;
+    if (request->after != 0 && handle_is_live(scheduler, request->after)) {
+        const Sequence *leader = &scheduler->slots[(uint32_t)request->after];
+        sequence->held = leader->cached_count < leader->prompt_count;
     }
-    s->deadlines_ms[slot] = r->deadline_ms > 0 ? r->deadline_ms : NO_DEADLINE;
-    s->deadline_soonest_ms = num_min(s->deadline_soonest_ms, s->deadlines_ms[slot]);
-    policy_accept(&s->policy, q->user, q->priority);
-    sched_wait_begin(s, slot, false);
-    *handle = sched_handle(s, slot);
+    scheduler->deadlines_ms[slot] = request->deadline_ms > 0 ? request->deadline_ms : NO_DEADLINE;
+    scheduler->deadline_soonest_ms =
+        num_min(scheduler->deadline_soonest_ms, scheduler->deadlines_ms[slot]);
+    policy_accept(&scheduler->policy, sequence->user, sequence->priority);
+    sched_wait_begin(scheduler, slot, false);
+    *handle = sched_handle(scheduler, slot);
     return OK;
 }
 
-void sched_wait_begin(Scheduler *s, uint32_t slot, bool before) {
-    Sequence *q = &s->slots[slot];
-    q->state = SEQUENCE_WAITING;
-    q->waits_from = s->stats.steps;
-    s->waiting_count++;
-    s->queued_tokens += q->token_count;
+void sched_wait_begin(Scheduler *scheduler, uint32_t slot, bool before) {
+    Sequence *sequence = &scheduler->slots[slot];
+    sequence->state = SEQUENCE_WAITING;
+    sequence->waits_from = scheduler->stats.steps;
+    scheduler->waiting_count++;
+    scheduler->queued_tokens += sequence->token_count;
     if (before) {
-        policy_queue_front(&s->policy, s->slots, slot);
+        policy_queue_front(&scheduler->policy, scheduler->slots, slot);
     } else {
-        policy_queue_back(&s->policy, s->slots, slot);
+        policy_queue_back(&scheduler->policy, scheduler->slots, slot);
     }
 }
 
-void sched_wait_end(Scheduler *s, uint32_t slot) {
-    policy_queue_remove(&s->policy, s->slots, slot);
-    s->waiting_count--;
-    s->queued_tokens -= s->slots[slot].token_count;
+void sched_wait_end(Scheduler *scheduler, uint32_t slot) {
+    policy_queue_remove(&scheduler->policy, scheduler->slots, slot);
+    scheduler->waiting_count--;
+    scheduler->queued_tokens -= scheduler->slots[slot].token_count;
 }
 
 // ---- Ending -------------------------------------------------------------------------------------
 
-void sched_end(Scheduler *s, uint32_t slot, FinishReason reason) {
-    Sequence *q = &s->slots[slot];
-    if (!q->ending_listed) {
-        q->ending = reason;
-        q->ending_listed = true;
-        s->ending.slots[s->ending.count++] = slot;
+void sched_end(Scheduler *scheduler, uint32_t slot, FinishReason reason) {
+    Sequence *sequence = &scheduler->slots[slot];
+    if (!sequence->ending_listed) {
+        sequence->ending = reason;
+        sequence->ending_listed = true;
+        scheduler->ending.slots[scheduler->ending.count++] = slot;
     }
 }
 
-void sched_cancel(Scheduler *s, uint64_t handle) {
-    record_cancel(s, handle);
-    if (handle_is_live(s, handle)) {
-        sched_end(s, (uint32_t)handle, FINISH_CANCEL);
+void sched_cancel(Scheduler *scheduler, uint64_t handle) {
+    record_cancel(scheduler, handle);
+    if (handle_is_live(scheduler, handle)) {
+        sched_end(scheduler, (uint32_t)handle, FINISH_CANCEL);
     }
 }
 
-void sched_allow(Scheduler *s, uint64_t handle, const uint32_t *allowed) {
-    record_allow(s, handle);
-    if (handle_is_live(s, handle)) {
-        Sequence *q = &s->slots[(uint32_t)handle];
+void sched_allow(Scheduler *scheduler, uint64_t handle, const uint32_t *allowed) {
+    record_allow(scheduler, handle);
+    if (handle_is_live(scheduler, handle)) {
+        Sequence *sequence = &scheduler->slots[(uint32_t)handle];
         // The set of a token that is being drawn cannot be told any more.
-        if (q->constrained && q->drawing == 0) {
-            q->allowed = allowed;
+        if (sequence->constrained && sequence->drawing == 0) {
+            sequence->allowed = allowed;
         }
     }
 }
 
-void sched_expire(Scheduler *s) {
-    if (s->now_ms < s->deadline_soonest_ms) {
+void sched_expire(Scheduler *scheduler) {
+    if (scheduler->now_ms < scheduler->deadline_soonest_ms) {
         return;
     }
     uint64_t soonest = NO_DEADLINE;
-    for (uint32_t slot = 0; slot < s->slot_count; slot++) {
-        if (s->deadlines_ms[slot] <= s->now_ms) {
-            s->deadlines_ms[slot] = NO_DEADLINE;
-            sched_end(s, slot, FINISH_DEADLINE);
+    for (uint32_t slot = 0; slot < scheduler->slot_count; slot++) {
+        if (scheduler->deadlines_ms[slot] <= scheduler->now_ms) {
+            scheduler->deadlines_ms[slot] = NO_DEADLINE;
+            sched_end(scheduler, slot, FINISH_DEADLINE);
         }
-        soonest = num_min(soonest, s->deadlines_ms[slot]);
+        soonest = num_min(soonest, scheduler->deadlines_ms[slot]);
     }
-    s->deadline_soonest_ms = soonest;
+    scheduler->deadline_soonest_ms = soonest;
 }
 
 void sched_list_remove(SlotList *list, uint32_t slot) {
@@ -411,10 +421,11 @@ bool sched_ranks_before(const Sequence *a, const Sequence *b) {
     return a->priority != b->priority ? a->priority < b->priority : a->order < b->order;
 }
 
-void sched_list_insert_by_rank(Scheduler *s, uint32_t slot) {
-    SlotList *list = &s->running;
+void sched_list_insert_by_rank(Scheduler *scheduler, uint32_t slot) {
+    SlotList *list = &scheduler->running;
     uint32_t at = list->count;
-    while (at > 0 && sched_ranks_before(&s->slots[slot], &s->slots[list->slots[at - 1]])) {
+    while (at > 0 &&
+           sched_ranks_before(&scheduler->slots[slot], &scheduler->slots[list->slots[at - 1]])) {
         at--;
     }
     memmove(list->slots + at + 1, list->slots + at, (list->count - at) * sizeof *list->slots);
@@ -422,46 +433,48 @@ void sched_list_insert_by_rank(Scheduler *s, uint32_t slot) {
     list->count++;
 }
 
-void sched_release_held(Scheduler *s, uint32_t leader) {
-    while (s->slots[leader].followers.tail != NO_SLOT) { // the last first: each goes to the front
-        uint32_t slot = s->slots[leader].followers.tail;
-        sched_wait_end(s, slot);
-        s->slots[slot].held = false;
-        sched_wait_begin(s, slot, true);
+void sched_release_held(Scheduler *scheduler, uint32_t leader) {
+    while (scheduler->slots[leader].followers.tail !=
+           NO_SLOT) { // the last first: each goes to the front
+        uint32_t slot = scheduler->slots[leader].followers.tail;
+        sched_wait_end(scheduler, slot);
+        scheduler->slots[slot].held = false;
+        sched_wait_begin(scheduler, slot, true);
     }
 }
 
-void sched_release(Scheduler *s, uint32_t slot) {
-    Sequence *q = &s->slots[slot];
-    if (q->state == SEQUENCE_RUNNING) {
-        sched_list_remove(&s->running, slot);
-        policy_run_end(&s->policy, q);
+void sched_release(Scheduler *scheduler, uint32_t slot) {
+    Sequence *sequence = &scheduler->slots[slot];
+    if (sequence->state == SEQUENCE_RUNNING) {
+        sched_list_remove(&scheduler->running, slot);
+        policy_run_end(&scheduler->policy, sequence);
     } else {
-        sched_wait_end(s, slot);
+        sched_wait_end(scheduler, slot);
     }
-    s->deadlines_ms[slot] = NO_DEADLINE;
-    s->reserved_count -= q->reserved;
-    policy_end(&s->policy, q->user, q->priority);
-    sequence_drop_pages(q, &s->pages);
-    token_store_give(&s->store, q->tokens, q->prompt_count + q->new_tokens_max);
-    sched_release_held(s, slot);
-    q->state = SEQUENCE_FREE;
-    q->ending_listed = false;
-    q->reserved = false;
-    memset(q->planned_rows, 0, sizeof q->planned_rows); // rows under way are dead
-    q->drawing = 0;
-    s->free.slots[s->free.count++] = slot;
+    scheduler->deadlines_ms[slot] = NO_DEADLINE;
+    scheduler->reserved_count -= sequence->reserved;
+    policy_end(&scheduler->policy, sequence->user, sequence->priority);
+    sequence_drop_pages(sequence, &scheduler->pages);
+    token_store_give(&scheduler->store, sequence->tokens,
+                     sequence->prompt_count + sequence->new_tokens_max);
+    sched_release_held(scheduler, slot);
+    sequence->state = SEQUENCE_FREE;
+    sequence->ending_listed = false;
+    sequence->reserved = false;
+    memset(sequence->planned_rows, 0, sizeof sequence->planned_rows); // rows under way are dead
+    sequence->drawing = 0;
+    scheduler->free.slots[scheduler->free.count++] = slot;
 }
 
 // ---- Looking ------------------------------------------------------------------------------------
 
-SchedulerStats sched_stats(const Scheduler *s) {
-    SchedulerStats stats = s->stats;
-    stats.running = s->running.count;
-    stats.waiting = s->waiting_count;
-    stats.queued_tokens = s->queued_tokens;
+SchedulerStats sched_stats(const Scheduler *scheduler) {
+    SchedulerStats stats = scheduler->stats;
+    stats.running = scheduler->running.count;
+    stats.waiting = scheduler->waiting_count;
+    stats.queued_tokens = scheduler->queued_tokens;
     for (int kind = 0; kind < PAGE_KIND_COUNT; kind++) {
-        const KvPool *pool = &s->pages.pools[kind];
+        const KvPool *pool = &scheduler->pages.pools[kind];
         stats.pages_total[kind] = pool->total;
         stats.pages_cached[kind] = pool->cached_count;
         stats.pages_used[kind] = pool->total - kv_pool_available(pool);
@@ -469,8 +482,8 @@ SchedulerStats sched_stats(const Scheduler *s) {
     return stats;
 }
 
-double sched_user_service(const Scheduler *s, uint32_t user) {
-    REQUIRE(user < s->options.users_max);
-    const double *counters = s->policy.users[user].counters;
+double sched_user_service(const Scheduler *scheduler, uint32_t user) {
+    REQUIRE(user < scheduler->options.users_max);
+    const double *counters = scheduler->policy.users[user].counters;
     return counters[PRIORITY_INTERACTIVE] + counters[PRIORITY_BATCH];
 }

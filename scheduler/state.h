@@ -62,28 +62,28 @@ struct Scheduler {
     SchedulerStats stats;
 };
 
-static inline uint64_t sched_handle(const Scheduler *s, uint32_t slot) {
-    return (uint64_t)s->slots[slot].generation << 32 | slot;
+static inline uint64_t sched_handle(const Scheduler *scheduler, uint32_t slot) {
+    return (uint64_t)scheduler->slots[slot].generation << 32 | slot;
 }
 
 // A sequence begins to wait, before the others of its user or behind them; and waits no longer.
-void sched_wait_begin(Scheduler *s, uint32_t slot, bool before);
-void sched_wait_end(Scheduler *s, uint32_t slot);
+void sched_wait_begin(Scheduler *scheduler, uint32_t slot, bool before);
+void sched_wait_end(Scheduler *scheduler, uint32_t slot);
 
 // Marks a sequence as ending, once.
-void sched_end(Scheduler *s, uint32_t slot, FinishReason reason);
+void sched_end(Scheduler *scheduler, uint32_t slot, FinishReason reason);
 
 // Takes a sequence out of every list and gives everything back.
-void sched_release(Scheduler *s, uint32_t slot);
+void sched_release(Scheduler *scheduler, uint32_t slot);
 
 // Lets sequences that wait for `leader`'s prompt run.
-void sched_release_held(Scheduler *s, uint32_t leader);
+void sched_release_held(Scheduler *scheduler, uint32_t leader);
 
 // Ends sequences whose deadline has passed.
-void sched_expire(Scheduler *s);
+void sched_expire(Scheduler *scheduler);
 
 bool sched_ranks_before(const Sequence *a, const Sequence *b);
-void sched_list_insert_by_rank(Scheduler *s, uint32_t slot);
+void sched_list_insert_by_rank(Scheduler *scheduler, uint32_t slot);
 void sched_list_remove(SlotList *list, uint32_t slot);
 
 #endif
