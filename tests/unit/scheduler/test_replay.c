@@ -10,9 +10,67 @@
 #include <stdlib.h>
 #include <string.h>
 
+// The life that is recorded: a scheduler and its open plans.
+typedef struct Life {
+    Scheduler *scheduler;
+    const Batch *open[SCHED_PLANS_MAX];
+    uint32_t open_count;
+    uint64_t handle; // of the last sequence that was taken
+} Life;
+
+static void life_ask(Life *life, uint32_t step) {
+    static const int32_t tokens[128], stop = 3;
+    const SequenceMedia image = {MEDIA_PICTURE, 4, 20, NULL, NULL, NULL, {step % 3, 1}};
+    const SequenceRequest request = {
+        .tokens = tokens,
+        .token_count = 30 + step % 60,
+        .media = &image,
+        .media_count = step % 2,
+        .new_tokens_max = 1 + step % 30,
+        .stop_ids = &stop,
+        .stop_count = 1,
+        .tag = step,
+        .user = step % 3,
+        .priority = step % 5 == 0 ? PRIORITY_BATCH : PRIORITY_INTERACTIVE,
+        .deadline_ms = step % 9 == 0 ? step * 7 + 40 : 0,
+        .after = step % 4 == 0 ? life->handle : 0,
+    };
+    sched_add(life->scheduler, &request, &life->handle, NULL);
+    if (step % 11 == 0) {
+        sched_cancel(life->scheduler, life->handle);
+    }
+}
+
+static void life_plan(Life *life, uint32_t most) {
+    for (; life->open_count < most; life->open_count++) {
+        life->open[life->open_count] = sched_plan(life->scheduler);
+        if (life->open[life->open_count] == NULL) {
+            break;
+        }
+    }
+}
+
+// Step 50 fails.
+static void life_commit(Life *life, uint32_t step) {
+    static StepSample samples[4];
+    static SchedulerEvent events[16];
+    const Batch *batch = life->open_count > 0 ? life->open[0] : NULL;
+    StepResult result = {.samples = samples};
+    for (uint32_t i = 0; batch != NULL && i < batch->sequence_count; i++) {
+        if (batch->sequences[i].sample_rows) {
+            samples[result.sample_count++] = (StepSample){
+                .tag = batch->sequences[i].tag, .chosen = {.token = (int32_t)(step + i) % 40}};
+        }
+    }
+    sched_commit(life->scheduler, batch != NULL && step != 50 ? &result : NULL, events, 16);
+    life->open_count -= batch != NULL;
+    life->open[0] = life->open[1];
+}
+
 // A short life with every kind of entry: pictures, users, refusals, cancels, deadlines, a failure.
 static Buffer record_some(void) {
     Buffer recording = {0};
+    Life life = {0};
     const SchedulerOptions options = {.rows_max = 64,
                                       .sequences_max = 4,
                                       .waiting_max = 6,
@@ -23,55 +81,15 @@ static Buffer record_some(void) {
                                       .users_max = 3,
                                       .record = replay_record_to_buffer,
                                       .record_context = &recording};
-    Scheduler *s;
-    cr_assert_eq(sched_open(&options, &s, NULL), OK);
-    sched_user_weight(s, 1, 2.5);
-    static int32_t tokens[128];
-    static StepSample samples[4];
-    static SchedulerEvent events[16];
-    uint64_t handle = 0;
-    const Batch *open[SCHED_PLANS_MAX];
-    uint32_t open_count = 0;
+    cr_assert_eq(sched_open(&options, &life.scheduler, NULL), OK);
+    sched_user_weight(life.scheduler, 1, 2.5);
     for (uint32_t step = 0; step < 120; step++) {
-        sched_tick(s, step * 7);
-        const SequenceMedia image = {MEDIA_PICTURE, 4, 20, NULL, NULL, NULL, {step % 3, 1}};
-        const int32_t stop = 3;
-        const SequenceRequest request = {.tokens = tokens,
-                                         .token_count = 30 + step % 60,
-                                         .media = &image,
-                                         .media_count = step % 2,
-                                         .new_tokens_max = 1 + step % 30,
-                                         .stop_ids = &stop,
-                                         .stop_count = 1,
-                                         .tag = step,
-                                         .user = step % 3,
-                                         .priority =
-                                             step % 5 == 0 ? PRIORITY_BATCH : PRIORITY_INTERACTIVE,
-                                         .deadline_ms = step % 9 == 0 ? step * 7 + 40 : 0,
-                                         .after = step % 4 == 0 ? handle : 0};
-        sched_add(s, &request, &handle, NULL);
-        if (step % 11 == 0) {
-            sched_cancel(s, handle);
-        }
-        for (uint32_t most = step < 60 ? 1 : 2; open_count < most; open_count++) {
-            open[open_count] = sched_plan(s);
-            if (open[open_count] == NULL) {
-                break;
-            }
-        }
-        const Batch *batch = open_count > 0 ? open[0] : NULL;
-        StepResult result = {.samples = samples};
-        for (uint32_t i = 0; batch != NULL && i < batch->sequence_count; i++) {
-            if (batch->sequences[i].sample_rows) {
-                samples[result.sample_count++] = (StepSample){
-                    .tag = batch->sequences[i].tag, .chosen = {.token = (int32_t)(step + i) % 40}};
-            }
-        }
-        sched_commit(s, batch != NULL && step != 50 ? &result : NULL, events, 16);
-        open_count -= batch != NULL;
-        open[0] = open[1];
+        sched_tick(life.scheduler, step * 7);
+        life_ask(&life, step);
+        life_plan(&life, step < 60 ? 1 : 2);
+        life_commit(&life, step);
     }
-    sched_close(s);
+    sched_close(life.scheduler);
     return recording;
 }
 
