@@ -93,6 +93,17 @@ static Status connect_unix(const Address *address, Socket *out, Error *error) {
     return OK;
 }
 
+// A machine that is off answers nothing. With a time to send, a connect ends then, and at a signal.
+static int connect_within(int fd, const struct addrinfo *at) {
+    const struct timeval limit = {.tv_sec = SOCKET_CONNECT_S};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    int result = connect(fd, at->ai_addr, at->ai_addrlen);
+    if (result != 0 && errno == EINPROGRESS) {
+        errno = ETIMEDOUT;
+    }
+    return result;
+}
+
 static Status connect_tcp(const Address *address, Socket *out, Error *error) {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *list = NULL;
@@ -102,7 +113,7 @@ static Status connect_tcp(const Address *address, Socket *out, Error *error) {
     }
     for (const struct addrinfo *at = list; at != NULL && out->fd < 0; at = at->ai_next) {
         out->fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
-        if (out->fd >= 0 && connect(out->fd, at->ai_addr, at->ai_addrlen) != 0) {
+        if (out->fd >= 0 && connect_within(out->fd, at) != 0) {
             int why = errno;
             socket_close(out);
             errno = why;

@@ -7,6 +7,8 @@
 
 #include "rpc/client/client.h"
 
+enum { SOCKET_CONNECT_S = 10 };
+
 typedef struct Socket {
     int fd; // -1 = none
 } Socket;
@@ -14,7 +16,8 @@ typedef struct Socket {
 // Whether the address is written rightly; asks nobody. E_ARGUMENT.
 Status socket_check(const char *address, Error *error);
 
-// E_ARGUMENT (the address), E_LOST (nobody listens there).
+// E_ARGUMENT (the address), E_LOST (nobody listens there; over TCP also: nothing came back within
+// SOCKET_CONNECT_S, or a signal came).
 Status socket_connect(const char *address, Socket *out, Error *error);
 void socket_close(Socket *socket);
 

@@ -5,7 +5,9 @@
     tests/live/test_reconnect.py PROGRAM        needs python3-msgpack
 """
 import os
+import pathlib
 import signal
+import socket
 import subprocess
 
 import live
@@ -135,6 +137,40 @@ class Caption(Reconnect):
         self.assertIn("another model answers there now", self.errors())
         self.assertNotIn("goes on where it stopped", self.errors())
         self.assertEqual(self.answered(), before, "its answers are not in the journal")
+
+
+class Silence(LiveTest):
+    def test_an_interruption_ends_the_wait_for_a_machine_that_answers_nothing(self):
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            port = listener.getsockname()[1]
+            # The queue is full when a connection finds no place: from then on nothing is answered.
+            asked = [ask_nothing(port)]
+            while unanswered(port) == 0:
+                asked.append(ask_nothing(port))
+                self.assertLess(len(asked), 100, "a queue of no length is full sooner")
+            before = unanswered(port)
+            process = live.start("ask", "hi", "--server", f"127.0.0.1:{port}")
+            eventually(lambda: unanswered(port) > before, of=process)
+            process.send_signal(signal.SIGINT)
+            self.assertIn("no server answers there", process.communicate(timeout=LIMIT)[1])
+            for each in asked:
+                each.close()
+
+
+def ask_nothing(port):
+    """A connection that is asked for and not waited for; known to the system as made or as unanswered."""
+    peer = socket.socket()
+    peer.setblocking(False)
+    peer.connect_ex(("127.0.0.1", port))
+    return peer
+
+
+def unanswered(port):
+    """Connections to the port for which nothing came back (SYN_SENT)."""
+    lines = pathlib.Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    return sum(fields[2].endswith(f":{port:04X}") and fields[3] == "02" for fields in map(str.split, lines))
 
 
 class Ask(Reconnect):
