@@ -7,76 +7,118 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void check_shape(const LayerShape *shape, KvKind kind) {
-    Backend reference = isa_open(CPU_ISA_REFERENCE, 1);
-    uint32_t pairs = shape->head_dim / 2;
-    uint32_t stride = gemma4_qkv_rows(shape) + 5;
-    float *norm = random_floats(2 * shape->head_dim, 1.0f, 3);
-    float *frequencies = random_floats(pairs, 0.5f, 4);
-    for (uint32_t j = pairs / 4; j < pairs && shape->kind == LAYER_FULL; j++) {
-        frequencies[j] = 0.0f;
-    }
-    Paged wanted;
-    paged_open(&wanted, shape, kind, 1024, rope_sequences, ROPE_SEQUENCES, 5);
-    uint32_t rows = wanted.rows.row_count;
-    float *qkv = random_floats((size_t)rows * stride, 3.0f, 6);
-    float *wanted_qkv = random_floats((size_t)rows * stride, 3.0f, 6);
-    float *cosine = malloc((size_t)rows * pairs * sizeof(float));
-    float *sine = malloc((size_t)rows * pairs * sizeof(float));
-    float *got_cosine = malloc((size_t)rows * pairs * sizeof(float));
-    float *got_sine = malloc((size_t)rows * pairs * sizeof(float));
-    OpRopeTable table = {rows, wanted.positions, pairs, frequencies, cosine, sine};
-    cr_assert_eq(reference.ops->rope_table(reference.context, &table), OK);
-    OpRopeAppend op = {.qkv = wanted_qkv,
-                       .qkv_stride = stride,
-                       .q_norm = norm,
-                       .k_norm = norm + shape->head_dim,
+// The inputs of one shape and what the reference makes of them.
+typedef struct Case {
+    const LayerShape *shape;
+    KvKind kind;
+    uint32_t pairs, stride, rows;
+    float *norm, *frequencies; // [2][head_dim], [pairs]
+    float *qkv;                // [rows][stride]
+    float *cosine, *sine;      // [rows][pairs], by the reference, as what follows
+    float *turned;             // qkv after the op
+    float *cache;
+    size_t cache_count;
+} Case;
+
+static size_t table_bytes(const Case *c) {
+    return (size_t)c->rows * c->pairs * sizeof(float);
+}
+
+static float *copied(const Case *c) {
+    float *copy = malloc((size_t)c->rows * c->stride * sizeof *copy);
+    memcpy(copy, c->qkv, (size_t)c->rows * c->stride * sizeof *copy);
+    return copy;
+}
+
+// Runs both ops: the tables to cosine and sine, q turned in `qkv`; returns the cache's numbers.
+static float *run(const Case *c, Backend *backend, float *qkv, float *cosine, float *sine) {
+    Paged paged;
+    size_t count;
+    paged_open(&paged, c->shape, c->kind, 1024, rope_sequences, ROPE_SEQUENCES, 5);
+    OpRopeTable table = {c->rows, paged.positions, c->pairs, c->frequencies, cosine, sine};
+    OpRopeAppend op = {.qkv = qkv,
+                       .qkv_stride = c->stride,
+                       .q_norm = c->norm,
+                       .k_norm = c->norm + c->shape->head_dim,
                        .eps = 1e-6f,
                        .cosine = cosine,
                        .sine = sine,
-                       .cache = wanted.cache,
-                       .rows = wanted.rows};
-    cr_assert_eq(reference.ops->rope_append(reference.context, &op), OK);
+                       .cache = paged.cache,
+                       .rows = paged.rows};
+    cr_assert_eq(backend->ops->rope_table(backend->context, &table), OK);
+    cr_assert_eq(backend->ops->rope_append(backend->context, &op), OK);
+    float *cache = paged_numbers(&paged, &count);
+    cr_assert(c->cache_count == 0 || c->cache_count == count);
+    paged_close(&paged);
+    return cache;
+}
+
+static size_t cache_numbers(const Case *c, uint32_t *rows) {
+    Paged paged;
     size_t count;
-    float *wanted_cache = paged_numbers(&wanted, &count);
-    for
-        EACH_ISA(isa) {
-            Backend backend = isa_open(isa, 2);
-            Paged paged;
-            paged_open(&paged, shape, kind, 1024, rope_sequences, ROPE_SEQUENCES, 5);
-            OpRopeTable got_table = {rows,        paged.positions, pairs,
-                                     frequencies, got_cosine,      got_sine};
-            cr_assert_eq(backend.ops->rope_table(backend.context, &got_table), OK);
-            cr_assert_eq(memcmp(got_cosine, cosine, (size_t)rows * pairs * sizeof(float)), 0);
-            cr_assert_eq(memcmp(got_sine, sine, (size_t)rows * pairs * sizeof(float)), 0);
-            float *copy = malloc((size_t)rows * stride * sizeof(float));
-            memcpy(copy, qkv, (size_t)rows * stride * sizeof(float));
-            op.qkv = copy;
-            op.cache = paged.cache;
-            op.rows = paged.rows;
-            cr_assert_eq(backend.ops->rope_append(backend.context, &op), OK);
-            float *cache = paged_numbers(&paged, &count);
-            for (uint32_t r = 0; r < rows; r++) { // k and v of the row are free to change
-                assert_close(copy + (size_t)r * stride, wanted_qkv + (size_t)r * stride,
-                             (size_t)shape->head_count * shape->head_dim, TOLERANCE_ROPE, "q");
-            }
-            assert_close(cache, wanted_cache, count, TOLERANCE_CACHE[kind], "cache");
-            free(cache);
-            free(copy);
-            paged_close(&paged);
-            backend.close(backend.context);
-        }
-    free(wanted_cache);
-    free(norm);
-    free(frequencies);
+    paged_open(&paged, c->shape, c->kind, 1024, rope_sequences, ROPE_SEQUENCES, 5);
+    *rows = paged.rows.row_count;
+    free(paged_numbers(&paged, &count));
+    paged_close(&paged);
+    return count;
+}
+
+static Case case_open(const LayerShape *shape, KvKind kind) {
+    Case c = {.shape = shape,
+              .kind = kind,
+              .pairs = shape->head_dim / 2,
+              .stride = gemma4_qkv_rows(shape) + 5,
+              .norm = random_floats(2 * shape->head_dim, 1.0f, 3)};
+    c.cache_count = cache_numbers(&c, &c.rows);
+    c.frequencies = random_floats(c.pairs, 0.5f, 4);
+    for (uint32_t j = c.pairs / 4; j < c.pairs && shape->kind == LAYER_FULL; j++) {
+        c.frequencies[j] = 0.0f;
+    }
+    c.qkv = random_floats((size_t)c.rows * c.stride, 3.0f, 6);
+    c.turned = copied(&c);
+    c.cosine = malloc(table_bytes(&c));
+    c.sine = malloc(table_bytes(&c));
+    Backend reference = isa_open(CPU_ISA_REFERENCE, 1);
+    c.cache = run(&c, &reference, c.turned, c.cosine, c.sine);
+    reference.close(reference.context);
+    return c;
+}
+
+static void case_close(Case *c) {
+    free(c->norm);
+    free(c->frequencies);
+    free(c->qkv);
+    free(c->cosine);
+    free(c->sine);
+    free(c->turned);
+    free(c->cache);
+}
+
+static void check_isa(const Case *c, CpuIsa isa) {
+    Backend backend = isa_open(isa, 2);
+    float *cosine = malloc(table_bytes(c)), *sine = malloc(table_bytes(c)), *qkv = copied(c);
+    float *cache = run(c, &backend, qkv, cosine, sine);
+    cr_assert_eq(memcmp(cosine, c->cosine, table_bytes(c)), 0);
+    cr_assert_eq(memcmp(sine, c->sine, table_bytes(c)), 0);
+    for (uint32_t r = 0; r < c->rows; r++) { // k and v of the row are free to change
+        assert_close(qkv + (size_t)r * c->stride, c->turned + (size_t)r * c->stride,
+                     (size_t)c->shape->head_count * c->shape->head_dim, TOLERANCE_ROPE, "q");
+    }
+    assert_close(cache, c->cache, c->cache_count, TOLERANCE_CACHE[c->kind], "cache");
+    free(cache);
     free(qkv);
-    free(wanted_qkv);
     free(cosine);
     free(sine);
-    free(got_cosine);
-    free(got_sine);
-    paged_close(&wanted);
-    reference.close(reference.context);
+    backend.close(backend.context);
+}
+
+static void check_shape(const LayerShape *shape, KvKind kind) {
+    Case c = case_open(shape, kind);
+    for
+        EACH_ISA(isa) {
+            check_isa(&c, isa);
+        }
+    case_close(&c);
 }
 
 Test(rope_append, every_instruction_set_equals_the_reference) {
