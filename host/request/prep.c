@@ -41,14 +41,13 @@ static Status prep_images(Prep *prep, Request *request) {
     for (uint32_t i = 0; i < request->image_count && !request->unwanted; i++) {
         Bytes file;
         Status status = prep_read(prep, request, i, &file);
-        if (status == OK) {
+        bool asks = prep->rules->wanted != NULL, last = i + 1 == request->image_count;
+        if (asks && status == OK) {
             request_add_content(request, file, i);
         } else {
             request->content[0] = '\0';
         }
-        bool last = i + 1 == request->image_count;
-        if ((last || status != OK) && prep->rules->wanted != NULL &&
-            !prep->rules->wanted(prep->rules->context, request)) {
+        if (asks && (last || status != OK) && !prep->rules->wanted(prep->rules->context, request)) {
             request->unwanted = true;
             return OK;
         }

@@ -30,7 +30,8 @@ typedef struct Request {
     // Filled by a prep thread.
     Status status;       // of preparing; then of the whole request
     Error error;         // when status != OK
-    char content[33];    // hash of the pictures' bytes, "" when one could not be read
+    char content[33];    // hash of the pictures' bytes, for PrepRules.wanted; "" where nothing
+                         // asks, or when one could not be read
     RequestMedia *media; // [media_max]
     Prompt prompt;
 
