@@ -29,7 +29,7 @@ PICTURES = ROOT / "examples" / "pictures"
 MODEL = ROOT / "examples" / "demo-model"
 PROGRAM = None  # tessera
 HELD = None     # tessera_failing of the same build: tessera with gates (failing_engine.c)
-LIMIT = 300     # seconds; the one limit of everything that is waited for: only what hangs reaches it
+LIMIT = 900     # seconds; the one limit of everything that is waited for: only what hangs reaches it
 
 
 def eventually(condition, what="what the test waits for", of=None):
