@@ -11,12 +11,11 @@ typedef struct StatusRow {
     StatusClass class;
     bool retryable;
     const char *text;
-    const char *hint;
 } StatusRow;
 
 static const StatusRow rows[] = {
-#define STATUS(name, number, class, retryable, text, hint)                                         \
-    {number, #name, STATUS_##class, retryable, text, hint},
+#define STATUS(name, number, class, retryable, text)                                               \
+    {number, #name, STATUS_##class, retryable, text},
 #include "base/status.def"
 #undef STATUS
 };
@@ -80,11 +79,6 @@ const char *status_name(Status status) {
 const char *status_text(Status status) {
     const StatusRow *row = status_find(status);
     return status == OK ? "done" : row != NULL ? row->text : "an unknown error";
-}
-
-const char *status_hint(Status status) {
-    const StatusRow *row = status_find(status);
-    return row != NULL ? row->hint : "";
 }
 
 StatusClass status_class(Status status) {

@@ -17,7 +17,7 @@ typedef int32_t Status;
 
 enum {
     OK = 0,
-#define STATUS(name, number, class, retryable, text, hint) name = (number),
+#define STATUS(name, number, class, retryable, text) name = (number),
 #include "base/status.def"
 #undef STATUS
 };
@@ -53,10 +53,8 @@ Status error_set(Error *error, Status status, const char *format, ...)
 Status error_prefix(Error *error, Status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-const char *status_name(Status status); // "E_IO"; "OK"; "E_UNKNOWN"
-const char *status_text(Status status); // the catalogue's client text
-// For tests, which hold every row to have one.
-const char *status_hint(Status status);  // the catalogue's operator hint
+const char *status_name(Status status);  // "E_IO"; "OK"; "E_UNKNOWN"
+const char *status_text(Status status);  // the catalogue's client text
 StatusClass status_class(Status status); // STATUS_BUG for unknown numbers
 bool status_retryable(Status status);
 

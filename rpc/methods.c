@@ -42,7 +42,7 @@ typedef struct ErrorRow {
 } ErrorRow;
 
 static const ErrorRow error_rows[] = {
-#define STATUS(name, number, class, retryable, text, hint) {#name, number},
+#define STATUS(name, number, class, retryable, text) {#name, number},
 #include "base/status.def"
 #undef STATUS
 };

@@ -45,7 +45,7 @@ static const char *const label_names[LABEL_COUNT] = {"",      "user", "reason", 
                                                      "stage", "pool", "class"};
 
 static const Status statuses[] = {
-#define STATUS(name, number, class, retryable, text, hint) name,
+#define STATUS(name, number, class, retryable, text) name,
 #include "base/status.def"
 #undef STATUS
 };
