@@ -78,8 +78,8 @@ static Status measure(Bench *bench, Error *error) {
 static void report(Bench *bench) {
     uint64_t *took_ns = bench->took_ns;
     qsort(took_ns, STEPS, sizeof *took_ns, compare_u64);
-    double p50_us = (double)took_ns[STEPS / 2] / 1e3;
-    double p99_us = (double)took_ns[STEPS * 99 / 100] / 1e3;
+    const uint64_t *p50 = took_ns + STEPS / 2, *p99 = took_ns + STEPS * 99 / 100;
+    double p50_us = (double)*p50 / 1e3, p99_us = (double)*p99 / 1e3;
     Row row = row_begin("sched", "plan + commit");
     row_number(&row, "running_mean", (double)bench->running / STEPS);
     row_number(&row, "waiting_mean", (double)bench->waiting / STEPS);

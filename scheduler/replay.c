@@ -30,245 +30,246 @@ void replay_record_to_buffer(void *buffer, Bytes entry) {
     buffer_append(buffer, entry.data, entry.length);
 }
 
-static uint64_t get(Replay *r, uint64_t most) {
+static uint64_t get(Replay *replay, uint64_t most) {
     uint64_t number = 0;
     for (uint32_t shift = 0; shift < 64; shift += 7) {
-        if (r->at >= r->length) {
+        if (replay->at >= replay->length) {
             break;
         }
-        uint8_t byte = r->data[r->at++];
+        uint8_t byte = replay->data[replay->at++];
         number |= (uint64_t)(byte & 127) << shift;
         if (byte < 128) {
-            r->broken = r->broken || number > most;
-            return r->broken ? 0 : number;
+            replay->broken = replay->broken || number > most;
+            return replay->broken ? 0 : number;
         }
     }
-    r->broken = true;
+    replay->broken = true;
     return 0;
 }
 
-static uint32_t get_u32(Replay *r) {
-    return (uint32_t)get(r, UINT32_MAX);
+static uint32_t get_u32(Replay *replay) {
+    return (uint32_t)get(replay, UINT32_MAX);
 }
 
-static void get_raw(Replay *r, void *out, size_t length) {
-    if (!num_in_range(r->at, length, r->length)) {
-        r->broken = true;
+static void get_raw(Replay *replay, void *out, size_t length) {
+    if (!num_in_range(replay->at, length, replay->length)) {
+        replay->broken = true;
         memset(out, 0, length);
         return;
     }
-    memcpy(out, r->data + r->at, length);
-    r->at += length;
+    memcpy(out, replay->data + replay->at, length);
+    replay->at += length;
 }
 
 // Stands for every set of tokens: what is in one changes no plan.
 static const uint32_t any_set;
 
-static Status replay_options(Replay *r, Error *error) {
-    SchedulerOptions *o = &r->options;
-    uint32_t *const first[] = {&o->rows_max,   &o->sequences_max, &o->waiting_max,
-                               &o->tokens_max, &o->media_max,     &o->window,
-                               &o->pages[0],   &o->pages[1],      &o->users_max};
+static Status replay_options(Replay *replay, Error *error) {
+    SchedulerOptions *options = &replay->options;
+    uint32_t *const first[] = {&options->rows_max,   &options->sequences_max, &options->waiting_max,
+                               &options->tokens_max, &options->media_max,     &options->window,
+                               &options->pages[0],   &options->pages[1],      &options->users_max};
     for (size_t i = 0; i < sizeof first / sizeof first[0]; i++) {
-        *first[i] = (uint32_t)get(r, REPLAY_ITEMS_MAX);
+        *first[i] = (uint32_t)get(replay, REPLAY_ITEMS_MAX);
     }
-    o->stored_tokens_max = get(r, UINT64_MAX);
-    o->watermark_permille = get_u32(r);
-    o->age_ms = get_u32(r);
-    o->no_prefix_cache = get(r, 1) == 1;
-    o->prefix_per_user = get(r, 1) == 1; // the seed is a secret, and changes no plan
-    if (r->broken) {
+    options->stored_tokens_max = get(replay, UINT64_MAX);
+    options->watermark_permille = get_u32(replay);
+    options->age_ms = get_u32(replay);
+    options->no_prefix_cache = get(replay, 1) == 1;
+    options->prefix_per_user = get(replay, 1) == 1; // the seed is a secret, and changes no plan
+    if (replay->broken) {
         return OK; // the caller's loop says so
     }
-    TRY(sched_open(o, &r->scheduler, error));
-    r->events_max = 2 * (size_t)o->sequences_max + o->waiting_max;
-    r->tokens = calloc(REPLAY_ITEMS_MAX, sizeof *r->tokens);
-    r->stops = calloc(SCHED_STOP_MAX + 1, sizeof *r->stops);
-    r->media = calloc((size_t)o->media_max + 1, sizeof *r->media);
-    r->samples = calloc(o->sequences_max, sizeof *r->samples);
-    r->events = calloc(r->events_max, sizeof *r->events);
-    if (r->tokens == NULL || r->stops == NULL || r->media == NULL || r->samples == NULL ||
-        r->events == NULL) {
+    TRY(sched_open(options, &replay->scheduler, error));
+    replay->events_max = 2 * (size_t)options->sequences_max + options->waiting_max;
+    replay->tokens = calloc(REPLAY_ITEMS_MAX, sizeof *replay->tokens);
+    replay->stops = calloc(SCHED_STOP_MAX + 1, sizeof *replay->stops);
+    replay->media = calloc((size_t)options->media_max + 1, sizeof *replay->media);
+    replay->samples = calloc(options->sequences_max, sizeof *replay->samples);
+    replay->events = calloc(replay->events_max, sizeof *replay->events);
+    if (replay->tokens == NULL || replay->stops == NULL || replay->media == NULL ||
+        replay->samples == NULL || replay->events == NULL) {
         return error_set(error, E_MEMORY, "no memory to replay a recording");
     }
     return OK;
 }
 
-static void replay_user(Replay *r) {
-    uint32_t user = (uint32_t)get(r, r->options.users_max - 1);
+static void replay_user(Replay *replay) {
+    uint32_t user = (uint32_t)get(replay, replay->options.users_max - 1);
     double weight;
-    get_raw(r, &weight, sizeof weight);
-    r->broken = r->broken || !(weight > 0);
-    if (!r->broken) {
-        sched_user_weight(r->scheduler, user, weight);
+    get_raw(replay, &weight, sizeof weight);
+    replay->broken = replay->broken || !(weight > 0);
+    if (!replay->broken) {
+        sched_user_weight(replay->scheduler, user, weight);
     }
 }
 
-static void replay_add(Replay *r) {
-    SequenceRequest q = {.tokens = r->tokens, .media = r->media, .stop_ids = r->stops};
-    q.token_count = (uint32_t)get(r, REPLAY_ITEMS_MAX);
-    for (uint32_t i = 0; i < q.token_count && !r->broken; i++) {
-        r->tokens[i] = (int32_t)get_u32(r);
+static void replay_add(Replay *replay) {
+    SequenceRequest request = {
+        .tokens = replay->tokens, .media = replay->media, .stop_ids = replay->stops};
+    request.token_count = (uint32_t)get(replay, REPLAY_ITEMS_MAX);
+    for (uint32_t i = 0; i < request.token_count && !replay->broken; i++) {
+        replay->tokens[i] = (int32_t)get_u32(replay);
     }
     // A recorded request may have more media than its scheduler takes; it was refused for that.
-    q.media_count = get_u32(r);
-    for (uint32_t i = 0; i < q.media_count && !r->broken; i++) {
-        SequenceMedia *media = &r->media[num_min(i, r->options.media_max)];
-        media->kind = (MediaKind)get(r, UINT32_MAX / 2);
-        media->position_first = get_u32(r);
-        media->row_count = get_u32(r);
-        get_raw(r, &media->name, sizeof media->name);
+    request.media_count = get_u32(replay);
+    for (uint32_t i = 0; i < request.media_count && !replay->broken; i++) {
+        SequenceMedia *media = &replay->media[num_min(i, replay->options.media_max)];
+        media->kind = (MediaKind)get(replay, UINT32_MAX / 2);
+        media->position_first = get_u32(replay);
+        media->row_count = get_u32(replay);
+        get_raw(replay, &media->name, sizeof media->name);
     }
-    q.new_tokens_max = get_u32(r);
-    q.stop_count = get_u32(r);
-    for (uint32_t i = 0; i < q.stop_count && !r->broken; i++) {
-        r->stops[num_min(i, SCHED_STOP_MAX)] = (int32_t)get_u32(r);
+    request.new_tokens_max = get_u32(replay);
+    request.stop_count = get_u32(replay);
+    for (uint32_t i = 0; i < request.stop_count && !replay->broken; i++) {
+        replay->stops[num_min(i, SCHED_STOP_MAX)] = (int32_t)get_u32(replay);
     }
-    get_raw(r, &q.sampling.temperature, sizeof q.sampling.temperature);
-    q.sampling.seed = get(r, UINT64_MAX);
-    q.sampling.logprobs = get_u32(r);
-    q.allowed = get(r, 1) == 1 ? &any_set : NULL;
-    q.tag = get(r, UINT64_MAX);
-    q.user = get_u32(r);
-    q.priority = (Priority)get(r, UINT32_MAX / 2);
-    q.deadline_ms = get(r, UINT64_MAX);
-    q.after = get(r, UINT64_MAX);
-    if (!r->broken) {
+    get_raw(replay, &request.sampling.temperature, sizeof request.sampling.temperature);
+    request.sampling.seed = get(replay, UINT64_MAX);
+    request.sampling.logprobs = get_u32(replay);
+    request.allowed = get(replay, 1) == 1 ? &any_set : NULL;
+    request.tag = get(replay, UINT64_MAX);
+    request.user = get_u32(replay);
+    request.priority = (Priority)get(replay, UINT32_MAX / 2);
+    request.deadline_ms = get(replay, UINT64_MAX);
+    request.after = get(replay, UINT64_MAX);
+    if (!replay->broken) {
         uint64_t handle;
-        r->report->requests++;
-        r->report->refusals += sched_add(r->scheduler, &q, &handle, NULL) != OK;
+        replay->report->requests++;
+        replay->report->refusals += sched_add(replay->scheduler, &request, &handle, NULL) != OK;
     }
 }
 
-static void replay_plan(Replay *r) {
-    uint64_t recorded = get(r, UINT64_MAX);
-    bool full = r->batch_count == SCHED_PLANS_MAX;
-    if (r->broken || (full && r->report->first_difference == 0)) {
-        r->broken = true;
+static void replay_plan(Replay *replay) {
+    uint64_t recorded = get(replay, UINT64_MAX);
+    bool full = replay->batch_count == SCHED_PLANS_MAX;
+    if (replay->broken || (full && replay->report->first_difference == 0)) {
+        replay->broken = true;
         return;
     }
-    r->report->plans++;
+    replay->report->plans++;
     if (full) {
         return; // a plan that was none in the recording is open
     }
-    const Batch *batch = sched_plan(r->scheduler);
+    const Batch *batch = sched_plan(replay->scheduler);
     if (batch != NULL) {
-        r->batches[r->batch_count++] = batch;
+        replay->batches[replay->batch_count++] = batch;
     }
     uint64_t made = batch != NULL ? record_fingerprint(batch) : 0;
-    if (made != recorded && r->report->first_difference == 0) {
-        r->report->first_difference = r->report->plans;
+    if (made != recorded && replay->report->first_difference == 0) {
+        replay->report->first_difference = replay->report->plans;
     }
-    sched_check_all(r->scheduler);
+    sched_check_all(replay->scheduler);
 }
 
-static void replay_commit(Replay *r) {
+static void replay_commit(Replay *replay) {
     // No commit has more events than there are sequences.
-    size_t events_max = num_min(get(r, UINT64_MAX), r->events_max);
-    uint64_t count = get(r, UINT32_MAX);
-    StepResult result = {.samples = r->samples};
-    const Batch *batch = r->batch_count > 0 ? r->batches[0] : NULL;
+    size_t events_max = num_min(get(replay, UINT64_MAX), replay->events_max);
+    uint64_t count = get(replay, UINT32_MAX);
+    StepResult result = {.samples = replay->samples};
+    const Batch *batch = replay->batch_count > 0 ? replay->batches[0] : NULL;
     uint32_t wanted = 0;
     for (uint32_t i = 0; batch != NULL && i < batch->sequence_count; i++) {
         if (batch->sequences[i].sample_rows > 0) {
-            r->samples[wanted++] = (StepSample){.tag = batch->sequences[i].tag};
+            replay->samples[wanted++] = (StepSample){.tag = batch->sequences[i].tag};
         }
     }
-    for (uint64_t i = 0; i + 1 < count && !r->broken; i++) {
-        int32_t token = (int32_t)get_u32(r);
+    for (uint64_t i = 0; i + 1 < count && !replay->broken; i++) {
+        int32_t token = (int32_t)get_u32(replay);
         if (i < wanted) {
-            r->samples[i].chosen.token = token;
+            replay->samples[i].chosen.token = token;
         }
     }
-    if (r->broken || (batch != NULL && events_max < batch->sequence_count)) {
-        r->broken = true;
+    if (replay->broken || (batch != NULL && events_max < batch->sequence_count)) {
+        replay->broken = true;
         return;
     }
     // After a plan unlike the recorded one fewer or more samples may be needed: zeros.
     result.sample_count = wanted;
     bool answered = batch != NULL && count > 0;
-    r->report->events +=
-        sched_commit(r->scheduler, answered ? &result : NULL, r->events, events_max);
-    r->batch_count -= batch != NULL;
-    memmove(r->batches, r->batches + 1, r->batch_count * sizeof *r->batches);
-    sched_check_all(r->scheduler);
+    replay->report->events +=
+        sched_commit(replay->scheduler, answered ? &result : NULL, replay->events, events_max);
+    replay->batch_count -= batch != NULL;
+    memmove(replay->batches, replay->batches + 1, replay->batch_count * sizeof *replay->batches);
+    sched_check_all(replay->scheduler);
 }
 
-static void replay_tick(Replay *r) {
-    uint64_t passed = get(r, UINT64_MAX);
+static void replay_tick(Replay *replay) {
+    uint64_t passed = get(replay, UINT64_MAX);
     uint64_t now_ms;
-    if (r->broken || !num_add(r->scheduler->now_ms, passed, &now_ms)) {
-        r->broken = true;
+    if (replay->broken || !num_add(replay->scheduler->now_ms, passed, &now_ms)) {
+        replay->broken = true;
         return;
     }
-    sched_tick(r->scheduler, now_ms);
+    sched_tick(replay->scheduler, now_ms);
 }
 
-static Status replay_entry(Replay *r, Error *error) {
-    uint8_t kind = r->data[r->at++];
-    r->report->entries++;
-    if ((kind == RECORD_OPTIONS) != (r->scheduler == NULL)) {
-        r->broken = true; // the options come first, and once
+static Status replay_entry(Replay *replay, Error *error) {
+    uint8_t kind = replay->data[replay->at++];
+    replay->report->entries++;
+    if ((kind == RECORD_OPTIONS) != (replay->scheduler == NULL)) {
+        replay->broken = true; // the options come first, and once
         return OK;
     }
     switch (kind) {
     case RECORD_OPTIONS:
-        return replay_options(r, error);
+        return replay_options(replay, error);
     case RECORD_TICK:
-        replay_tick(r);
+        replay_tick(replay);
         return OK;
     case RECORD_USER:
-        replay_user(r);
+        replay_user(replay);
         return OK;
     case RECORD_ADD:
-        replay_add(r);
+        replay_add(replay);
         return OK;
     case RECORD_CANCEL: {
-        uint64_t handle = get(r, UINT64_MAX);
-        sched_cancel(r->scheduler, handle);
+        uint64_t handle = get(replay, UINT64_MAX);
+        sched_cancel(replay->scheduler, handle);
         return OK;
     }
     case RECORD_ALLOW: {
-        uint64_t handle = get(r, UINT64_MAX);
-        sched_allow(r->scheduler, handle, &any_set);
+        uint64_t handle = get(replay, UINT64_MAX);
+        sched_allow(replay->scheduler, handle, &any_set);
         return OK;
     }
     case RECORD_PLAN:
-        replay_plan(r);
+        replay_plan(replay);
         return OK;
     case RECORD_COMMIT:
-        replay_commit(r);
+        replay_commit(replay);
         return OK;
     default:
-        r->broken = true;
+        replay->broken = true;
         return OK;
     }
 }
 
 Status replay_run(Bytes recording, ReplayReport *report, Error *error) {
-    Replay r = {.data = recording.data, .length = recording.length, .report = report};
+    Replay replay = {.data = recording.data, .length = recording.length, .report = report};
     *report = (ReplayReport){0};
     size_t magic = strlen(RECORD_MAGIC);
     if (recording.length < magic || memcmp(recording.data, RECORD_MAGIC, magic) != 0) {
         return error_set(error, E_ARGUMENT, "this is no recording of a scheduler");
     }
-    r.at = magic;
+    replay.at = magic;
     Status status = OK;
-    while (status == OK && !r.broken && r.at < r.length) {
-        status = replay_entry(&r, error);
+    while (status == OK && !replay.broken && replay.at < replay.length) {
+        status = replay_entry(&replay, error);
     }
-    if (status == OK && r.broken) {
+    if (status == OK && replay.broken) {
         status = error_set(error, E_ARGUMENT, "the recording is damaged at byte %zu, in entry %llu",
-                           r.at, (unsigned long long)report->entries);
+                           replay.at, (unsigned long long)report->entries);
     }
-    if (r.scheduler != NULL) {
-        report->stats = sched_stats(r.scheduler);
-        sched_close(r.scheduler);
+    if (replay.scheduler != NULL) {
+        report->stats = sched_stats(replay.scheduler);
+        sched_close(replay.scheduler);
     }
-    free(r.tokens);
-    free(r.stops);
-    free(r.media);
-    free(r.samples);
-    free(r.events);
+    free(replay.tokens);
+    free(replay.stops);
+    free(replay.media);
+    free(replay.samples);
+    free(replay.events);
     return status;
 }
