@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "base/prng.h"
-#include "scheduler/sched.h"
+#include "host/step/step_engine.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -119,68 +119,25 @@ void captions_close(Captions *captions) {
 
 // ---- A wave -------------------------------------------------------------------------------------
 
-typedef struct WaveStep {
-    const Batch *batch;
-    uint64_t begin_ns;
-} WaveStep;
-
 typedef struct WaveState {
     const Captions *captions;
     Scheduler *scheduler;
-    WaveStep steps[SCHED_PLANS_MAX]; // under way, oldest first
-    uint32_t step_count;
+    Stepper *stepper;
+    StepEngine engine;
+    const Batch *begun[ENGINE_STEPS_MAX]; // steps under way, oldest first
     uint32_t batch, finished;
-    uint64_t begin_ns, end_ns; // of the wave; of the last step that ended
+    uint64_t begin_ns;
     double first_sum_ms, first_max_ms;
     uint64_t prefill_rows, prefill_ns, decode_rows, decode_ns;
     uint64_t full_ns[STEP_TIMES_MAX]; // of the steps that decode the whole batch
     uint32_t full_count;
     bool began[CAPTIONS_BATCH_MAX]; // has its first token
-    StepSample samples[CAPTIONS_BATCH_MAX];
-    SchedulerEvent events[CAPTIONS_BATCH_MAX];
+    SequenceMedia picture;          // of every request
+    SequenceRequest requests[CAPTIONS_BATCH_MAX];
 } WaveState;
 
-static Status wave_add(WaveState *wave, uint32_t index, Error *error) {
-    const CaptionsOptions *options = &wave->captions->options;
-    SequenceMedia picture = {.position_first = IMAGE_AT,
-                             .row_count = options->patches,
-                             .pixels = wave->captions->pixels,
-                             .positions = wave->captions->positions};
-    SequenceRequest request = {
-        .tokens = wave->captions->tokens + (size_t)index * options->prompt,
-        .token_count = options->prompt,
-        .media = &picture,
-        .media_count = options->patches > 0,
-        .new_tokens_max = options->output,
-        .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f},
-        .tag = index,
-    };
-    uint64_t handle;
-    return sched_add(wave->scheduler, &request, &handle, error);
-}
-
-static Status wave_begin(WaveState *wave, Error *error) {
-    const Captions *captions = wave->captions;
-    const EngineOptions *engine = &captions->engine_options;
-    SchedulerOptions options = {
-        .rows_max = engine->rows_max,
-        .sequences_max = wave->batch,
-        .waiting_max = wave->batch,
-        .tokens_max = captions->options.prompt + captions->options.output,
-        .media_max = 1,
-        .window = captions->weights->config.window,
-        .pages = {engine->pages[PAGE_SLIDING], engine->pages[PAGE_FULL]},
-        .no_prefix_cache = true,
-    };
-    TRY(sched_open(&options, &wave->scheduler, error));
-    for (uint32_t i = 0; i < wave->batch; i++) {
-        TRY(wave_add(wave, i, error));
-    }
-    return OK;
-}
-
-static void wave_count_step(WaveState *wave, const Batch *batch, uint64_t spent_ns) {
-    uint64_t prompt_rows = 0;
+static void wave_count_step(WaveState *wave, const Batch *batch) {
+    uint64_t prompt_rows = 0, spent_ns = wave->engine.last_ns;
     for (uint32_t r = 0; r < batch->row_count; r++) {
         prompt_rows += batch->positions[r] < wave->captions->options.prompt;
     }
@@ -196,70 +153,111 @@ static void wave_count_step(WaveState *wave, const Batch *batch, uint64_t spent_
     }
 }
 
-static Status wave_take_events(WaveState *wave, size_t count, Error *error) {
+static Status wave_begin_step(void *context, const Batch *batch, Error *error) {
+    WaveState *wave = context;
+    TRY(step_engine_begin(&wave->engine, batch, error));
+    wave->begun[wave->engine.begun_count - 1] = batch;
+    return OK;
+}
+
+// The batch stays until the stepper commits it.
+static Status wave_end_step(void *context, StepResult *result, Error *error) {
+    WaveState *wave = context;
+    const Batch *batch = wave->begun[0];
+    wave->begun[0] = wave->begun[1];
+    TRY(step_engine_end(&wave->engine, result, error));
+    wave_count_step(wave, batch);
+    return OK;
+}
+
+static Status wave_open_scheduler(WaveState *wave, Error *error) {
+    const Captions *captions = wave->captions;
+    const EngineOptions *engine = &captions->engine_options;
+    SchedulerOptions options = {
+        .rows_max = engine->rows_max,
+        .sequences_max = wave->batch,
+        .waiting_max = wave->batch,
+        .tokens_max = captions->options.prompt + captions->options.output,
+        .media_max = 1,
+        .window = captions->weights->config.window,
+        .pages = {engine->pages[PAGE_SLIDING], engine->pages[PAGE_FULL]},
+        .no_prefix_cache = true,
+    };
+    return sched_open(&options, &wave->scheduler, error);
+}
+
+static Status wave_open_stepper(WaveState *wave, Error *error) {
+    wave->engine.engine = wave->captions->engine;
+    StepperOptions options = {
+        .scheduler = wave->scheduler,
+        .sequences_max = wave->batch,
+        .tags_max = wave->batch,
+    };
+    step_engine_options(&wave->engine, &options);
+    options.begin = wave_begin_step;
+    options.end = wave_end_step;
+    options.context = wave;
+    return stepper_open(&options, &wave->stepper, error);
+}
+
+static Status wave_add(WaveState *wave, uint32_t index, Error *error) {
+    const CaptionsOptions *options = &wave->captions->options;
+    wave->requests[index] = (SequenceRequest){
+        .tokens = wave->captions->tokens + (size_t)index * options->prompt,
+        .token_count = options->prompt,
+        .media = &wave->picture,
+        .media_count = options->patches > 0,
+        .new_tokens_max = options->output,
+        .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f},
+        .tag = index,
+    };
+    return stepper_add(wave->stepper, &wave->requests[index], STEPPER_NO_TAG, error);
+}
+
+static Status wave_begin(WaveState *wave, Error *error) {
+    const Captions *captions = wave->captions;
+    TRY(wave_open_scheduler(wave, error));
+    TRY(wave_open_stepper(wave, error));
+    wave->picture = (SequenceMedia){.position_first = IMAGE_AT,
+                                    .row_count = captions->options.patches,
+                                    .pixels = captions->pixels,
+                                    .positions = captions->positions};
+    for (uint32_t i = 0; i < wave->batch; i++) {
+        TRY(wave_add(wave, i, error));
+    }
+    return OK;
+}
+
+static Status wave_take_event(WaveState *wave, const StepperEvent *event, double now_ms,
+                              Error *error) {
+    if (event->kind == STEPPER_REFUSED) {
+        return error_set(error, event->status, "%s", event->text);
+    }
+    if (event->kind == STEPPER_TOKEN && !isfinite(event->event.chosen.logprob)) {
+        return error_set(error, E_INTERNAL, "a drawn token has no probability");
+    }
+    if (!wave->began[event->tag]) {
+        wave->began[event->tag] = true;
+        wave->first_sum_ms += now_ms;
+        wave->first_max_ms = fmax(wave->first_max_ms, now_ms);
+    }
+    wave->finished += event->event.finish != FINISH_NONE;
+    return OK;
+}
+
+static Status wave_step(WaveState *wave, Error *error) {
+    const StepperEvent *events;
+    stepper_tick(wave->stepper, (clock_ns() - wave->begin_ns) / 1000000);
+    size_t count = stepper_step(wave->stepper, &events);
+    const Error *failure = stepper_error(wave->stepper);
+    if (failure != NULL) {
+        return error_set(error, failure->status, "%s", failure->text);
+    }
     double now_ms = (double)(clock_ns() - wave->begin_ns) * 1e-6;
     for (size_t i = 0; i < count; i++) {
-        const SchedulerEvent *event = &wave->events[i];
-        if (event->has_token && !isfinite(event->chosen.logprob)) {
-            return error_set(error, E_INTERNAL, "a drawn token has no probability");
-        }
-        if (!wave->began[event->tag]) {
-            wave->began[event->tag] = true;
-            wave->first_sum_ms += now_ms;
-            wave->first_max_ms = fmax(wave->first_max_ms, now_ms);
-        }
-        wave->finished += event->finish != FINISH_NONE;
+        TRY(wave_take_event(wave, &events[i], now_ms, error));
     }
     return OK;
-}
-
-static Status wave_begin_step(WaveState *wave, Error *error) {
-    const Batch *batch = sched_plan(wave->scheduler);
-    if (batch == NULL) {
-        return OK;
-    }
-    WaveStep step = {batch, clock_ns()};
-    TRY(engine_begin(wave->captions->engine, batch, error));
-    wave->steps[wave->step_count++] = step;
-    return OK;
-}
-
-static WaveStep wave_oldest_step(WaveState *wave) {
-    WaveStep step = wave->steps[0];
-    wave->steps[0] = wave->steps[1];
-    wave->step_count--;
-    return step;
-}
-
-// As host/step/stepper.c does it: where the engine overlaps, the next step is begun before the one
-// under way is waited for. A step's time is what the engine was busy with it.
-static Status wave_step(WaveState *wave, Error *error) {
-    sched_tick(wave->scheduler, (clock_ns() - wave->begin_ns) / 1000000);
-    uint32_t most = engine_overlaps(wave->captions->engine) ? 2 : 1;
-    for (uint32_t i = wave->step_count; i < most; i++) {
-        TRY(wave_begin_step(wave, error));
-    }
-    if (wave->step_count == 0) {
-        return error_set(error, E_INTERNAL, "%u of %u requests are finished and no step is left",
-                         wave->finished, wave->batch);
-    }
-    StepResult result = {.samples = wave->samples};
-    WaveStep step = wave_oldest_step(wave);
-    TRY(engine_end(wave->captions->engine, &result, error));
-    uint64_t from_ns = num_max(step.begin_ns, wave->end_ns);
-    wave->end_ns = clock_ns();
-    wave_count_step(wave, step.batch, wave->end_ns - from_ns);
-    size_t count = sched_commit(wave->scheduler, &result, wave->events, wave->batch);
-    return wave_take_events(wave, count, error);
-}
-
-// After an error steps may still be under way.
-static void wave_end_steps(WaveState *wave) {
-    StepResult result = {.samples = wave->samples};
-    while (wave->step_count > 0) {
-        wave_oldest_step(wave);
-        engine_end(wave->captions->engine, &result, NULL);
-    }
 }
 
 static int compare_u64(const void *a, const void *b) {
@@ -300,7 +298,7 @@ Status captions_wave(const Captions *captions, uint32_t batch, CaptionsWave *out
     if (status == OK) {
         *out = wave_result(wave, (double)(clock_ns() - wave->begin_ns) * 1e-9);
     }
-    wave_end_steps(wave);
+    stepper_close(wave->stepper);
     if (wave->scheduler != NULL) {
         sched_close(wave->scheduler);
     }

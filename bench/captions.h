@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Captioning end to end on any backend, without files: waves of requests that are all there at
 // once, each a picture of random pixels, some text and an answer of a fixed length, through the
-// scheduler and the engine as the server runs them. What a wave does not contain is the host's
-// work: decoding pictures, the tokenizer, sockets.
+// stepper and the engine that the product runs (host/step). What a wave does not contain is the
+// rest of the host's work: decoding pictures, the tokenizer, sockets.
 #ifndef BENCH_CAPTIONS_H
 #define BENCH_CAPTIONS_H
 
