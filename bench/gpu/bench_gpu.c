@@ -8,6 +8,7 @@
 #include "cuda/cuda.h"
 #include "host/runtime/device.h"
 
+#include <float.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,12 @@ static bool read_plan(const char *value, void *at) {
     return strcmp(value, (*out)->name) == 0;
 }
 
+static bool read_table(const char *value, void *at) {
+    const char **out = at;
+    *out = value;
+    return *value != '\0';
+}
+
 // ARGUMENTS_GO_ON or the exit status.
 static int read_options(int argc, char **argv, GpuOptions *out) {
     *out = (GpuOptions){.plan = &gpu_plan_12b, .kernels = true, .captions = true, .seconds = 150};
@@ -41,10 +48,10 @@ static int read_options(int argc, char **argv, GpuOptions *out) {
         ROW_READ("--plan", "NAME", "12b or tiny (default 12b)", read_plan, &out->plan),
         ROW_READ("--part", "NAME", "all, kernels, captions or none (default all)", read_part, out),
         ROW_REAL("--seconds", "S", "after them no wave of captions is begun (default 150)",
-                 &out->seconds, 1e-3, 1e9),
+                 &out->seconds, DBL_MIN, 1e9),
         ROW_FLAG("--tune", "first measures every kernel of linear at every shape", &out->tune),
-        ROW_TEXT("--kernels", "FILE", "the choices: --tune writes them, without it they are used",
-                 &out->table),
+        ROW_READ("--kernels", "FILE", "the choices: --tune writes them, without it they are used",
+                 read_table, &out->table),
     };
     const Arguments arguments = {
         .bench = "gpu",
