@@ -173,7 +173,7 @@ static void answer_result(Session *session, uint32_t id, const Buffer *result) {
 }
 
 void session_result(Session *session, uint64_t ticket, const Buffer *result) {
-    Flight *flight = flight_find(session, ticket);
+    InFlight *flight = flight_find(session, ticket);
     if (flight != NULL) {
         REQUIRE(flight->state == FLIGHT_CALL);
         uint32_t id = flight->id;
@@ -184,7 +184,7 @@ void session_result(Session *session, uint64_t ticket, const Buffer *result) {
 
 void session_error(Session *session, uint64_t ticket, Status status, const char *detail,
                    uint32_t retry_after_ms) {
-    Flight *flight = flight_find(session, ticket);
+    InFlight *flight = flight_find(session, ticket);
     if (flight != NULL) {
         REQUIRE(flight->state == FLIGHT_CALL && status != OK);
         uint32_t id = flight->id;
@@ -470,14 +470,14 @@ Bytes session_client(const Session *session) {
 
 size_t session_bytes(const Session *session) {
     size_t bytes = sizeof *session + session->input.capacity + outbox_bytes(&session->outbox) +
-                   session->flight_capacity * sizeof(Flight);
+                   session->flight_capacity * sizeof(InFlight);
     for (uint32_t i = 0; i < session->flight_capacity; i++) {
-        const Flight *flight = &session->flights[i];
+        const InFlight *flight = &session->flights[i];
         bytes += flight->done != NULL ? sizeof *flight->done : 0;
         for (uint32_t k = 0; k < flight->sample_count; k++) {
-            const Hold *hold = &flight->holds[k];
-            bytes += sizeof *hold + hold->text.capacity + hold->thoughts.capacity +
-                     hold->ids.capacity + hold->logprobs.capacity;
+            const UnsentText *unsent = &flight->unsent[k];
+            bytes += sizeof *unsent + unsent->text.capacity + unsent->thoughts.capacity +
+                     unsent->ids.capacity + unsent->logprobs.capacity;
         }
     }
     return bytes;

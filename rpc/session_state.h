@@ -7,19 +7,19 @@
 #include "rpc/outbox.h"
 #include "rpc/session.h"
 
-typedef enum FlightState { FLIGHT_FREE, FLIGHT_CALL, FLIGHT_STREAM } FlightState;
+typedef enum InFlightState { FLIGHT_FREE, FLIGHT_CALL, FLIGHT_STREAM } InFlightState;
 
 // What one sample of a stream has said and has not been written yet.
-typedef struct Hold {
+typedef struct UnsentText {
     Buffer text, thoughts;
     Buffer ids, logprobs; // MessagePack values, one per token
     uint32_t id_count, logprob_count;
     uint32_t token_count; // of the whole sample
     uint64_t seq;
-} Hold;
+} UnsentText;
 
-typedef struct Flight {
-    FlightState state;
+typedef struct InFlight {
+    InFlightState state;
     uint32_t generation; // of the slot
     uint32_t id;         // of the request
     uint32_t next_free;
@@ -30,10 +30,10 @@ typedef struct Flight {
     bool unread;    // ... because it held too much
     uint32_t sample_count;
     uint64_t credit;
-    size_t held; // bytes in holds
-    Hold *holds; // [sample_count]
+    size_t held;        // bytes of unsent
+    UnsentText *unsent; // [sample_count]
     struct PendingDone *done;
-} Flight;
+} InFlight;
 
 typedef struct PendingDone {
     DoneEvent event;
@@ -66,7 +66,7 @@ struct Session {
 
     Outbox outbox;
 
-    Flight *flights; // [flight_capacity], grown up to in_flight_max
+    InFlight *flights; // [flight_capacity], grown up to in_flight_max
     uint32_t flight_capacity, flight_count, free_first;
     uint32_t resume; // where the next look for streams that may go on begins
     size_t held;     // of all flights
@@ -82,10 +82,10 @@ void session_answer_error(Session *session, uint32_t id, Status status, const ch
 // ---- stream.c: whoever appends to the outbox there, session.c looks at its marks afterwards -----
 
 // A place for an unanswered call, or NULL when in_flight_max are taken or memory ran out.
-Flight *flight_take(Session *session, uint32_t id, uint64_t *ticket);
+InFlight *flight_take(Session *session, uint32_t id, uint64_t *ticket);
 bool flights_grow(Session *session); // false: in_flight_max are there, or there is no room
-Flight *flight_find(Session *session, uint64_t ticket); // NULL when it is over or never was
-void flight_drop(Session *session, Flight *flight);
+InFlight *flight_find(Session *session, uint64_t ticket); // NULL when it is over or never was
+void flight_drop(Session *session, InFlight *flight);
 void flight_drop_all(Session *session); // with handler.cancel
 
 void stream_credit(Session *session, uint64_t ticket, uint32_t count);
