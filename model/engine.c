@@ -349,8 +349,12 @@ static Status queue_step(Engine *engine, const Batch *batch) {
     UnderWay *under_way = &engine->steps[engine->next];
     Step step;
     TRY(kv_store_copy(&model->kv, batch, backend));
-    TRY(step_upload(batch, &model->weights.config, &model->workspace,
-                    drawn_first(engine, engine->next + 1), under_way->staging, backend, &step));
+    StepUpload with = {.config = &model->weights.config,
+                       .workspace = &model->workspace,
+                       .backend = backend,
+                       .staging = under_way->staging,
+                       .drawn_first = drawn_first(engine, engine->next + 1)};
+    TRY(step_upload(batch, &with, &step));
     find_sampled(engine, batch, under_way);
     if (engine->records && is_decode_step(engine, batch, &step)) {
         TRY(replay_and_sample(engine, &step));

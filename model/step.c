@@ -185,44 +185,43 @@ static uint32_t kv_length_max(const Batch *batch) {
     return longest;
 }
 
-// Both are packed behind the arrays, from `staging` on, which moves on.
-static Status upload_pixels(const Batch *batch, const Gemma4Config *config,
-                            const Workspace *workspace, unsigned char **staging,
-                            const Backend *backend) {
-    size_t used = 0;
-    for (uint32_t i = 0; i < batch->image_count; i++) {
-        size_t bytes = (size_t)batch->images[i].patch_count * config->patch_values;
-        memcpy(*staging + used, batch->images[i].pixels, bytes);
-        used += bytes;
-    }
-    unsigned char *from = *staging;
-    *staging += used;
-    return used == 0 ? OK
-                     : backend->device->upload(backend->context, workspace->pixels, from, used);
+static Status upload(const StepUpload *with, void *to, const void *from, size_t bytes) {
+    const Backend *backend = with->backend;
+    return bytes == 0 ? OK : backend->device->upload(backend->context, to, from, bytes);
 }
 
-static Status upload_samples(const Batch *batch, const Gemma4Config *config,
-                             const Workspace *workspace, unsigned char *staging,
-                             const Backend *backend) {
+// Packs the pixels at `staging`; *bytes is how many there are.
+static Status upload_pixels(const Batch *batch, const StepUpload *with, unsigned char *staging,
+                            size_t *bytes) {
+    size_t used = 0;
+    for (uint32_t i = 0; i < batch->image_count; i++) {
+        size_t count = (size_t)batch->images[i].patch_count * with->config->patch_values;
+        memcpy(staging + used, batch->images[i].pixels, count);
+        used += count;
+    }
+    *bytes = used;
+    return upload(with, with->workspace->pixels, staging, used);
+}
+
+static Status upload_samples(const Batch *batch, const StepUpload *with, unsigned char *staging) {
     size_t used = 0;
     for (uint32_t i = 0; i < batch->audio_count; i++) {
         const BatchAudio *audio = &batch->audios[i];
-        size_t bytes = (size_t)audio->frame_count * config->audio_frame * sizeof(float);
-        size_t first = (size_t)audio->frame_first * config->audio_frame;
+        size_t bytes = (size_t)audio->frame_count * with->config->audio_frame * sizeof(float);
+        size_t first = (size_t)audio->frame_first * with->config->audio_frame;
         memcpy(staging + used, audio->samples + first, bytes);
         used += bytes;
     }
-    return used == 0 ? OK
-                     : backend->device->upload(backend->context, workspace->samples, staging, used);
+    return upload(with, with->workspace->samples, staging, used);
 }
 
-Status step_upload(const Batch *batch, const Gemma4Config *config, const Workspace *workspace,
-                   uint32_t drawn_first, unsigned char *staging, const Backend *backend,
-                   Step *out) {
+Status step_upload(const Batch *batch, const StepUpload *with, Step *out) {
+    const Workspace *workspace = with->workspace;
     size_t words = batch->row_count * sizeof(uint32_t);
-    Packer packer = {.staging = staging, .device = workspace->step, .limit = workspace->step_bytes};
+    Packer packer = {
+        .staging = with->staging, .device = workspace->step, .limit = workspace->step_bytes};
     Step step = {0};
-    step.tokens = pack_tokens(&packer, batch, drawn_first);
+    step.tokens = pack_tokens(&packer, batch, with->drawn_first);
     step.rows = (PagedRows){
         .row_count = batch->row_count,
         .positions = pack(&packer, batch->positions, words),
@@ -237,10 +236,11 @@ Status step_upload(const Batch *batch, const Gemma4Config *config, const Workspa
     pack_audio(&packer, batch, &step);
     pack_tables(&packer, batch, &step.rows);
 
-    TRY(backend->device->upload(backend->context, workspace->step, staging, packer.used));
-    staging += workspace->step_bytes;
-    TRY(upload_pixels(batch, config, workspace, &staging, backend));
-    TRY(upload_samples(batch, config, workspace, staging, backend));
+    TRY(upload(with, workspace->step, with->staging, packer.used));
+    unsigned char *pixels = with->staging + workspace->step_bytes;
+    size_t pixel_bytes = 0;
+    TRY(upload_pixels(batch, with, pixels, &pixel_bytes));
+    TRY(upload_samples(batch, with, pixels + pixel_bytes));
     *out = step;
     return OK;
 }

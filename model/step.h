@@ -36,10 +36,18 @@ size_t step_results_bytes(const WorkspaceShape *shape);
 // The sequence as if its sampled row `index` were its last row and the only one it samples.
 BatchSequence step_draw(const BatchSequence *sequence, uint32_t index);
 
-// Packs the batch into `staging` (host memory of the device) and queues its upload: `staging` stays
-// as it is until that is done, the batch is not needed any more. `drawn_first`: where the half of
-// the step before begins in workspace->drawn.
-Status step_upload(const Batch *batch, const Gemma4Config *config, const Workspace *workspace,
-                   uint32_t drawn_first, unsigned char *staging, const Backend *backend, Step *out);
+// What a batch is uploaded with. `staging` is host memory of the device. `drawn_first`: where the
+// half of the step before begins in workspace->drawn.
+typedef struct StepUpload {
+    const Gemma4Config *config;
+    const Workspace *workspace;
+    const Backend *backend;
+    unsigned char *staging;
+    uint32_t drawn_first;
+} StepUpload;
+
+// Packs the batch into `staging` and queues its upload: `staging` stays as it is until that is
+// done, the batch is not needed any more.
+Status step_upload(const Batch *batch, const StepUpload *with, Step *out);
 
 #endif
