@@ -77,15 +77,20 @@ static size_t piece_end(Bytes text, size_t begin, size_t bytes) {
     return limit;
 }
 
-static Status encode_all(const Tokenizer *tokenizer, Bytes text, size_t piece_bytes,
-                         TokenizerScratch *scratch, TokenList *tokens, size_t *token_count,
+typedef struct Encoder {
+    const Tokenizer *tokenizer;
+    TokenizerScratch *scratch;
+    size_t piece_bytes;
+} Encoder;
+
+static Status encode_all(const Encoder *encoder, Bytes text, TokenList *tokens, size_t *token_count,
                          Error *error) {
     *token_count = 0;
     for (size_t at = 0; at < text.length;) {
-        size_t end = piece_end(text, at, piece_bytes);
+        size_t end = piece_end(text, at, encoder->piece_bytes);
         tokens->count = 0;
-        Status status = tokenizer_encode(tokenizer, (Bytes){text.data + at, end - at},
-                                         TOKENIZER_PLAIN, scratch, tokens, error);
+        Status status = tokenizer_encode(encoder->tokenizer, (Bytes){text.data + at, end - at},
+                                         TOKENIZER_PLAIN, encoder->scratch, tokens, error);
         if (status != OK) {
             return status;
         }
@@ -165,6 +170,7 @@ static Status measure_file(const Options *options, const char *path, const Token
     Buffer file = {0};
     TokenList tokens = {0};
     size_t token_count = 0, rounds = 0;
+    const Encoder encoder = {tokenizer, scratch, options->piece_bytes};
     Status status = file_read(path, FILE_BYTES_MAX, &file, error);
     Bytes text = {file.data, file.length};
     if (status == OK) {
@@ -172,8 +178,7 @@ static Status measure_file(const Options *options, const char *path, const Token
     }
     uint64_t begin = clock_ns(), cpu_begin = clock_thread_ns(), now = begin;
     while (status == OK && (double)(now - begin) < options->seconds * 1e9) {
-        status = encode_all(tokenizer, text, options->piece_bytes, scratch, &tokens, &token_count,
-                            error);
+        status = encode_all(&encoder, text, &tokens, &token_count, error);
         rounds++;
         now = clock_ns();
     }

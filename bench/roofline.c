@@ -81,9 +81,14 @@ static double product_s(const Card *card, const RooflinePlan *plan, Projection p
     return 2.0 * weights / (rate * 1e12 * plan->compute_share);
 }
 
-// Milliseconds of a step of `rows` rows that each see `seen` positions, of which `heads` sample.
+// A step reads `weight_bytes` and computes `rows` rows that each see `seen` positions; `heads` of
+// them sample.
+typedef struct StepLoad {
+    double weight_bytes, rows, seen, heads;
+} StepLoad;
+
 static double step_ms(const Gemma4Config *config, const Card *card, const RooflinePlan *plan,
-                      double weight_bytes, double rows, double seen, double heads) {
+                      StepLoad load) {
     double row_s = 0;
     for (Projection p = PROJECTION_ATTENTION; p <= PROJECTION_FEED_FORWARD; p++) {
         row_s += product_s(card, plan, p, plan->level, linear_weights(config, p));
@@ -91,10 +96,11 @@ static double step_ms(const Gemma4Config *config, const Card *card, const Roofli
     double head_s = product_s(card, plan, PROJECTION_HEAD, head_level(plan), head_weights(config));
     // Attention multiplies in bf16 whatever the weights are.
     double attention_rate = card->bf16_tflops * 1e12 * plan->compute_share;
-    double compute_s = rows * row_s + heads * head_s +
-                       rows * roofline_attention_ops(config, seen) / attention_rate;
-    double kv_bytes = heads * roofline_kv_bytes(config, plan->kv, seen);
-    double memory_s = (weight_bytes + kv_bytes) / (card->memory_gbs * 1e9 * plan->bandwidth_share);
+    double compute_s = load.rows * row_s + load.heads * head_s +
+                       load.rows * roofline_attention_ops(config, load.seen) / attention_rate;
+    double kv_bytes = load.heads * roofline_kv_bytes(config, plan->kv, load.seen);
+    double memory_s =
+        (load.weight_bytes + kv_bytes) / (card->memory_gbs * 1e9 * plan->bandwidth_share);
     return fmax(compute_s, memory_s) * 1e3;
 }
 
@@ -115,16 +121,18 @@ Roofline roofline_of(const Gemma4Config *config, const Card *card, const Rooflin
     r.batch = batch_asked != 0 ? batch_asked : ROOFLINE_BATCH_MAX;
     r.batch = r.batch < r.batch_max ? r.batch : r.batch_max;
 
+    double prompt_bytes = r.step_bytes + vision_bytes; // of a step
     double middle = plan->prompt + 0.5 * plan->output;
     double seen = 0.5 * plan->prompt; // a row of a prompt, on average
-    r.decode_ms = step_ms(config, card, plan, r.step_bytes, 1, middle, 1);
-    r.prefill_ms = step_ms(config, card, plan, r.step_bytes + vision_bytes, plan->prompt, seen, 1);
+    r.decode_ms = step_ms(config, card, plan, (StepLoad){r.step_bytes, 1, middle, 1});
+    r.prefill_ms = step_ms(config, card, plan, (StepLoad){prompt_bytes, plan->prompt, seen, 1});
     if (r.batch > 0) {
         double rows = (double)r.batch * plan->prompt;
         double chunks = ceil(rows / plan->chunk);
-        double prompts_ms = step_ms(config, card, plan, chunks * (r.step_bytes + vision_bytes),
-                                    rows, seen, r.batch);
-        r.batch_ms = step_ms(config, card, plan, r.step_bytes, r.batch, middle, r.batch);
+        double prompts_ms =
+            step_ms(config, card, plan, (StepLoad){chunks * prompt_bytes, rows, seen, r.batch});
+        r.batch_ms =
+            step_ms(config, card, plan, (StepLoad){r.step_bytes, r.batch, middle, r.batch});
         r.captions_per_second = r.batch / (prompts_ms + plan->output * r.batch_ms) * 1e3;
     }
     return r;
