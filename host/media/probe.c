@@ -30,6 +30,24 @@ static Status jpeg_cut(const char *what, Error *error) {
     return error_set(error, E_IMAGE_DAMAGED, "the JPEG file ends inside %s; fetch it anew", what);
 }
 
+static Status probe_jpeg_frame(Bytes body, ImageInfo *info, Error *error) {
+    if (body.length < 6) {
+        return jpeg_cut("its frame header", error);
+    }
+    if (body.data[0] != 8) {
+        return error_set(error, E_UNSUPPORTED, "the JPEG has %u bits per sample; save it with 8",
+                         body.data[0]);
+    }
+    info->stored_height = field_big_u16(body.data + 1);
+    info->stored_width = field_big_u16(body.data + 3);
+    uint32_t components = body.data[5];
+    if (components != 1 && components != 3 && components != 4) {
+        return error_set(error, E_UNSUPPORTED,
+                         "the JPEG has %u colour components; save it with 1, 3 or 4", components);
+    }
+    return OK;
+}
+
 static Status probe_jpeg(Bytes file, ImageInfo *info, Error *error) {
     static const char exif_name[] = "Exif\0";
     static const char xmp_name[] = "http://ns.adobe.com/xap/1.0/";
@@ -72,21 +90,7 @@ static Status probe_jpeg(Bytes file, ImageInfo *info, Error *error) {
             orientation.xmp = exif_orientation_xmp(body);
         } else if (marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 &&
                    marker != 0xCC && info->stored_width == 0) {
-            if (body.length < 6) {
-                return jpeg_cut("its frame header", error);
-            }
-            if (body.data[0] != 8) {
-                return error_set(error, E_UNSUPPORTED,
-                                 "the JPEG has %u bits per sample; save it with 8", body.data[0]);
-            }
-            info->stored_height = field_big_u16(body.data + 1);
-            info->stored_width = field_big_u16(body.data + 3);
-            uint32_t components = body.data[5];
-            if (components != 1 && components != 3 && components != 4) {
-                return error_set(error, E_UNSUPPORTED,
-                                 "the JPEG has %u colour components; save it with 1, 3 or 4",
-                                 components);
-            }
+            TRY(probe_jpeg_frame(body, info, error));
         }
     }
     info->orientation = orientation_value(&orientation);
