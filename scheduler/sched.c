@@ -282,6 +282,18 @@ static uint32_t shareable_end(const SchedulerOptions *o, const SequenceRequest *
     return o->no_prefix_cache ? 0 : UINT32_MAX;
 }
 
+// The arrays of a request, into the sequence's own.
+static void copy_request(Sequence *sequence, const SequenceRequest *request) {
+    memcpy(sequence->tokens, request->tokens, request->token_count * sizeof *sequence->tokens);
+    if (request->media_count > 0) {
+        memcpy(sequence->media, request->media, request->media_count * sizeof *sequence->media);
+    }
+    if (request->stop_count > 0) {
+        memcpy(sequence->stop_ids, request->stop_ids,
+               request->stop_count * sizeof *sequence->stop_ids);
+    }
+}
+
 Status sched_add(Scheduler *scheduler, const SequenceRequest *request, uint64_t *handle,
                  Error *error) {
     record_add(scheduler, request);
@@ -323,14 +335,7 @@ Status sched_add(Scheduler *scheduler, const SequenceRequest *request, uint64_t 
         .token_count = request->token_count,
     };
     memcpy(sequence->tables, tables, sizeof tables);
-    memcpy(sequence->tokens, request->tokens, request->token_count * sizeof *sequence->tokens);
-    if (request->media_count > 0) {
-        memcpy(sequence->media, request->media, request->media_count * sizeof *sequence->media);
-    }
-    if (request->stop_count > 0) {
-        memcpy(sequence->stop_ids, request->stop_ids,
-               request->stop_count * sizeof *sequence->stop_ids);
-    }
+    copy_request(sequence, request);
     if (request->after != 0 && handle_is_live(scheduler, request->after)) {
         const Sequence *leader = &scheduler->slots[(uint32_t)request->after];
         sequence->held = leader->cached_count < leader->prompt_count;
