@@ -61,8 +61,7 @@ KERNEL void KERNEL_BOUNDS(CHUNK, 4) attention_plain_kernel(const AttentionArgs a
     const KvView &cache = args.cache;
     uint32_t row = block_x(), head = block_y(), thread = thread_index();
     const KvForm &form = cache.form;
-    uint32_t head_dim = form.head_dim;
-    uint32_t kv_head = head / (cache.head_count / form.kv_heads);
+    uint32_t head_dim = form.head_dim, kv_head = head / (cache.head_count / form.kv_heads);
     float *q = (float *)shared_base(), *probabilities = q + head_dim, *sums = probabilities + CHUNK;
     const float *from = args.q + (size_t)row * args.q_stride + (size_t)head * head_dim;
     for (uint32_t d = thread; d < head_dim; d += CHUNK) {

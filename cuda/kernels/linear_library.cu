@@ -283,18 +283,24 @@ Status linear_library_prepare(CudaContext *context, const Matrix *placed) {
     return OK;
 }
 
-// out[tokens][stride] = x W^T.
+// Tokens that are multiplied at once, and where their sums go.
+typedef struct Share {
+    uint32_t first, tokens;
+    float *sums; // [tokens][stride]
+    uint32_t stride;
+} Share;
+
+// sums = x W^T.
 static cublasStatus_t multiply(CudaContext *context, const LinearArgs *args,
-                               const LibraryShape *shape, uint32_t first, uint32_t tokens,
-                               float *out, uint32_t stride) {
+                               const LibraryShape *shape, const Share *share) {
     LinearLibrary *library = context->library;
     const float one = 1.0f, zero = 0.0f;
-    const uint16_t *x = (const uint16_t *)args->x + (size_t)first * args->stride;
-    TRY_LIBRARY(set_layouts(library, shape, tokens, args->stride, stride));
+    const uint16_t *x = (const uint16_t *)args->x + (size_t)share->first * args->stride;
+    TRY_LIBRARY(set_layouts(library, shape, share->tokens, args->stride, share->stride));
     return library->cublasLtMatmul(
         library->handle, library->product, &one, args->weight.codes, library->weights, x,
-        library->inputs, &zero, out, library->outputs, out, library->outputs,
-        &shape->algorithms[ktable_bucket_index(tokens)], library->workspace,
+        library->inputs, &zero, share->sums, library->outputs, share->sums, library->outputs,
+        &shape->algorithms[ktable_bucket_index(share->tokens)], library->workspace,
         CUDA_LIBRARY_WORKSPACE_BYTES, context->stream);
 }
 
@@ -321,10 +327,9 @@ KERNEL void KERNEL_BOUNDS(FINISH_THREADS, 4) linear_library_finish(const FinishA
                         linear_row<true>(args.linear, token), sum);
 }
 
-static cudaError_t finish(const CudaContext *context, const LinearArgs *args, const float *sums,
-                          uint32_t stride, uint32_t first, uint32_t tokens) {
-    FinishArgs finishing = {*args, sums, stride, first};
-    dim3 grid((unsigned)num_ceil_div(args->weight.panels, FINISH_PANELS), tokens);
+static cudaError_t finish(const CudaContext *context, const LinearArgs *args, const Share *share) {
+    FinishArgs finishing = {*args, share->sums, share->stride, share->first};
+    dim3 grid((unsigned)num_ceil_div(args->weight.panels, FINISH_PANELS), share->tokens);
     return LAUNCH(linear_library_finish, grid, FINISH_THREADS, 0, context->stream, finishing);
 }
 
@@ -349,13 +354,11 @@ Status linear_library_run(CudaContext *context, const LinearArgs *args) {
     most = in_place ? most : num_min(most, CUDA_LIBRARY_SUMS_BYTES / (stride * sizeof(float)));
     REQUIRE_MESSAGE(most > 0, "%u outputs", shape->outputs);
     for (uint32_t first = 0; first < args->rows; first += (uint32_t)most) {
-        uint32_t tokens = (uint32_t)num_min(most, args->rows - first);
         float *sums = in_place ? args->out + (size_t)first * stride : context->library->sums;
-        TRY(library_kept(context, "a product",
-                         multiply(context, args, shape, first, tokens, sums, stride)));
+        Share share = {first, (uint32_t)num_min(most, args->rows - first), sums, stride};
+        TRY(library_kept(context, "a product", multiply(context, args, shape, &share)));
         if (!finished) {
-            TRY(cuda_launched(context, "linear_library_finish",
-                              finish(context, args, sums, stride, first, tokens)));
+            TRY(cuda_launched(context, "linear_library_finish", finish(context, args, &share)));
         }
     }
     return OK;
