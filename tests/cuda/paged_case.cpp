@@ -108,7 +108,7 @@ void paged_fill_on_device(const PagedOnDevice *d, const Paged *paged, uint64_t s
             unsigned char *page = pages.data() + paged->page_table[entry] * d->cache.page_bytes;
             for (uint32_t head = 0; head < shape->kv_head_count; head++) {
                 float k[PAGED_HEAD_MAX], v[PAGED_HEAD_MAX];
-                paged_head(shape, seed, sequence->tag, p, head, k, v);
+                paged_head(shape, PagedHead{seed, sequence->tag, p, head}, k, v);
                 store_head(&d->cache, page, KV_KEYS, head, p % KV_PAGE_TOKENS, k);
                 store_head(&d->cache, page, KV_VALUES, head, p % KV_PAGE_TOKENS, v);
             }

@@ -41,7 +41,8 @@ typedef struct Prepared {
 
 static void prepare(Prepared *p, const AttentionCase *one, KvKind kind, float scale) {
     p->shape = one;
-    paged_open(&p->paged, &one->shape, kind, one->window, one->sequences, one->sequence_count, 11);
+    PagedSpec spec = {one->shape, kind, one->window, one->sequences, one->sequence_count, 11};
+    paged_open(&p->paged, &spec);
     paged_fill(&p->paged, 12);
     p->device = paged_on_device(&p->paged, 0xff); // stale bytes are NaN
     paged_fill_on_device(&p->device, &p->paged, 12);
@@ -414,12 +415,12 @@ static std::vector<float> moved_norm(const LayerShape *shape, KvKind kind, const
 static void check_append(const LayerShape *shape, KvKind kind) {
     uint32_t pairs = shape->head_dim / 2, stride = gemma4_qkv_rows(shape) + 5;
     Paged wanted;
-    paged_open(&wanted, shape, kind, 1024, rope_sequences, ROPE_SEQUENCES, 5);
+    PagedSpec spec = {*shape, kind, 1024, rope_sequences, ROPE_SEQUENCES, 5};
+    paged_open(&wanted, &spec);
     PagedOnDevice d = paged_on_device(&wanted, 0);
     uint32_t rows = wanted.rows.row_count;
     size_t count = (size_t)rows * stride;
-    float *norm = random_floats(2 * shape->head_dim, 1.0f, 3);
-    float *qkv = random_floats(count, 3.0f, 6);
+    float *norm = random_floats(2 * shape->head_dim, 1.0f, 3), *qkv = random_floats(count, 3.0f, 6);
     float *angles = random_floats((size_t)rows * pairs, 3.0f, 4);
     std::vector<float> cosine((size_t)rows * pairs), sine((size_t)rows * pairs), got(count);
     for (size_t i = 0; i < cosine.size(); i++) {

@@ -83,14 +83,12 @@ static void check(const char *name, CpuIsa isa, WeightLevel level) {
     // The int8 cache with the level that will most often have it.
     EngineKv kv = level == LEVEL_INT4 ? ENGINE_KV_INT8_ALL : ENGINE_KV_BF16;
     RunOptions options = {.isa = isa, .page_seed = 1, .kv = kv};
-    cr_assert_eq(
-        model_run_case(c.weights, &c.prompt, &options, alone, alone_tokens, GREEDY, &error), OK,
-        "%s", error.text);
+    CaseOutput out = {alone, alone_tokens, GREEDY};
+    cr_assert_eq(model_run_case(c.weights, &c.prompt, &options, out, &error), OK, "%s", error.text);
 
     options = (RunOptions){.isa = isa, .rows = 5, .page_seed = 2, .threads = 2, .kv = kv};
-    cr_assert_eq(
-        model_run_case(c.weights, &c.prompt, &options, other, other_tokens, GREEDY, &error), OK,
-        "%s", error.text);
+    out = (CaseOutput){other, other_tokens, GREEDY};
+    cr_assert_eq(model_run_case(c.weights, &c.prompt, &options, out, &error), OK, "%s", error.text);
     cr_expect_arr_eq(alone, other, bytes, "%s, %s, %s: chunks change the logits", name,
                      cpu_isa_name(isa), weight_level_name(level));
     cr_expect_arr_eq(alone_tokens, other_tokens, sizeof alone_tokens);

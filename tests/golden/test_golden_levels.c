@@ -87,7 +87,8 @@ static float *logits_of(const Weights *weights, const BuilderPrompt *prompt,
     RunOptions options = {.isa = isa(), .threads = 2, .activation = activation, .kv = kv};
     size_t count = (size_t)prompt->token_count * weights->config.vocab_count;
     float *logits = malloc(count * sizeof *logits);
-    Status status = model_run_case(weights, prompt, &options, logits, NULL, 0, &error);
+    Status status =
+        model_run_case(weights, prompt, &options, (CaseOutput){.logits = logits}, &error);
     cr_assert_eq(status, OK, "%s", error.text);
     return logits;
 }

@@ -53,8 +53,8 @@ static void check(const char *name, CpuIsa isa, uint32_t rows) {
                           .page_seed = rows + 1};
     float *logits = malloc(c.logits.count * sizeof *logits);
     int32_t tokens[CASE_GREEDY];
-    Status status =
-        model_run_case(c.weights, &c.prompt, &options, logits, tokens, CASE_GREEDY, &error);
+    CaseOutput out = {logits, tokens, CASE_GREEDY};
+    Status status = model_run_case(c.weights, &c.prompt, &options, out, &error);
     cr_assert_eq(status, OK, "%s", error.text);
     double worst = worst_error(&c, logits);
     cr_log_info("%-10s %-9s %u rows a step: relative error %.2e, bar %.2e", name, cpu_isa_name(isa),

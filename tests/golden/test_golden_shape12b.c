@@ -76,8 +76,8 @@ Test(golden_shape12b, equals_transformers) {
         RunOptions run = {
             .threads = 2, .activation = ENGINE_ACTIVATION_F32, .kv = ENGINE_KV_F32, .rows = rows};
         uint32_t count = rows == 0 ? GREEDY : 1;
-        cr_assert_eq(model_run_case(weights, &prompt, &run, ours, drawn, count, &error), OK, "%s",
-                     error.text);
+        CaseOutput out = {ours, drawn, count};
+        cr_assert_eq(model_run_case(weights, &prompt, &run, out, &error), OK, "%s", error.text);
         double worst = worst_error(ours, logits.data);
         cr_log_info("relative error %.2e", worst);
         cr_expect(worst <= 2e-4, "%u rows a step: relative error %.2e", rows, worst);

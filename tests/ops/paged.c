@@ -20,16 +20,17 @@ static uint32_t *scrambled(uint32_t count, uint64_t seed) {
     return order;
 }
 
-void paged_open(Paged *paged, const LayerShape *shape, KvKind kind, uint32_t window,
-                const PagedSequence *sequences, uint32_t count, uint64_t seed) {
+void paged_open(Paged *paged, const PagedSpec *spec) {
+    const LayerShape *shape = &spec->shape;
+    const PagedSequence *sequences = spec->sequences;
     *paged = (Paged){.shape = *shape};
     PageKind page_kind = (PageKind)shape->kind;
     uint32_t row_count = 0;
-    for (uint32_t s = 0; s < count; s++) {
+    for (uint32_t s = 0; s < spec->count; s++) {
         uint32_t end = sequences[s].cached + sequences[s].rows;
         uint32_t gone = 0;
-        if (shape->kind == LAYER_SLIDING && sequences[s].cached + 1 > window) {
-            gone = (sequences[s].cached + 1 - window) / KV_PAGE_TOKENS;
+        if (shape->kind == LAYER_SLIDING && sequences[s].cached + 1 > spec->window) {
+            gone = (sequences[s].cached + 1 - spec->window) / KV_PAGE_TOKENS;
         }
         BatchSequence *sequence = &paged->sequences[s];
         *sequence = (BatchSequence){.row_first = row_count,
@@ -42,7 +43,7 @@ void paged_open(Paged *paged, const LayerShape *shape, KvKind kind, uint32_t win
         paged->page_count += sequence->page_count[page_kind];
         row_count += sequences[s].rows;
     }
-    paged->page_table = scrambled(paged->page_count, seed);
+    paged->page_table = scrambled(paged->page_count, spec->seed);
     paged->positions = malloc(row_count * sizeof(uint32_t));
     paged->sliding_end = malloc(row_count * sizeof(uint32_t));
     paged->row_sequence = malloc(row_count * sizeof(uint32_t));
@@ -50,10 +51,10 @@ void paged_open(Paged *paged, const LayerShape *shape, KvKind kind, uint32_t win
                               .positions = paged->positions,
                               .sliding_end = paged->sliding_end,
                               .row_sequence = paged->row_sequence,
-                              .sequence_count = count,
+                              .sequence_count = spec->count,
                               .sequences = paged->sequences};
     paged->rows.pages[page_kind] = paged->page_table;
-    for (uint32_t s = 0, r = 0; s < count; s++) {
+    for (uint32_t s = 0, r = 0; s < spec->count; s++) {
         uint32_t cached = sequences[s].cached;
         uint32_t image_end = sequences[s].image_first + sequences[s].image_count;
         for (uint32_t i = 0; i < sequences[s].rows; i++, r++) {
@@ -65,8 +66,8 @@ void paged_open(Paged *paged, const LayerShape *shape, KvKind kind, uint32_t win
         paged->rows.kv_length_max =
             (uint32_t)num_max(paged->rows.kv_length_max, cached + sequences[s].rows);
     }
-    paged->cache =
-        (KvLayer){.kind = kind, .shape = *shape, .page_bytes = kv_page_bytes(kind, shape)};
+    paged->cache = (KvLayer){
+        .kind = spec->kind, .shape = *shape, .page_bytes = kv_page_bytes(spec->kind, shape)};
     paged->pages = calloc(paged->page_count + 1, paged->cache.page_bytes);
     paged->cache.pages = paged->pages;
     cr_assert(paged->pages != NULL);
@@ -80,11 +81,10 @@ void paged_close(Paged *paged) {
     free(paged->row_sequence);
 }
 
-void paged_head(const LayerShape *shape, uint64_t seed, uint64_t tag, uint32_t position,
-                uint32_t head, float *k, float *v) {
+void paged_head(const LayerShape *shape, PagedHead of, float *k, float *v) {
     for (uint32_t d = 0; d < shape->head_dim; d++) {
-        uint64_t counter = (uint64_t)position * 65536 + head * shape->head_dim + d;
-        uint64_t bits = prng_u64(seed, tag, counter);
+        uint64_t counter = (uint64_t)of.position * 65536 + of.head * shape->head_dim + d;
+        uint64_t bits = prng_u64(of.seed, of.tag, counter);
         bool turned = d % (shape->head_dim / 2) < shape->rotated_pairs;
         v[d] = (float)(uint32_t)(bits >> 32) * 0x1p-31f - 1.0f;
         k[d] = shape->value_is_key && !turned ? v[d] : (float)(uint32_t)bits * 0x1p-31f - 1.0f;
@@ -101,7 +101,7 @@ void paged_fill(Paged *paged, uint64_t seed) {
             void *page = kv_page_at(&paged->cache, &paged->rows, sequence, p);
             for (uint32_t head = 0; head < shape->kv_head_count; head++) {
                 float k[PAGED_HEAD_MAX], v[PAGED_HEAD_MAX];
-                paged_head(shape, seed, sequence->tag, p, head, k, v);
+                paged_head(shape, (PagedHead){seed, sequence->tag, p, head}, k, v);
                 uint32_t token = p % KV_PAGE_TOKENS;
                 kv_store(paged->cache.kind, shape, page, KV_KEYS, head, token, k);
                 kv_store(paged->cache.kind, shape, page, KV_VALUES, head, token, v);

@@ -25,20 +25,31 @@ typedef struct Paged {
     unsigned char *pages;
 } Paged;
 
-// `window` decides which leading pages of a sliding layer are gone. The cache is zero.
-// A Paged points into itself and is not copied.
-void paged_open(Paged *paged, const LayerShape *shape, KvKind kind, uint32_t window,
-                const PagedSequence *sequences, uint32_t count, uint64_t seed);
+typedef struct PagedSpec {
+    LayerShape shape;
+    KvKind kind;
+    uint32_t window; // decides which leading pages of a sliding layer are gone
+    const PagedSequence *sequences;
+    uint32_t count;
+    uint64_t seed; // order of the pages
+} PagedSpec;
+
+// The cache is zero. A Paged points into itself and is not copied.
+void paged_open(Paged *paged, const PagedSpec *spec);
 void paged_close(Paged *paged);
 
 // Keys and values of every position a table reaches, from the seed: a position of a sequence gets
 // the same ones whatever the table.
 void paged_fill(Paged *paged, uint64_t seed);
 
+typedef struct PagedHead {
+    uint64_t seed, tag; // of the sequence
+    uint32_t position, head;
+} PagedHead;
+
 // What paged_fill gives one head of one position: k[head_dim], v[head_dim], in [-1, 1]. Where the
 // value is the key, they are the same numbers but for those that RoPE turns (k_norm is with q).
-void paged_head(const LayerShape *shape, uint64_t seed, uint64_t tag, uint32_t position,
-                uint32_t head, float *k, float *v);
+void paged_head(const LayerShape *shape, PagedHead of, float *k, float *v);
 
 // Every number of the pages, widened: [page][kv head][token][keys, values][head_dim].
 float *paged_numbers(const Paged *paged, size_t *count);

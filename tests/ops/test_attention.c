@@ -33,7 +33,8 @@ static void run(const Backend *backend, const Paged *paged, PagedRows rows, cons
 
 static void check_case(const AttentionCase *one, KvKind kind, const Backend *reference) {
     Paged paged;
-    paged_open(&paged, &one->shape, kind, one->window, one->sequences, one->sequence_count, 11);
+    paged_open(&paged, &(PagedSpec){one->shape, kind, one->window, one->sequences,
+                                    one->sequence_count, 11});
     paged_fill(&paged, 12);
     uint32_t columns = one->shape.head_count * one->shape.head_dim;
     size_t count = (size_t)paged.rows.row_count * columns;
@@ -93,7 +94,7 @@ Test(attention, every_instruction_set_equals_the_reference_and_rows_do_not_see_t
 Test(attention, rows_leave_as_activations_of_every_kind) {
     LayerShape shape = {LAYER_FULL, 4, 2, 64, false, 8};
     Paged paged;
-    paged_open(&paged, &shape, KV_BF16, 0, &(PagedSequence){20, 5, 0, 0}, 1, 1);
+    paged_open(&paged, &(PagedSpec){shape, KV_BF16, 0, &(PagedSequence){20, 5, 0, 0}, 1, 1});
     paged_fill(&paged, 2);
     float *q = random_floats(5 * 4 * 64, 1.0f, 3);
     float scratch[5 * 4 * 64];
@@ -126,7 +127,7 @@ Test(attention, rows_leave_as_activations_of_every_kind) {
 static void run_in_used_pages(const Backend *backend, KvKind kind, int stale, float *out) {
     LayerShape shape = {LAYER_FULL, 4, 2, 64, false, 8};
     Paged paged;
-    paged_open(&paged, &shape, kind, 0, &(PagedSequence){20, 1, 0, 0}, 1, 1);
+    paged_open(&paged, &(PagedSpec){shape, kind, 0, &(PagedSequence){20, 1, 0, 0}, 1, 1});
     memset(paged.pages, stale, paged.page_count * paged.cache.page_bytes);
     paged_fill(&paged, 2);
     float *q = random_floats(4 * 64 + 3, 1.0f, 3);
@@ -155,7 +156,7 @@ Test(attention, large_scores_are_safe) {
     LayerShape shape = {LAYER_FULL, 4, 2, 64, false, 8};
     Backend reference = isa_open(CPU_ISA_REFERENCE, 1);
     Paged paged;
-    paged_open(&paged, &shape, KV_F32, 0, &(PagedSequence){200, 3, 0, 0}, 1, 1);
+    paged_open(&paged, &(PagedSpec){shape, KV_F32, 0, &(PagedSequence){200, 3, 0, 0}, 1, 1});
     paged_fill(&paged, 2);
     float *q = random_floats(3 * (4 * 64 + 3), 100.0f, 3);
     float wanted[3 * 4 * 64], got[3 * 4 * 64];

@@ -36,7 +36,8 @@ Test(golden, attention_sees_what_the_masks_of_transformers_allow) {
     for (int i = 0; i < 2; i++) {
         LayerShape shape = {kinds[i], heads, kv_heads, head_dim, false, head_dim / 2};
         Paged paged;
-        paged_open(&paged, &shape, KV_F32, window, &(PagedSequence){0, rows, 0, 0}, 1, 9);
+        paged_open(&paged,
+                   &(PagedSpec){shape, KV_F32, window, &(PagedSequence){0, rows, 0, 0}, 1, 9});
         memcpy(paged.sliding_end, sliding_end, rows * sizeof *sliding_end);
         fill_cache(&paged, k, v);
         float *scratch = malloc((size_t)rows * columns * sizeof *scratch);
@@ -52,6 +53,18 @@ Test(golden, attention_sees_what_the_masks_of_transformers_allow) {
     }
     backend.close(backend.context);
     fixture_close(&fixture);
+}
+
+// Rows of q, k and v: one q head, whose numbers k has too, and one kv head.
+static float *qkv_rows(const float *raw, const float *raw_v, uint32_t rows, uint32_t head_dim) {
+    float *qkv = calloc((size_t)rows * 3 * head_dim, sizeof *qkv);
+    for (uint32_t r = 0; r < rows; r++) {
+        float *row = qkv + (size_t)r * 3 * head_dim;
+        memcpy(row, raw + (size_t)r * head_dim, head_dim * sizeof(float));
+        memcpy(row + head_dim, raw + (size_t)r * head_dim, head_dim * sizeof(float));
+        memcpy(row + 2 * head_dim, raw_v + (size_t)r * head_dim, head_dim * sizeof(float));
+    }
+    return qkv;
 }
 
 Test(golden, rope_turns_the_pairs_transformers_turns) {
@@ -80,19 +93,14 @@ Test(golden, rope_turns_the_pairs_transformers_turns) {
         assert_close(got_cosine, cosine, (size_t)rows * pairs, TOLERANCE_ROPE_GOLDEN, "cos");
         assert_close(got_sine, sine, (size_t)rows * pairs, TOLERANCE_ROPE_GOLDEN, "sin");
 
-        // One q head and one kv head; the positions of the step are only 0.., the angles are not.
+        // The positions of the step are only 0.., the angles are not.
         bool full = kind == LAYER_FULL;
         LayerShape shape = {(LayerKind)kind, 1,    1,
                             head_dim,        full, full ? head_dim / 8 : head_dim / 2};
         Paged paged;
-        paged_open(&paged, &shape, KV_F32, 1024, &(PagedSequence){0, rows, 0, 0}, 1, 9);
-        float *qkv = calloc((size_t)rows * 3 * head_dim, sizeof *qkv);
-        for (uint32_t r = 0; r < rows; r++) {
-            float *row = qkv + (size_t)r * 3 * head_dim;
-            memcpy(row, raw + (size_t)r * head_dim, head_dim * sizeof(float));
-            memcpy(row + head_dim, raw + (size_t)r * head_dim, head_dim * sizeof(float));
-            memcpy(row + 2 * head_dim, raw_v + (size_t)r * head_dim, head_dim * sizeof(float));
-        }
+        paged_open(&paged,
+                   &(PagedSpec){shape, KV_F32, 1024, &(PagedSequence){0, rows, 0, 0}, 1, 9});
+        float *qkv = qkv_rows(raw, raw_v, rows, head_dim);
         OpRopeAppend op = {qkv,        3 * head_dim, weight,      weight,    1e-6f,
                            got_cosine, got_sine,     paged.cache, paged.rows};
         cr_assert_eq(backend.ops->rope_append(backend.context, &op), OK);
@@ -137,6 +145,27 @@ static Matrix panels_of(const float *values, uint32_t rows, uint32_t columns) {
     return matrix;
 }
 
+// Runs the op on one instruction set; `wanted` are the soft tokens in the order of the patches.
+static void check_patches_isa(CpuIsa isa, OpPatchEmbed op, const float *wanted) {
+    Backend backend = isa_open(isa, 2);
+    uint32_t count = op.patch_count, hidden = op.config->hidden, width = op.config->vision_hidden;
+    op.normed = activation_open(ACTIVATION_F32, count, op.config->patch_values);
+    op.dense = calloc((size_t)count * width, sizeof(float));
+    op.finished = activation_open(ACTIVATION_F32, count, width);
+    op.out = calloc((size_t)count * 2 * hidden, sizeof *op.out);
+    cr_assert_eq(backend.ops->patch_embed(backend.context, &op), OK);
+    for (uint32_t i = 0; i < count; i++) {
+        const float *row = op.out + (size_t)op.out_rows[i] * hidden;
+        assert_close(row, wanted + (size_t)i * hidden, hidden, TOLERANCE_PATCH, cpu_isa_name(isa));
+        cr_assert_eq(row[hidden], 0.0f, "a row between was written");
+    }
+    activation_close(&op.normed);
+    activation_close(&op.finished);
+    free(op.dense);
+    free(op.out);
+    backend.close(backend.context);
+}
+
 static void check_patches(const char *path) {
     Fixture fixture = fixture_open(path);
     uint32_t values = fixture_u32(&fixture), width = fixture_u32(&fixture);
@@ -167,34 +196,16 @@ static void check_patches(const char *path) {
                            .vision_hidden = width,
                            .position_count = table,
                            .vision_rms_eps = 1e-6f};
+    OpPatchEmbed op = {.patch_count = count,
+                       .pixels = pixels,
+                       .positions = positions,
+                       .out_rows = out_rows,
+                       .weights = &vision,
+                       .config = &config};
     for (CpuIsa isa = CPU_ISA_REFERENCE; isa <= CPU_ISA_AVX512; isa = (CpuIsa)(isa + 1)) {
-        if (!cpu_isa_available(isa)) {
-            continue;
+        if (cpu_isa_available(isa)) {
+            check_patches_isa(isa, op, wanted);
         }
-        Backend backend = isa_open(isa, 2);
-        float *out = calloc((size_t)count * 2 * hidden, sizeof *out);
-        OpPatchEmbed op = {.patch_count = count,
-                           .pixels = pixels,
-                           .positions = positions,
-                           .out_rows = out_rows,
-                           .weights = &vision,
-                           .config = &config,
-                           .normed = activation_open(ACTIVATION_F32, count, values),
-                           .dense = calloc((size_t)count * width, sizeof(float)),
-                           .finished = activation_open(ACTIVATION_F32, count, width),
-                           .out = out};
-        cr_assert_eq(backend.ops->patch_embed(backend.context, &op), OK);
-        for (uint32_t i = 0; i < count; i++) {
-            assert_close(out + (size_t)out_rows[i] * hidden, wanted + (size_t)i * hidden, hidden,
-                         TOLERANCE_PATCH, cpu_isa_name(isa));
-            cr_assert_eq(out[((size_t)out_rows[i] + 1) * hidden], 0.0f,
-                         "a row between was written");
-        }
-        activation_close(&op.normed);
-        activation_close(&op.finished);
-        free(op.dense);
-        free(out);
-        backend.close(backend.context);
     }
     free(positions);
     free(out_rows);

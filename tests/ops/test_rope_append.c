@@ -34,7 +34,7 @@ static float *copied(const Case *c) {
 static float *run(const Case *c, Backend *backend, float *qkv, float *cosine, float *sine) {
     Paged paged;
     size_t count;
-    paged_open(&paged, c->shape, c->kind, 1024, rope_sequences, ROPE_SEQUENCES, 5);
+    paged_open(&paged, &(PagedSpec){*c->shape, c->kind, 1024, rope_sequences, ROPE_SEQUENCES, 5});
     OpRopeTable table = {c->rows, paged.positions, c->pairs, c->frequencies, cosine, sine};
     OpRopeAppend op = {.qkv = qkv,
                        .qkv_stride = c->stride,
@@ -56,7 +56,7 @@ static float *run(const Case *c, Backend *backend, float *qkv, float *cosine, fl
 static size_t cache_numbers(const Case *c, uint32_t *rows) {
     Paged paged;
     size_t count;
-    paged_open(&paged, c->shape, c->kind, 1024, rope_sequences, ROPE_SEQUENCES, 5);
+    paged_open(&paged, &(PagedSpec){*c->shape, c->kind, 1024, rope_sequences, ROPE_SEQUENCES, 5});
     *rows = paged.rows.row_count;
     free(paged_numbers(&paged, &count));
     paged_close(&paged);

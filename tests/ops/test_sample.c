@@ -15,18 +15,18 @@ static const CpuIsa isas[] = {CPU_ISA_REFERENCE, CPU_ISA_SCALAR, CPU_ISA_AVX2, C
 // What the step before drew: sample 1 is what histories end with.
 static const int32_t drawn_before[] = {-1, 5};
 
-static Status sample(const Backend *backend, const BatchSequence *sequence, const float *logits,
-                     uint32_t vocab, const int32_t *suppress, uint32_t suppress_count,
-                     StepSample *out) {
+static StepSample sample(const Backend *backend, const BatchSequence *sequence, const float *logits,
+                         uint32_t vocab, const int32_t *suppress, uint32_t suppress_count) {
+    StepSample out;
     float *copy = malloc(vocab * sizeof *copy);
     memcpy(copy, logits, vocab * sizeof *copy);
     int32_t drawn;
     OpSample op = {1,        &sequence,      NULL, drawn_before, copy, vocab,
-                   suppress, suppress_count, out,  &drawn,       {0}};
-    Status status = backend->ops->sample(backend->context, &op);
-    cr_assert_eq(drawn, out->chosen.token);
+                   suppress, suppress_count, &out, &drawn,       {0}};
+    cr_assert_eq(backend->ops->sample(backend->context, &op), OK);
+    cr_assert_eq(drawn, out.chosen.token);
     free(copy);
-    return status;
+    return out;
 }
 
 Test(sample, draws_the_tokens_that_transformers_would) {
@@ -62,9 +62,7 @@ Test(sample, draws_the_tokens_that_transformers_would) {
                                           .draw = d,
                                           .history = history,
                                           .history_count = history_count};
-                StepSample out;
-                cr_assert_eq(sample(&backend, &sequence, logits, vocab, suppress, suppressed, &out),
-                             OK);
+                StepSample out = sample(&backend, &sequence, logits, vocab, suppress, suppressed);
                 cr_assert_eq((uint32_t)out.chosen.token, tokens[d],
                              "%s: case %u draw %u is %d, transformers gives %u",
                              cpu_isa_name(isas[b]), c, d, out.chosen.token, tokens[d]);
@@ -135,9 +133,8 @@ Test(sample, the_true_vocabulary_alone_and_in_a_crowd_as_the_reference) {
                 for (uint32_t i = 0; i < got[s].top_count; i++) {
                     cr_assert_eq(got[s].top[i].token, wanted[s].top[i].token);
                 }
-                cr_assert_eq(sample(&backend, pointers[s], logits + (size_t)s * VOCAB, VOCAB,
-                                    suppress, 2, &alone),
-                             OK);
+                alone =
+                    sample(&backend, pointers[s], logits + (size_t)s * VOCAB, VOCAB, suppress, 2);
                 cr_assert_eq(alone.chosen.token, got[s].chosen.token);
                 cr_assert_eq(memcmp(&alone.chosen.logprob, &got[s].chosen.logprob, sizeof(float)),
                              0);
@@ -164,19 +161,19 @@ Test(sample, ties_go_to_the_lowest_id_and_damaged_logits_are_passed_over) {
         for (int i = 0; i < 100; i++) {
             logits[i] = i == 40 || i == 71 ? 2.0f : -1.0f;
         }
-        cr_assert_eq(sample(&backend, &greedy, logits, 100, NULL, 0, &out), OK);
+        out = sample(&backend, &greedy, logits, 100, NULL, 0);
         cr_assert_eq(out.chosen.token, 40);
         logits[40] = NAN;
-        cr_assert_eq(sample(&backend, &greedy, logits, 100, NULL, 0, &out), OK);
+        out = sample(&backend, &greedy, logits, 100, NULL, 0);
         cr_assert_eq(out.chosen.token, 71);
         logits[3] = INFINITY;
         logits[5] = -INFINITY;
-        cr_assert_eq(sample(&backend, &warm, logits, 100, NULL, 0, &out), OK);
+        out = sample(&backend, &warm, logits, 100, NULL, 0);
         cr_assert_eq(out.chosen.token, 3);
         for (int i = 0; i < 100; i++) {
             logits[i] = i % 2 == 0 ? NAN : -INFINITY;
         }
-        cr_assert_eq(sample(&backend, &warm, logits, 100, NULL, 0, &out), OK);
+        out = sample(&backend, &warm, logits, 100, NULL, 0);
         cr_assert_eq(out.chosen.token, -1, "nothing is left");
         backend.close(backend.context);
     }
@@ -217,9 +214,9 @@ Test(sample, a_set_of_allowed_tokens_is_as_if_all_others_had_no_chance) {
             for (uint32_t i = 0; i < SMALL; i++) {
                 left[i] = batch_token_in(set, i) ? logits[i] : -INFINITY;
             }
-            cr_assert_eq(sample(&backend, &sequence, left, SMALL, suppress, 2, &wanted), OK);
+            wanted = sample(&backend, &sequence, left, SMALL, suppress, 2);
             sequence.allowed = set;
-            cr_assert_eq(sample(&backend, &sequence, logits, SMALL, suppress, 2, &got), OK);
+            got = sample(&backend, &sequence, logits, SMALL, suppress, 2);
             cr_assert_eq(memcmp(&got, &wanted, sizeof got), 0, "%s case %u: %d, not %d",
                          cpu_isa_name(isas[b]), n, got.chosen.token, wanted.chosen.token);
             cr_assert(batch_token_in(set, (uint32_t)got.chosen.token));
@@ -227,7 +224,7 @@ Test(sample, a_set_of_allowed_tokens_is_as_if_all_others_had_no_chance) {
         BatchSequence none = {.sampling = settings[0], .allowed = set};
         StepSample out;
         memset(set, 0, sizeof set);
-        cr_assert_eq(sample(&backend, &none, logits, SMALL, NULL, 0, &out), OK);
+        out = sample(&backend, &none, logits, SMALL, NULL, 0);
         cr_assert_eq(out.chosen.token, -1, "nothing is left");
         backend.close(backend.context);
     }
@@ -254,9 +251,9 @@ Test(sample, the_penalty_counts_a_token_that_the_step_before_drew) {
             pending.history_count = without.history_count = 3;
             pending.history_drawn = 2; // drawn_before[1]
             StepSample wanted, got, other;
-            cr_assert_eq(sample(&backend, &known, logits, 100, NULL, 0, &wanted), OK);
-            cr_assert_eq(sample(&backend, &pending, logits, 100, NULL, 0, &got), OK);
-            cr_assert_eq(sample(&backend, &without, logits, 100, NULL, 0, &other), OK);
+            wanted = sample(&backend, &known, logits, 100, NULL, 0);
+            got = sample(&backend, &pending, logits, 100, NULL, 0);
+            other = sample(&backend, &without, logits, 100, NULL, 0);
             cr_assert_eq(wanted.chosen.token, 9, "%s", cpu_isa_name(isas[b]));
             cr_assert_eq(memcmp(&got, &wanted, sizeof got), 0, "%s", cpu_isa_name(isas[b]));
             cr_assert_eq(other.chosen.token, h == 0 ? 5 : 9);
@@ -278,8 +275,7 @@ Test(sample, draws_follow_the_probabilities) {
                                                .repetition_penalty = 1.0f,
                                                .seed = 77},
                                   .draw = d};
-        StepSample out;
-        cr_assert_eq(sample(&backend, &sequence, logits, 4, NULL, 0, &out), OK);
+        StepSample out = sample(&backend, &sequence, logits, 4, NULL, 0);
         counts[out.chosen.token]++;
     }
     for (int i = 0; i < 4; i++) {

@@ -198,8 +198,8 @@ Status model_run_decode(ModelRun *run, uint32_t sequences, const uint32_t *count
     return status;
 }
 
-static Status run_alone(ModelRun *run, const BuilderPrompt *prompt, uint32_t rows, float *logits,
-                        int32_t *tokens, uint32_t greedy_count, Error *error) {
+static Status run_alone(ModelRun *run, const BuilderPrompt *prompt, uint32_t rows, CaseOutput out,
+                        Error *error) {
     uint32_t s = batch_builder_add(run->builder, prompt);
     StepResult result = {0};
     uint32_t done = 0;
@@ -207,15 +207,15 @@ static Status run_alone(ModelRun *run, const BuilderPrompt *prompt, uint32_t row
         uint32_t want = rows == 0 ? prompt->token_count : rows;
         uint32_t count = batch_builder_chunk(run->builder, s, want);
         batch_builder_rows(run->builder, s, count);
-        float *here = logits == NULL ? NULL : logits + (size_t)done * run->vocab_count;
+        float *here = out.logits == NULL ? NULL : out.logits + (size_t)done * run->vocab_count;
         TRY(model_run_step(run, here, &result, error));
         done += count;
     }
-    for (uint32_t i = 0; i < greedy_count; i++) {
+    for (uint32_t i = 0; i < out.token_count; i++) {
         REQUIRE(result.sample_count == 1);
-        tokens[i] = result.samples[0].chosen.token;
-        if (i + 1 < greedy_count) {
-            batch_builder_push(run->builder, s, tokens[i]);
+        out.tokens[i] = result.samples[0].chosen.token;
+        if (i + 1 < out.token_count) {
+            batch_builder_push(run->builder, s, out.tokens[i]);
             batch_builder_rows(run->builder, s, 1);
             TRY(model_run_step(run, NULL, &result, error));
         }
@@ -224,11 +224,10 @@ static Status run_alone(ModelRun *run, const BuilderPrompt *prompt, uint32_t row
 }
 
 Status model_run_case(const Weights *weights, const BuilderPrompt *prompt,
-                      const RunOptions *options, float *logits, int32_t *tokens,
-                      uint32_t greedy_count, Error *error) {
+                      const RunOptions *options, CaseOutput out, Error *error) {
     ModelRun run;
-    TRY(model_run_open(weights, options, 1, prompt->token_count + greedy_count, &run, error));
-    Status status = run_alone(&run, prompt, options->rows, logits, tokens, greedy_count, error);
+    TRY(model_run_open(weights, options, 1, prompt->token_count + out.token_count, &run, error));
+    Status status = run_alone(&run, prompt, options->rows, out, error);
     model_run_close(&run);
     return status;
 }

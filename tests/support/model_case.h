@@ -71,10 +71,14 @@ Status model_run_step(ModelRun *run, float *all_logits, StepResult *result, Erro
 Status model_run_decode(ModelRun *run, uint32_t sequences, const uint32_t *counts, bool ahead,
                         StepSample *out, Error *error);
 
-// Alone: logits of every position of the prompt into logits[T][vocab] (NULL: not wanted) and
-// `greedy_count` tokens after it (tokens NULL: none).
+// What is wanted of a prompt alone: the logits of its positions and the tokens after it.
+typedef struct CaseOutput {
+    float *logits;   // [T][vocab], or NULL
+    int32_t *tokens; // [token_count], or NULL
+    uint32_t token_count;
+} CaseOutput;
+
 Status model_run_case(const Weights *weights, const BuilderPrompt *prompt,
-                      const RunOptions *options, float *logits, int32_t *tokens,
-                      uint32_t greedy_count, Error *error);
+                      const RunOptions *options, CaseOutput out, Error *error);
 
 #endif

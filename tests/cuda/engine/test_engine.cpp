@@ -54,8 +54,8 @@ static double fixture_error(const char *name, uint32_t rows, EngineKv kv, const 
     options.page_seed = 3;
     std::vector<float> logits(c.logits.count);
     int32_t tokens[GREEDY];
-    Status status =
-        model_run_case(c.weights, &c.prompt, &options, logits.data(), tokens, GREEDY, &error);
+    CaseOutput out = {logits.data(), tokens, GREEDY};
+    Status status = model_run_case(c.weights, &c.prompt, &options, out, &error);
     cr_assert_eq(status, OK, "%s: %s %s", name, error.text, simt_fault());
     double worst = worst_error(&c, logits.data());
     for (int i = 0; i < GREEDY; i++) {

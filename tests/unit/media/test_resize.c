@@ -23,15 +23,14 @@ static void draw(uint32_t width, uint32_t height, MediaBuffer *out) {
     }
 }
 
-static void resize(const uint8_t *source, uint32_t width, uint32_t height,
-                   const ImageGeometry *geometry, ResizePath path, uint32_t strip,
+static void resize(const uint8_t *source, const ResizeSizes *sizes, ResizePath path, uint32_t strip,
                    MediaScratch *scratch, uint8_t *out) {
     Resize work;
-    const ResizeSizes sizes = {width, height, geometry->target_width, geometry->target_height};
-    cr_assert_eq(resize_begin(&work, &sizes, path, scratch, NULL), OK);
-    for (uint32_t first = 0; first < height; first += strip) {
-        uint32_t count = strip < height - first ? strip : height - first;
-        resize_push(&work, source + (size_t)first * width * 3, (size_t)width * 3, first, count);
+    cr_assert_eq(resize_begin(&work, sizes, path, scratch, NULL), OK);
+    size_t stride = (size_t)sizes->source_width * 3;
+    for (uint32_t first = 0; first < sizes->source_height; first += strip) {
+        uint32_t left = sizes->source_height - first;
+        resize_push(&work, source + first * stride, stride, first, strip < left ? strip : left);
     }
     resize_finish(&work, out);
 }
@@ -60,7 +59,9 @@ Test(resize, equals_torchvision_by_every_path_and_is_near_pillow) {
                 media_geometry(width, height, fixture_number(row, "budget"), &geometry, NULL), OK);
             draw(width, height, &source);
             memset(out, 0xAA, (size_t)geometry.token_count * PATCH_BYTES);
-            resize(source.data, width, height, &geometry, path, 8, &scratch, out);
+            const ResizeSizes sizes = {width, height, geometry.target_width,
+                                       geometry.target_height};
+            resize(source.data, &sizes, path, 8, &scratch, out);
             size_t bytes = (size_t)geometry.token_count * PATCH_BYTES;
             cr_expect_eq(fixture_fingerprint(out, bytes), fixture_hex(row, "fingerprint"),
                          "path %d, %u x %u to %u x %u", path, width, height, geometry.target_width,
@@ -104,13 +105,14 @@ Test(resize, all_paths_and_strips_give_the_same_bytes) {
         }
         ImageGeometry geometry;
         cr_assert_eq(media_geometry(width, height, 140, &geometry, NULL), OK);
-        resize(source.data, width, height, &geometry, RESIZE_SCALAR, height, &scratch, expected);
+        const ResizeSizes sizes = {width, height, geometry.target_width, geometry.target_height};
+        resize(source.data, &sizes, RESIZE_SCALAR, height, &scratch, expected);
         for (ResizePath path = RESIZE_AVX2; path < RESIZE_PATH_COUNT; path++) {
             if (resize_kernels(path) == NULL) {
                 continue;
             }
             uint32_t strip = 1 + (uint32_t)(prng_u64(seed, 0, n++) % 9);
-            resize(source.data, width, height, &geometry, path, strip, &scratch, out);
+            resize(source.data, &sizes, path, strip, &scratch, out);
             cr_assert_eq(memcmp(out, expected, (size_t)geometry.token_count * PATCH_BYTES), 0,
                          "seed %llu: path %d, %u x %u, strips of %u", (unsigned long long)seed,
                          path, width, height, strip);
@@ -126,9 +128,8 @@ Test(resize, weights_of_an_unchanged_size_copy) {
     MediaBuffer source = {0};
     MediaScratch scratch = {0};
     draw(96, 48, &source);
-    ImageGeometry geometry = {.target_width = 96, .target_height = 48, .token_count = 2};
     uint8_t out[2 * PATCH_BYTES];
-    resize(source.data, 96, 48, &geometry, resize_path_best(), 8, &scratch, out);
+    resize(source.data, &(ResizeSizes){96, 48, 96, 48}, resize_path_best(), 8, &scratch, out);
     for (uint32_t y = 0; y < 48; y++) {
         for (uint32_t x = 0; x < 96; x++) {
             for (uint32_t c = 0; c < 3; c++) {
