@@ -7,7 +7,8 @@
 Rooms (docs/architecture.md): a file includes only what ALLOWED says of its room; what it reaches through other files
 must not hold what SEALED says; no two rooms reach each other, and no two files of a room. A function that is not static is used outside the tests, or
 its header says "for tests". An error text speaks with one voice: lower case, no full stop. Habits: device headers only in cuda/ and tests/simt, uv.h only in host/, no banned calls, a head
-comment in every file, no unowned notes, and files over 800 lines must say why in their head comment ("Long because").
+comment in every file, no unowned notes, functions of at most 60 lines and 6 parameters, and files over 800 lines must say why in
+their head comment ("Long because").
 ci/layers_test.py plants one violation of each kind.
 """
 import collections
@@ -77,6 +78,17 @@ BETWEEN = re.compile(r'"[\s\\]*(?:PRI\w+[\s\\]*)?"')
 INCLUDE = re.compile(r'\s*#\s*include\s+["<]([^">]+)[">]')
 DEFINED = re.compile(r"^(?!static|typedef|extern|return|else)[A-Za-z_][\w ]*[ *](\w+)\([^;]*$")
 DECLARED = re.compile(r"^[A-Za-z_][^\n;{(]*?\b(\w+)\(", re.M)
+LINES_MAX, PARAMETERS_MAX = 60, 6
+# Functions (FILE:NAME), or all of a folder, that may be longer or take more; a line that is not needed is a fault.
+INLINED = "an inlined kernel: its callers keep every parameter in a register, a struct would go through memory"
+EXCEPTED = {
+    "cpu/attention_lanes.h:score_tile": INLINED,
+    "cpu/attention_lanes.h:blend_tile": INLINED,
+    "cpu/kv_page.h:kv_load": INLINED,
+    "cpu/kv_page.h:kv_store": INLINED,
+    "cpu/norm_lanes.h:norm_into": INLINED,
+    "bench/gpu/": "a measurement takes what it measures and where it tells it; changed only beside a GPU, where figures can be compared",
+}
 # Functions whose names are pasted together by a macro: variants of an op, kernels, a table's rows.
 PASTED = re.compile(r"_(ref|scalar|avx2|avx512)$|^launch_|^sample_|^main$|^LLVM")
 
@@ -263,6 +275,51 @@ def check_voice(path, text, faults):
                 faults.append(f"{where}: an error text has a full stop: {said}")
 
 
+def functions_in(lines):
+    """(line, head up to its brace, number of lines) of the functions, which begin and end in the first column."""
+    head, begin = "", None
+    for number, line in enumerate(lines, 1):
+        if head:
+            if line.startswith("}"):
+                yield begin, head, number - begin + 1
+                head, begin = "", None
+            continue
+        if re.match("[A-Za-z_]", line):
+            begin = number
+        code = line.split("//")[0].rstrip()
+        if begin and code.endswith(") {"):
+            head = " ".join(part.split("//")[0].strip() for part in lines[begin - 1:number])
+        elif code.endswith((";", "{", "}")):
+            begin = None
+
+
+def named_and_counted(head):
+    """The name of a function and the number of its parameters: before and in the last parentheses of its head."""
+    depth, commas, at = 1, 0, head.rindex(")")
+    while depth:
+        at -= 1
+        depth += (head[at] in ")]>") - (head[at] in "([<")
+        commas += head[at] == "," and depth == 1
+    return re.search(r"\w*$", head[:at]).group(), commas + 1
+
+
+def check_sizes(sources, faults):
+    needed = set()
+    for path, text in sources.items():
+        for number, head, count in functions_in(text.split("\n")) if not path.endswith((".def", ".cpp")) else ():
+            name, parameters = named_and_counted(head)
+            if count <= LINES_MAX and parameters <= PARAMETERS_MAX:
+                continue
+            places = {place for place in EXCEPTED if f"{path}:{name}".startswith(place)}
+            needed |= places
+            if not places:
+                faults.append(f"{path}:{number}: {name} has {count} lines and {parameters} parameters; "
+                              f"at most {LINES_MAX} and {PARAMETERS_MAX}")
+    for place in EXCEPTED:
+        if place not in needed and any(path.startswith(place.split(":")[0]) for path in sources):
+            faults.append(f"{place}: is excepted from LINES_MAX and PARAMETERS_MAX and need not be")
+
+
 def faults_of(sources):
     """`sources`: {path: text} of everything in git that is C, C++, CUDA or a table."""
     faults = []
@@ -275,6 +332,7 @@ def faults_of(sources):
     check_circles(sources, faults)
     check_file_circles(sources, faults)
     check_unused(sources, faults)
+    check_sizes(sources, faults)
     return faults
 
 

@@ -96,6 +96,18 @@ class Layers(unittest.TestCase):
         self.assertFinds("asm outside cuda/prim", cuda__a_DOT_cu='    asm("x");\n')
         self.assertFinds("split it or say why", host__server__service_DOT_c=801 * "\n")
 
+    def test_a_function_that_is_long_or_takes_much(self):
+        def function(line_count, parameters):
+            return f"static int more(const int *a[2], {parameters}) {{\n" + (line_count - 2) * "    f(1, 2);\n" + "}\n"
+        six, seven = "int b, int c,\n int d, // 1, 2)\n int (*e)(int, int), int f", "int b, int c, int d, int e,\n int f, int g"
+        self.assertEqual(faults_with(base__bytes_DOT_c=function(58, six)), [])
+        self.assertFinds("base/bytes.c:7: more has 61 lines", base__bytes_DOT_c=function(61, "int b"))
+        self.assertFinds("more has 4 lines and 7 parameters", base__bytes_DOT_h=function(3, seven))
+        self.assertFinds("more has 4 lines and 7 parameters", base__a_DOT_cu=function(3, seven).replace("more", "BOUND(1, 2) more"))
+        excepted = function(3, seven).replace("more", "kv_load") + function(3, seven).replace("more", "kv_store")
+        self.assertEqual(faults_with(cpu__kv_page_DOT_h=excepted), [])
+        self.assertFinds("cpu/kv_page.h:kv_load: is excepted", cpu__kv_page_DOT_h=function(3, seven).replace("more", "kv_store"))
+
     def test_heads(self):
         faults = layers.faults_of({"base/a.h": "int x;\n", "base/b.h": HEAD.split("\n")[0] + "\nint x;\n"})
         self.assertIn("base/a.h:1: the first line is not the SPDX line", faults)
