@@ -201,9 +201,10 @@ void sched_user_weight(Scheduler *scheduler, uint32_t user, double weight) {
 
 // ---- Adding -------------------------------------------------------------------------------------
 
+const char *const media_kind_words[MEDIA_KIND_COUNT] = {
+    [MEDIA_PICTURE] = "picture", [MEDIA_SOUND] = "sound", [MEDIA_FILM_FRAME] = "film frame"};
+
 static Status check_media(const SchedulerOptions *o, const SequenceRequest *request, Error *error) {
-    static const char *const names[MEDIA_KIND_COUNT] = {
-        [MEDIA_PICTURE] = "picture", [MEDIA_SOUND] = "sound", [MEDIA_FILM_FRAME] = "film frame"};
     if (request->media_count > o->media_max) {
         return error_set(error, E_CONTEXT,
                          "%u pictures, sounds and film frames in one request; at most %u are "
@@ -228,7 +229,7 @@ static Status check_media(const SchedulerOptions *o, const SequenceRequest *requ
             return error_set(error, E_CONTEXT,
                              "medium %u, a %s, takes %u rows and is never cut; a step has room for "
                              "%u",
-                             i + 1, names[media->kind], media->row_count, room);
+                             i + 1, media_kind_words[media->kind], media->row_count, room);
         }
         previous_end = end;
     }

@@ -76,6 +76,7 @@ typedef struct SchedulerOptions {
 
 // What stands in a prompt in the place of tokens. A film is many frames with text between them.
 typedef enum MediaKind { MEDIA_PICTURE, MEDIA_SOUND, MEDIA_FILM_FRAME, MEDIA_KIND_COUNT } MediaKind;
+extern const char *const media_kind_words[MEDIA_KIND_COUNT]; // "picture", "sound", "film frame"
 
 // Every row of a picture or a frame sees all of it, so it is never cut. A sound is causal as text
 // is: a step may end inside it.

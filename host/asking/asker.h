@@ -48,7 +48,7 @@ const ModelFacts *asker_model(const Asker *asker);
 // What an Asker makes itself ready for.
 typedef struct AskerNeed {
     const Question *question; // as those that come; used by this call alone
-    uint32_t images;          // of one request, at most
+    uint32_t media;           // of one request, at most
     size_t requests;          // in all, at most; at least 1
     bool logits;              // one request, of whose prompt AskerRun.rows takes the logits
 } AskerNeed;
@@ -58,9 +58,10 @@ Status asker_start(Asker *asker, const AskerNeed *need, Error *error);
 
 // Where a run takes its questions from and brings its answers to. What may be NULL says so.
 typedef struct AskerRun {
-    // Fills the question of a request (request.h); false: there is no more.
+    // Fills the question of a request (request.h), whose sources have paths; false: there is no
+    // more.
     bool (*next)(void *context, Request *request);
-    // The hash of the pictures is known, or one could not be read. False: the request is unwanted
+    // The hash of the sources is known, or one could not be read. False: the request is unwanted
     // and goes to `finished` without more work. NULL wants everything.
     bool (*wanted)(void *context, const Request *request);
     // New text of an answer as it is made, whole UTF-8. False ends the run. May be NULL.

@@ -47,7 +47,7 @@ static ServingSizes local_sizes(const LocalAsker *self, uint32_t prompt_tokens) 
     ServingSizes sizes = {
         .batch = (uint32_t)num_min(options->batch, need->requests),
         .batch_least = options->batch_given ? 0 : 1,
-        .images = need->images,
+        .media = need->media,
         .context = options->context,
         .rows = need->logits ? LOCAL_LOGITS_ROWS : 0,
         .logits_all = need->logits,
@@ -69,7 +69,7 @@ static Status local_start(Asker *asker, const AskerNeed *need, Error *error) {
     if (need->logits) {
         return OK; // local_add starts the engine
     }
-    TRY(prompt_count(&self->maker, need->question, need->images, &prompt_tokens, error));
+    TRY(prompt_count(&self->maker, need->question, need->media, &prompt_tokens, error));
     const ServingSizes sizes = local_sizes(self, prompt_tokens);
     return runtime_start(&self->runtime, &sizes, error);
 }
@@ -191,7 +191,7 @@ static Status local_open_requests(LocalRun *run, Error *error) {
         return error_set(error, E_MEMORY, "no memory for %u requests", run->request_count);
     }
     for (uint32_t i = run->request_count; i-- > 0;) {
-        TRY(request_open(&run->requests[i], self->need.images, error));
+        TRY(request_open(&run->requests[i], self->need.media, error));
         run->works[i] = (PrepWork){.kind = WORK_PREPARE, .request = &run->requests[i]};
         local_give_back(run, &run->requests[i]);
     }
@@ -219,7 +219,7 @@ static void local_close_run(LocalRun *run) {
     prep_pool_close(&run->pool);
     step_loop_close(run->loop);
     for (uint32_t i = 0; run->requests != NULL && i < run->request_count; i++) {
-        request_free(&run->requests[i], run->asker->need.images);
+        request_free(&run->requests[i], run->asker->need.media);
     }
     free(run->unused);
     free(run->works);

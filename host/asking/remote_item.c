@@ -50,19 +50,31 @@ static Status remote_item_refuse_empty(const char *path, Error *error) {
     return error_prefix(error, status, "%s", path);
 }
 
+// Reads a picture behind those before it.
+static Status remote_item_read_source(RemoteRun *run, const RequestSource *source, uint64_t room,
+                                      Error *error) {
+    REQUIRE(source->path != NULL);
+    if (source->fault != NULL) {
+        return error_set(error, source->fault->status, "%s", source->fault->text);
+    }
+    Status status = request_source_check(source, error);
+    if (status != OK) {
+        return error_prefix(error, status, "%s", source->path);
+    }
+    return file_read(source->path, num_min(media_limits_default().file_bytes_max, room),
+                     &run->files, error);
+}
+
 // Reads the pictures and their hash. What is asked must fit the server's messages.
 static Status remote_item_read(RemoteRun *run, Request *request, Error *error) {
     uint64_t room = run->remote->message_bytes - REMOTE_MESSAGE_ROOM;
     request->content[0] = '\0';
     buffer_clear(&run->files);
-    if (request->fault != NULL) {
-        return error_set(error, request->fault->status, "%s", request->fault->text);
-    }
-    TRY(remote_item_fit(run, request->image_count, error));
-    for (uint32_t i = 0; i < request->image_count; i++) {
+    TRY(remote_item_fit(run, request->source_count, error));
+    for (uint32_t i = 0; i < request->source_count; i++) {
+        const RequestSource *source = &request->sources[i];
         size_t begin = run->files.length;
-        uint64_t most = num_min(media_limits_default().file_bytes_max, room - begin);
-        Status status = file_read(request->image_paths[i], most, &run->files, error);
+        Status status = remote_item_read_source(run, source, room - begin, error);
         if (status != OK) {
             request->content[0] = '\0';
             return status;
@@ -70,12 +82,12 @@ static Status remote_item_read(RemoteRun *run, Request *request, Error *error) {
         Bytes file = {run->files.data + begin, run->files.length - begin};
         request_add_content(request, file, i);
         if (file.length == 0) {
-            return remote_item_refuse_empty(request->image_paths[i], error);
+            return remote_item_refuse_empty(source->path, error);
         }
         run->images[i] = (Bytes){NULL, file.length};
     }
     size_t at = 0;
-    for (uint32_t i = 0; i < request->image_count; i++) { // the buffer does not move any more
+    for (uint32_t i = 0; i < request->source_count; i++) { // the buffer does not move any more
         run->images[i].data = run->files.data + at;
         at += run->images[i].length;
     }
@@ -105,7 +117,7 @@ static void remote_item_send(RemoteRun *run, RemoteItem *item) {
     CallMessage messages[2];
     GenerateCall call =
         generate_question(question->system != NULL ? bytes_of_text(question->system) : (Bytes){0},
-                          bytes_of_text(question->text), run->images, item->request.image_count,
+                          bytes_of_text(question->text), run->images, item->request.source_count,
                           messages, run->parts);
     call.sampling = remote_item_sampling(&question->sampling);
     call.seed = question->sampling.seed;
@@ -266,8 +278,8 @@ static void remote_item_name_picture(Request *request, const Error *fault) {
     int length = 0;
     request->status = fault->status;
     if (sscanf(fault->text, "picture %u: %n", &number, &length) == 1 && length > 0 && number >= 1 &&
-        number <= request->image_count) {
-        error_set(&request->error, fault->status, "%s: %s", request->image_paths[number - 1],
+        number <= request->source_count) {
+        error_set(&request->error, fault->status, "%s: %s", request->sources[number - 1].path,
                   fault->text + length);
     } else {
         request->error = *fault;

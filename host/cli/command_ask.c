@@ -12,6 +12,7 @@
 #include "host/jobs/logprobs_json.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { ASK_PATIENCE_S = 10 }; // with a lost server, where --reconnect does not say
@@ -24,7 +25,8 @@ typedef struct AskCommand {
     Asker *asker;
     const ModelFacts *model;
     Question question;
-    const char *text; // the question
+    RequestSource *sources; // of --image
+    const char *text;       // the question
     Buffer stdin_text;
     bool asked;
     bool cut;                          // --max-tokens ended the answer, which JSON says by itself
@@ -74,8 +76,8 @@ static bool ask_next(void *context, Request *request) {
     }
     ask->asked = true;
     request->question = &ask->question;
-    request->image_paths = ask->options->values[OPT_IMAGE].list;
-    request->image_count = ask->options->values[OPT_IMAGE].list_count;
+    request->sources = ask->sources;
+    request->source_count = ask->options->values[OPT_IMAGE].list_count;
     return true;
 }
 
@@ -166,8 +168,9 @@ static Status ask_start(AskCommand *ask, Error *error) {
                     : asker_open_local(&ask->local, &ask->asker, error));
     ask->model = asker_model(ask->asker);
     TRY(ask_question(ask, error));
+    TRY(model_options_sources(ask->options, &ask->sources, error));
     const AskerNeed need = {.question = &ask->question,
-                            .images = ask->options->values[OPT_IMAGE].list_count,
+                            .media = ask->options->values[OPT_IMAGE].list_count,
                             .requests = 1};
     return asker_start(ask->asker, &need, error);
 }
@@ -217,6 +220,7 @@ Exit command_ask(const Options *options) {
     };
     Exit result = ask_run(&ask);
     asker_close(ask.asker);
+    free(ask.sources);
     buffer_free(&ask.stdin_text);
     return result;
 }

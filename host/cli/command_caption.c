@@ -235,7 +235,7 @@ static Status caption_start(CaptionCommand *caption, Error *error) {
     }
     job->question = model_options_question(caption->options, model,
                                            caption->options->values[OPT_PROMPT].text, false);
-    const AskerNeed need = {.question = &job->question, .images = 1, .requests = job->inputs.count};
+    const AskerNeed need = {.question = &job->question, .media = 1, .requests = job->inputs.count};
     return asker_start(caption->asker, &need, error);
 }
 

@@ -272,7 +272,7 @@ static Exit info_run(Runtime *runtime, const Options *options, Error *error) {
     const ServingSizes sizes = {
         .batch = open.batch,
         .batch_least = open.batch_given ? 0 : 1,
-        .images = 1,
+        .media = 1,
         .context = open.context != 0 ? open.context : INFO_CONTEXT_DEFAULT,
         .context_least = open.context != 0 ? 0 : runtime_context_least(runtime),
     };

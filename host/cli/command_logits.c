@@ -11,11 +11,14 @@
 #include "host/cli/summary.h"
 #include "host/interrupt.h"
 
+#include <stdlib.h>
+
 typedef struct LogitsCommand {
     const Options *options;
     Asker *asker;
     const ModelFacts *model;
     Question question;
+    RequestSource *sources; // of --image
     bool asked;
     NpyWriter npy;
     bool npy_begun;
@@ -31,8 +34,8 @@ static bool logits_next(void *context, Request *request) {
     }
     job->asked = true;
     request->question = &job->question;
-    request->image_paths = job->options->values[OPT_IMAGE].list;
-    request->image_count = job->options->values[OPT_IMAGE].list_count;
+    request->sources = job->sources;
+    request->source_count = job->options->values[OPT_IMAGE].list_count;
     return true;
 }
 
@@ -96,8 +99,9 @@ static Status logits_start(LogitsCommand *job, const AskerLocalOptions *local, E
         .new_tokens_max = 1, // the last step draws one, which ends the request
         .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f},
     };
+    TRY(model_options_sources(job->options, &job->sources, error));
     const AskerNeed need = {.question = &job->question,
-                            .images = v[OPT_IMAGE].list_count,
+                            .media = v[OPT_IMAGE].list_count,
                             .requests = 1,
                             .logits = true};
     return asker_start(job->asker, &need, error);
@@ -151,5 +155,6 @@ Exit command_logits(const Options *options) {
         npy_drop(&job.npy);
     }
     asker_close(job.asker);
+    free(job.sources);
     return result;
 }

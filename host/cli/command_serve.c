@@ -46,7 +46,7 @@ static ModelResult serve_model(Serve *serve) {
         .activations = bytes_of_text(model->activations),
         .kv = bytes_of_text(model->kv),
         .context = runtime->sizes.context,
-        .images = runtime->sizes.images,
+        .images = runtime->sizes.media,
         .vision = model->vision,
         .budget = model->budget,
         .sampling =
@@ -86,7 +86,7 @@ static Status serve_start(Serve *serve, RuntimeOptions *options, Error *error) {
         // The door (admission.h) lets in `requests`; the scheduler must never be the narrower one,
         // nor keep places for others that the door has given away.
         .waiting = 2 * requests,
-        .images = config->has_vision ? serve_number(serve, OPT_IMAGES) : 0,
+        .media = config->has_vision ? serve_number(serve, OPT_IMAGES) : 0,
         .context = options->context != 0
                        ? options->context
                        : (uint32_t)num_min(SERVE_CONTEXT_DEFAULT, config->position_max),
@@ -122,7 +122,7 @@ static ServiceOptions serve_service(Serve *serve) {
         .session = serve_limits(serve),
         .media = media_limits_default(),
         .samples_max = serve_number(serve, OPT_REQUESTS),
-        .media_max = serve->runtime.sizes.images,
+        .media_max = serve->runtime.sizes.media,
         .context = serve->runtime.sizes.context,
         .queued_tokens_max = v[OPT_QUEUE_TOKENS].number,
         .blob_bytes_max = v[OPT_BLOBS].number * MIB,

@@ -101,6 +101,18 @@ Question model_options_question(const Options *options, const ModelFacts *model,
     return out;
 }
 
+Status model_options_sources(const Options *options, RequestSource **out, Error *error) {
+    const OptionValue *image = &options->values[OPT_IMAGE];
+    *out = calloc((size_t)image->list_count + 1, sizeof **out);
+    if (*out == NULL) {
+        return error_set(error, E_MEMORY, "no memory for %u pictures", image->list_count);
+    }
+    for (uint32_t i = 0; i < image->list_count; i++) {
+        (*out)[i] = (RequestSource){.kind = MEDIA_PICTURE, .path = image->list[i]};
+    }
+    return OK;
+}
+
 // UTF-8 without zero bytes, which most often are UTF-16.
 static Status model_options_text(const char *name, Bytes text, size_t bytes_max, Error *error) {
     size_t at;

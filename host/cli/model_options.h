@@ -26,6 +26,9 @@ Status model_options_words(const Options *options, const char *name, Bytes quest
 Question model_options_question(const Options *options, const ModelFacts *model, const char *text,
                                 bool as_model);
 
+// The pictures of --image in their order, for one request; free() ends them. E_MEMORY.
+Status model_options_sources(const Options *options, RequestSource **out, Error *error);
+
 // Where the server is (--server, else the environment variable TESSERA_SERVER, else the place the
 // shipped unit uses) and who asks (--token-file, else TESSERA_TOKEN). E_ARGUMENT: the address or
 // the token.

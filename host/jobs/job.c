@@ -17,6 +17,7 @@ typedef enum JobItemState { JOB_OPEN, JOB_CAPTION, JOB_ERROR } JobItemState;
 // What became of one input. Written by the thread of the run; `place` by the thread that found the
 // record of an earlier run, before the request comes back.
 typedef struct JobItem {
+    RequestSource source; // from the moment that it is asked about
     JobItemState state;
     Bytes text; // caption or error, in the arena; kept only where there is a contact sheet
     uint32_t tokens_in, tokens_out;
@@ -81,10 +82,13 @@ static bool job_next(void *context, Request *request) {
     if (job->next == job->inputs.count) {
         return false;
     }
+    RequestSource *source = &job->items[job->next].source;
+    *source = (RequestSource){.kind = MEDIA_PICTURE,
+                              .path = job->inputs.paths[job->next],
+                              .fault = job->inputs.faults[job->next]};
     request->question = &job->question;
-    request->image_paths = &job->inputs.paths[job->next];
-    request->image_count = 1;
-    request->fault = job->inputs.faults[job->next];
+    request->sources = source;
+    request->source_count = 1;
     request->tag = job->next++;
     return true;
 }

@@ -1,47 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/request/prep.h"
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/file.h"
 
-static Status prep_image(Prep *prep, Request *request, Bytes file, uint32_t index) {
+static Status prep_picture(Prep *prep, Request *request, Bytes file, RequestMedia *media) {
     MediaLimits limits = prep->rules->limits;
     limits.unwanted = &request->unwanted;
-    RequestMedia *media = &request->media[index];
-    media->kind = MEDIA_PICTURE;
-    Status status = media_load(file, &limits, request->question->budget, &prep->scratch,
-                               &media->patches, &request->error);
-    if (status == OK) {
-        // The file and the budget make the patches: equal names are equal patches.
-        media->name = secret_name(&prep->rules->maker->secret, file, request->question->budget);
-        return OK;
-    }
-    return request->image_files != NULL
-               ? error_prefix(&request->error, status, "picture %u", index + 1)
-               : error_prefix(&request->error, status, "%s", request->image_paths[index]);
+    TRY(media_load(file, &limits, request->question->budget, &prep->scratch, &media->patches,
+                   &request->error));
+    // The file and the budget make the patches: equal names are equal patches.
+    media->name = secret_name(&prep->rules->maker->secret, file, request->question->budget);
+    return OK;
 }
 
-// The bytes of a picture: as given, or read into the thread's own buffer.
-static Status prep_read(Prep *prep, Request *request, uint32_t index, Bytes *file) {
-    if (request->image_files != NULL) {
-        *file = request->image_files[index];
+// A picture is the one kind that has a reader.
+static Status prep_media(Prep *prep, Request *request, Bytes file, uint32_t index) {
+    const RequestSource *source = &request->sources[index];
+    RequestMedia *media = &request->media[index];
+    media->kind = source->kind;
+    Status status = request_source_check(source, &request->error);
+    if (status == OK) {
+        status = prep_picture(prep, request, file, media);
+    }
+    if (status == OK) {
+        return OK;
+    }
+    return source->path == NULL ? error_prefix(&request->error, status, "%s %u",
+                                               media_kind_words[source->kind], index + 1)
+                                : error_prefix(&request->error, status, "%s", source->path);
+}
+
+// The bytes of a source: as given, or read into the thread's own buffer.
+static Status prep_read(Prep *prep, const RequestSource *source, Bytes *file, Error *error) {
+    if (source->path == NULL) {
+        *file = source->file;
         return OK;
     }
     buffer_clear(&prep->file);
-    if (request->fault != NULL) {
-        return error_set(&request->error, request->fault->status, "%s", request->fault->text);
+    if (source->fault != NULL) {
+        return error_set(error, source->fault->status, "%s", source->fault->text);
     }
-    Status status = file_read(request->image_paths[index], prep->rules->limits.file_bytes_max,
-                              &prep->file, &request->error);
+    Status status = file_read(source->path, prep->rules->limits.file_bytes_max, &prep->file, error);
     *file = (Bytes){prep->file.data, prep->file.length};
     return status;
 }
 
-static Status prep_images(Prep *prep, Request *request) {
-    for (uint32_t i = 0; i < request->image_count && !request->unwanted; i++) {
+static Status prep_sources(Prep *prep, Request *request) {
+    for (uint32_t i = 0; i < request->source_count && !request->unwanted; i++) {
         Bytes file;
-        Status status = prep_read(prep, request, i, &file);
-        bool asks = prep->rules->wanted != NULL, last = i + 1 == request->image_count;
+        Status status = prep_read(prep, &request->sources[i], &file, &request->error);
+        bool asks = prep->rules->wanted != NULL, last = i + 1 == request->source_count;
         if (asks && status == OK) {
             request_add_content(request, file, i);
         } else {
@@ -52,7 +62,7 @@ static Status prep_images(Prep *prep, Request *request) {
             return OK;
         }
         if (status == OK) {
-            status = prep_image(prep, request, file, i);
+            status = prep_media(prep, request, file, i);
         }
         if (status != OK) {
             return status;
@@ -64,7 +74,7 @@ static Status prep_images(Prep *prep, Request *request) {
 static Status prep_prompt(Prep *prep, Request *request) {
     const PromptMaker *maker = prep->rules->maker;
     const Question *question = request->question;
-    const RequestMediaList media = {request->media, request->image_count};
+    const RequestMediaList media = {request->media, request->source_count};
     PromptScratch *scratch = &prep->prompt_scratch;
     switch (question->form) {
     case QUESTION_TEXT:
@@ -81,7 +91,7 @@ void prep_run(Prep *prep, Request *request) {
     request->started_ns = clock_ns();
     request->error = (Error){0};
     request->content[0] = '\0';
-    request->status = prep_images(prep, request);
+    request->status = prep_sources(prep, request);
     if (request->status == OK && !request->unwanted) {
         request->status = prep_prompt(prep, request);
     }

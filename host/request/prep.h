@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Preparing requests: read the picture files (or take their bytes), decode, resize, cut into
-// patches, build the prompt. One Prep per thread: it owns the working memory that is used again
+// Preparing requests: read the files of the sources (or take their bytes), decode pictures, resize,
+// cut into patches, build the prompt. Sounds and film frames have no reader yet: a request with one
+// ends with E_UNSUPPORTED. One Prep per thread: it owns the working memory that is used again
 // from request to request.
 #ifndef HOST_REQUEST_PREP_H
 #define HOST_REQUEST_PREP_H
@@ -10,7 +11,7 @@
 typedef struct PrepRules {
     const PromptMaker *maker;
     MediaLimits limits;
-    // Asked when the pictures are read and their hash is known (or reading failed): false makes the
+    // Asked when the sources are read and their hash is known (or reading failed): false makes the
     // request `unwanted` and saves the work. Called from prep threads; NULL wants everything.
     bool (*wanted)(void *context, const Request *request);
     void *context;

@@ -39,6 +39,13 @@ SequenceRequest request_sequence(const Request *request, const GenerationDefault
     };
 }
 
+Status request_source_check(const RequestSource *source, Error *error) {
+    return source->kind == MEDIA_PICTURE
+               ? OK
+               : error_set(error, E_UNSUPPORTED, "a %s cannot be read yet; give pictures",
+                           media_kind_words[source->kind]);
+}
+
 void request_add_content(Request *request, Bytes file, uint32_t index) {
     Hash128 hash = hash128(file);
     if (index > 0) {

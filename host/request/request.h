@@ -14,23 +14,29 @@
 
 #include <stdatomic.h>
 
+// One picture, sound or film frame as it is given; RequestMedia is what it becomes.
+typedef struct RequestSource {
+    MediaKind kind;
+    const char *path;   // of its file; NULL: the file is in memory
+    Bytes file;         // the whole file in memory
+    const Error *fault; // why the path cannot be read, known already; NULL: not known
+} RequestSource;
+
 typedef struct Request {
     // The question. Set by whoever asks; borrowed until the request is free again.
     const Question *question;
-    const char *const *image_paths; // [image_count], unless the pictures are already in memory:
-    const Bytes *image_files;       // [image_count] whole files, or NULL
-    uint32_t image_count;
-    const Error *fault; // why its pictures cannot be read, known already; NULL: not known
-    uint64_t tag;       // the asker's own name for it
+    const RequestSource *sources; // [source_count] in the order of the conversation
+    uint32_t source_count;
+    uint64_t tag; // the asker's own name for it
 
     // The asker does not want it any more: set by a prep thread that was told so when it had read
-    // the pictures, or by the asker at any time, which ends preparing soon. The asker clears it.
+    // the sources, or by the asker at any time, which ends preparing soon. The asker clears it.
     atomic_bool unwanted;
 
     // Filled by a prep thread.
     Status status;       // of preparing; then of the whole request
     Error error;         // when status != OK
-    char content[33];    // hash of the pictures' bytes, for PrepRules.wanted; "" where nothing
+    char content[33];    // hash of the sources' bytes, for PrepRules.wanted; "" where nothing
                          // asks, or when one could not be read
     RequestMedia *media; // [media_max]
     Prompt prompt;
@@ -48,7 +54,10 @@ void request_free(Request *request, uint32_t media_max);
 SequenceRequest request_sequence(const Request *request, const GenerationDefaults *model,
                                  uint32_t tag);
 
-// Puts picture `index`, the next one, into `content`; with several the hash is that of their hashes
+// E_UNSUPPORTED: sources of its kind cannot be read yet. The error does not name the source.
+Status request_source_check(const RequestSource *source, Error *error);
+
+// Puts source `index`, the next one, into `content`; with several the hash is that of their hashes
 // in order.
 void request_add_content(Request *request, Bytes file, uint32_t index);
 

@@ -157,7 +157,7 @@ static Status runtime_lay_out(Runtime *runtime, const ServingSizes *wanted,
                          sizes->context, config->position_max);
     }
     // An image is never cut, and a row for every other sequence comes before it.
-    uint32_t image_rows = sizes->images > 0 ? runtime_image_budget(runtime) : 0;
+    uint32_t image_rows = sizes->media > 0 ? runtime_image_budget(runtime) : 0;
     uint32_t least_rows = (uint32_t)num_max(image_rows, 1) + sizes->batch;
     if (options->step_tokens != 0 && options->step_tokens < least_rows) {
         return error_set(
@@ -327,7 +327,7 @@ Status runtime_start(Runtime *runtime, const ServingSizes *wanted, Error *error)
         .sequences_max = sizes->batch,
         .waiting_max = sizes->waiting,
         .tokens_max = sizes->context,
-        .media_max = sizes->images,
+        .media_max = sizes->media,
         .users_max = sizes->users,
         .window = runtime->weights->config.window,
         .prefix_per_user = runtime->options.prefix_per_user,

@@ -36,7 +36,7 @@ typedef struct RuntimeOptions {
 typedef struct ServingSizes {
     uint32_t batch;   // sequences at once
     uint32_t waiting; // requests prepared or being prepared meanwhile
-    uint32_t images;  // of one request
+    uint32_t media;   // of one request
     uint32_t context; // tokens of one request
     uint32_t rows;    // of one step
     uint32_t users;   // who share the scheduler; 0 = one

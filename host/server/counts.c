@@ -31,7 +31,7 @@ void counts_refused(Service *service, const Call *call, uint32_t user, Status st
 
 void counts_prepared(Service *service, const ServedCall *call) {
     counts_time(service, METRIC_STAGE, STAGE_PREP, call->prepared_ms - call->prepare_ms);
-    metrics_add(service->metrics, METRIC_IMAGES, 0, call->request.image_count);
+    metrics_add(service->metrics, METRIC_IMAGES, 0, call->request.source_count);
 }
 
 void counts_begun(Service *service, const ServedCall *call) {
@@ -75,7 +75,7 @@ DoneReason counts_done(Service *service, const ServedCall *call, const DoneEvent
         metrics_add(service->metrics, METRIC_REQUESTS_FINISHED, finishes[done->reasons[n]], 1);
     }
     stats->requests_finished += worst <= DONE_LENGTH;
-    stats->pictures_finished += worst <= DONE_LENGTH ? call->request.image_count : 0;
+    stats->pictures_finished += worst <= DONE_LENGTH ? call->request.source_count : 0;
     stats->requests_failed += worst == DONE_ERROR;
     stats->requests_cancelled += worst == DONE_CANCEL || worst == DONE_DEADLINE;
     counts_time(service, METRIC_REQUEST, call->demand.priority,

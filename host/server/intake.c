@@ -25,8 +25,8 @@ typedef struct Intake {
     uint32_t budget;
     Chat chat;
     Question *question;
-    Bytes *files; // [media_count]
-    uint32_t file_count;
+    RequestSource *sources; // [media_count]
+    uint32_t source_count;
     Blob **blobs; // [blob_count] held
     uint32_t blob_count;
     uint64_t text_bytes;
@@ -69,9 +69,9 @@ static Status intake_image(Intake *in, const CallPart *part, Error *error) {
         status = media_geometry(info.width, info.height, in->budget, &geometry, error);
     }
     if (status != OK) {
-        return error_prefix(error, status, "picture %u", in->file_count + 1);
+        return error_prefix(error, status, "picture %u", in->source_count + 1);
     }
-    in->files[in->file_count++] = file;
+    in->sources[in->source_count++] = (RequestSource){.kind = MEDIA_PICTURE, .file = file};
     in->image_tokens += geometry.token_count + 2;
     in->demand.pixels += (uint64_t)info.width * info.height;
     return OK;
@@ -93,10 +93,10 @@ static Status intake_images(Intake *in, Error *error) {
 static Status intake_messages(Intake *in, Error *error) {
     Arena *arena = &in->call->arena;
     uint32_t media_count = in->call->generate.media_count;
-    in->files = arena_take_array(arena, media_count + 1, sizeof *in->files);
+    in->sources = arena_take_array(arena, media_count + 1, sizeof *in->sources);
     in->blobs = arena_take_array(arena, media_count + 1, sizeof *in->blobs);
     in->question = arena_take(arena, sizeof *in->question);
-    if (in->files == NULL || in->blobs == NULL || in->question == NULL) {
+    if (in->sources == NULL || in->blobs == NULL || in->question == NULL) {
         return call_no_memory(in->call, error);
     }
     return conversation_make(in->call, &in->chat, &in->text_bytes, error);
@@ -256,8 +256,8 @@ static void intake_accept(Intake *in) {
     }
     *in->question = intake_question(in);
     served->question = served->request.question = in->question;
-    served->request.image_files = in->files;
-    served->request.image_count = call->generate.media_count;
+    served->request.sources = in->sources;
+    served->request.source_count = in->source_count;
     served->work.kind = WORK_PREPARE;
     counts_accepted(service, served);
     intake_log(in, served);

@@ -17,6 +17,7 @@ enum { REQUESTS = 24 };
 typedef struct Job {
     Question question;
     const char *paths[REQUESTS];
+    RequestSource sources[REQUESTS];
     uint32_t asked, finished, finished_max;
     char *captions[REQUESTS]; // by tag, "" = error
     uint32_t text_bytes, text_bytes_max;
@@ -30,8 +31,10 @@ static bool job_next(void *context, Request *request) {
         return false;
     }
     request->question = &job->question;
-    request->image_paths = &job->paths[job->asked];
-    request->image_count = 1;
+    job->sources[job->asked] =
+        (RequestSource){.kind = MEDIA_PICTURE, .path = job->paths[job->asked]};
+    request->sources = &job->sources[job->asked];
+    request->source_count = 1;
     request->tag = job->asked++;
     return true;
 }
@@ -65,7 +68,7 @@ static Status run(Job *job, uint32_t batch, uint32_t prep_threads, const char *i
     DeviceTable device = *runtime->backend->device;
     device.overlaps = job->ahead;
     runtime->backend->device = &device;
-    const AskerNeed need = {.question = &job->question, .images = 1, .requests = REQUESTS};
+    const AskerNeed need = {.question = &job->question, .media = 1, .requests = REQUESTS};
     cr_assert_eq(asker_start(asker, &need, &error), OK, "%s", error.text);
     const AskerRun calls = {
         .next = job_next, .text = job_text, .finished = job_finished, .context = job};

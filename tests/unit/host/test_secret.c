@@ -44,8 +44,8 @@ static Hash128 prepared_name(const PromptMaker *maker, const char *path, uint32_
     Request request;
     cr_assert_eq(request_open(&request, 1, NULL), OK);
     request.question = &question;
-    request.image_paths = &path;
-    request.image_count = 1;
+    request.sources = &(RequestSource){.kind = MEDIA_PICTURE, .path = path};
+    request.source_count = 1;
     prep_run(&prep, &request);
     cr_assert_eq(request.status, OK, "%s", request.error.text);
     Hash128 name = request.prompt.media[0].name;

@@ -270,7 +270,7 @@ Test(service, a_user_who_brings_much_to_decode_waits_for_those_who_bring_little)
     }
     char order[16] = "";
     for (int i = 0; fixture.work_count > 0; i++) {
-        order[i] = fixture.works[0]->request->image_count > 0 ? 'P' : 't';
+        order[i] = fixture.works[0]->request->source_count > 0 ? 'P' : 't';
         fixture_prepare(&fixture);
     }
     cr_expect_str_eq(order, "PPttttttPP", "two were with the threads when the texts came");
