@@ -236,13 +236,12 @@ class Signals(LiveTest):
         self.folder.mkdir()
 
     def start_logits(self, **more):
-        """A command whose file is on its way: its temporary file is there, and the first of its three steps waits."""
+        """A command whose file is on its way: the first of its three steps has made its temporary file, and the second waits."""
         ids = ",".join(["2"] + ["105"] * 300)
         self.gate.hold()
         process = start("logits", "-m", MODEL, "--tokens", ids, "-j", "1", "-o", self.folder / "logits.npy",
                         gate=self.gate, **more)
-        self.gate.reached(1)
-        eventually(lambda: any(name.startswith(".new-") for name in os.listdir(self.folder)), of=process)
+        self.gate.let_until(lambda: any(name.startswith(".new-") for name in os.listdir(self.folder)))
         return process
 
     def test_the_temporary_file_is_gone_after_a_signal(self):
