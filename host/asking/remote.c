@@ -3,25 +3,37 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/num.h"
 #include "host/interrupt.h"
 
 enum { REMOTE_LOOK_MS = 100 }; // how soon an interruption is noticed
 
-static Status remote_pump(Remote *remote, Error *error) {
-    if (remote->until_ns == 0) {
-        return socket_pump(&remote->socket, remote->client, -1, error);
-    }
+static bool remote_wanted(void) {
+    return !interrupt_asked();
+}
+
+static uint64_t remote_limit_ns(const Remote *remote) {
+    uint64_t limit_ns = clock_ns() + (uint64_t)REMOTE_ANSWER_S * 1000000000;
+    return remote->until_ns != 0 ? num_min(limit_ns, remote->until_ns) : limit_ns;
+}
+
+static Status remote_pump(Remote *remote, uint64_t until_ns, Error *error) {
     if (interrupt_asked()) {
         return error_set(error, E_CANCELLED, "interrupted");
     }
-    if (clock_ns() >= remote->until_ns) {
-        return error_set(error, E_LOST, "the server does not answer");
+    if (clock_ns() >= until_ns) {
+        return error_set(error, E_LOST,
+                         "the connection stands, but nothing was answered within %d s; see whether "
+                         "a tessera server listens there and whether it hangs, or name another "
+                         "with --server",
+                         REMOTE_ANSWER_S);
     }
     return socket_pump(&remote->socket, remote->client, REMOTE_LOOK_MS, error);
 }
 
 // The next event that answers `call`.
 static Status remote_wait(Remote *remote, uint32_t call, ClientEvent *event, Error *error) {
+    uint64_t until_ns = remote_limit_ns(remote);
     for (;;) {
         Status status = OK;
         while (client_next(remote->client, event, &status, error)) {
@@ -36,7 +48,7 @@ static Status remote_wait(Remote *remote, uint32_t call, ClientEvent *event, Err
             }
         }
         TRY(status);
-        TRY(remote_pump(remote, error));
+        TRY(remote_pump(remote, until_ns, error));
     }
 }
 
@@ -59,7 +71,7 @@ static Status remote_hello(const RemoteTarget *target, Remote *remote, Error *er
 
 Status remote_open(const RemoteTarget *target, Remote *out, Error *error) {
     *out = (Remote){.address = target->address, .until_ns = target->until_ns, .socket.fd = -1};
-    Status status = socket_connect(out->address, &out->socket, error);
+    Status status = socket_connect_while(out->address, remote_wanted, &out->socket, error);
     if (status == OK) {
         status = client_open(&out->client, error);
     }

@@ -8,11 +8,13 @@
 #include "rpc/calls.h"
 #include "rpc/client/socket.h"
 
+enum { REMOTE_ANSWER_S = 10 }; // a server answers these calls at once
+
 typedef struct RemoteTarget {
     const char *address;
     uint8_t token[CALL_TOKEN_BYTES_MAX];
     size_t token_length; // 0: none
-    uint64_t until_ns;   // on clock_ns: opening gives up then, or when interrupted; 0: it waits
+    uint64_t until_ns;   // on clock_ns: no answer is waited for any longer; 0: no such time
 } RemoteTarget;
 
 typedef struct Remote {
@@ -24,13 +26,15 @@ typedef struct Remote {
     uint64_t message_bytes; // most of one message
 } Remote;
 
-// Connects and says hello. The error names the address.
+// Connects and says hello. E_LOST: nobody is there, or nobody answers within REMOTE_ANSWER_S;
+// E_CANCELLED: interrupted. The error names the address.
 Status remote_open(const RemoteTarget *target, Remote *out, Error *error);
 // The same, and asks about its model.
 Status remote_open_model(const RemoteTarget *target, Remote *out, ModelFacts *model, Error *error);
 void remote_close(Remote *remote);
 
-// Makes a call without parameters and waits for its result; `event` is valid until the next call.
+// Makes a call without parameters and waits for its result, as long as for that of hello; `event`
+// is valid until the next call.
 Status remote_call(Remote *remote, Method method, ClientEvent *event, Error *error);
 
 #endif

@@ -191,6 +191,9 @@ static Exit ask_run(AskCommand *ask) {
     if (status == OK) {
         status = ask_start(ask, &error);
     }
+    if (status != OK && interrupt_asked()) {
+        return EXIT_INTERRUPTED;
+    }
     if (status != OK) {
         return command_fail("ask", &error, command_start_exit(status));
     }

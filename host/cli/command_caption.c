@@ -101,6 +101,13 @@ static void caption_summary(const Job *job, double seconds) {
     buffer_free(&more);
 }
 
+static Exit caption_interrupted(const Job *job) {
+    say("tessera caption: interrupted; %s",
+        job->journal != NULL ? "the same command goes on where it stopped"
+                             : "with -o FILE the same command would go on from here");
+    return EXIT_INTERRUPTED;
+}
+
 static Exit caption_end(CaptionCommand *caption, Status status, Error *error) {
     const Job *job = &caption->job;
     const OptionValue *v = caption->options->values;
@@ -114,10 +121,7 @@ static Exit caption_end(CaptionCommand *caption, Status status, Error *error) {
         return command_fail("caption", &job->write_error, EXIT_START);
     }
     if (interrupt_asked()) {
-        say("tessera caption: interrupted; %s",
-            job->journal != NULL ? "the same command goes on where it stopped"
-                                 : "with -o FILE the same command would go on from here");
-        return EXIT_INTERRUPTED;
+        return caption_interrupted(job);
     }
     if (status != OK) {
         command_fail("caption", error, EXIT_START);
@@ -248,6 +252,9 @@ static Exit caption_run(CaptionCommand *caption) {
     interrupt_install();
     if (status == OK) {
         status = caption_start(caption, &error);
+    }
+    if (status != OK && interrupt_asked()) {
+        return caption_interrupted(&caption->job);
     }
     if (status != OK) {
         return command_fail("caption", &error, command_start_exit(status));

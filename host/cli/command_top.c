@@ -78,7 +78,10 @@ static Status top_wait(Top *top, uint64_t wait_ms, Error *error) {
 
 static Status top_watch(Top *top, uint64_t every_ms, Error *error) {
     while (!interrupt_asked()) {
-        TRY(top_take(top, error));
+        Status status = top_take(top, error);
+        if (status != OK) {
+            return interrupt_asked() ? OK : status;
+        }
         if (!top_draw(top)) {
             return OK;
         }
@@ -102,6 +105,7 @@ Exit command_top(const Options *options) {
         error_set(&error, E_ARGUMENT, "'%s': top takes options only", options->operands[0]);
         return command_fail("top", &error, EXIT_USAGE);
     }
+    interrupt_install_ending();
     Top *top = calloc(1, sizeof *top);
     RemoteTarget server;
     Status status = top != NULL ? model_options_server(options, &server, &error)

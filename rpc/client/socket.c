@@ -2,6 +2,7 @@
 #include "rpc/client/socket.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,9 +17,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { SOCKET_READ_BYTES = 64 * 1024, SOCKET_HOST_MAX = 256 };
+enum {
+    SOCKET_READ_BYTES = 64 * 1024,
+    SOCKET_HOST_MAX = 256,
+    SOCKET_LOOK_US = 100000, // how soon a connect notices that nobody wants it any more
+};
 
 static Status socket_unreachable(const char *address, Error *error) {
+    if (errno == ECANCELED) {
+        return error_set(error, E_CANCELLED, "%s: connecting was given up", address);
+    }
     return error_set(error, E_LOST,
                      "%s: no server answers there (%s); start one with "
                      "`tessera serve`, or name another with --server",
@@ -84,36 +92,58 @@ Status socket_check(const char *address, Error *error) {
     return address_parse(address, &parts, error);
 }
 
-static Status connect_unix(const Address *address, Socket *out, Error *error) {
+// Over TCP the same connect goes on (EINPROGRESS, then EALREADY), over a Unix socket it is begun
+// again (EAGAIN: the queue is full). A signal ends the wait, not the connect.
+static bool connect_waits(void) {
+    return errno == EINPROGRESS || errno == EALREADY || errno == EAGAIN || errno == EINTR;
+}
+
+// A machine that is off answers nothing, and a server that hangs accepts nothing. With a time to
+// send, a connect ends then and can be called again.
+static int connect_within(int fd, const struct sockaddr *name, socklen_t size,
+                          bool (*wanted)(void)) {
+    const struct timeval look = {.tv_usec = SOCKET_LOOK_US};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &look, sizeof look);
+    uint64_t until_ns = clock_ns() + (uint64_t)SOCKET_CONNECT_S * 1000000000;
+    while (connect(fd, name, size) != 0) {
+        if (!connect_waits()) {
+            return -1;
+        }
+        if (wanted != NULL && !wanted()) {
+            errno = ECANCELED;
+            return -1;
+        }
+        if (clock_ns() >= until_ns) {
+            errno = ETIMEDOUT;
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static Status connect_unix(const Address *address, bool (*wanted)(void), Socket *out,
+                           Error *error) {
     const struct sockaddr_un *name = &address->unix_name;
     out->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (out->fd < 0 || connect(out->fd, (const struct sockaddr *)name, sizeof *name) != 0) {
+    if (out->fd < 0 ||
+        connect_within(out->fd, (const struct sockaddr *)name, sizeof *name, wanted) != 0) {
         return socket_unreachable(address->text, error);
     }
     return OK;
 }
 
-// A machine that is off answers nothing. With a time to send, a connect ends then, and at a signal.
-static int connect_within(int fd, const struct addrinfo *at) {
-    const struct timeval limit = {.tv_sec = SOCKET_CONNECT_S};
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    int result = connect(fd, at->ai_addr, at->ai_addrlen);
-    if (result != 0 && errno == EINPROGRESS) {
-        errno = ETIMEDOUT;
-    }
-    return result;
-}
-
-static Status connect_tcp(const Address *address, Socket *out, Error *error) {
+static Status connect_tcp(const Address *address, bool (*wanted)(void), Socket *out, Error *error) {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *list = NULL;
     int fault = getaddrinfo(address->host, address->port, &hints, &list);
     if (fault != 0) {
         return error_set(error, E_LOST, "%s: %s", address->text, gai_strerror(fault));
     }
-    for (const struct addrinfo *at = list; at != NULL && out->fd < 0; at = at->ai_next) {
+    errno = 0;
+    for (const struct addrinfo *at = list; at != NULL && out->fd < 0 && errno != ECANCELED;
+         at = at->ai_next) {
         out->fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
-        if (out->fd >= 0 && connect_within(out->fd, at) != 0) {
+        if (out->fd >= 0 && connect_within(out->fd, at->ai_addr, at->ai_addrlen, wanted) != 0) {
             int why = errno;
             socket_close(out);
             errno = why;
@@ -129,11 +159,15 @@ static Status connect_tcp(const Address *address, Socket *out, Error *error) {
 }
 
 Status socket_connect(const char *address, Socket *out, Error *error) {
+    return socket_connect_while(address, NULL, out, error);
+}
+
+Status socket_connect_while(const char *address, bool (*wanted)(void), Socket *out, Error *error) {
     out->fd = -1;
     Address parts;
     TRY(address_parse(address, &parts, error));
-    Status status = parts.unix_name.sun_path[0] != '\0' ? connect_unix(&parts, out, error)
-                                                        : connect_tcp(&parts, out, error);
+    Status status = parts.unix_name.sun_path[0] != '\0' ? connect_unix(&parts, wanted, out, error)
+                                                        : connect_tcp(&parts, wanted, out, error);
     if (status == OK) {
         fcntl(out->fd, F_SETFL, fcntl(out->fd, F_GETFL) | O_NONBLOCK);
     } else {

@@ -16,9 +16,11 @@ typedef struct Socket {
 // Whether the address is written rightly; asks nobody. E_ARGUMENT.
 Status socket_check(const char *address, Error *error);
 
-// E_ARGUMENT (the address), E_LOST (nobody listens there; over TCP also: nothing came back within
-// SOCKET_CONNECT_S, or a signal came).
+// E_ARGUMENT (the address), E_LOST (nobody listens there, or no connection was made within
+// SOCKET_CONNECT_S).
 Status socket_connect(const char *address, Socket *out, Error *error);
+// The same. Asks again and again whether the connection is still wanted; E_CANCELLED when not.
+Status socket_connect_while(const char *address, bool (*wanted)(void), Socket *out, Error *error);
 void socket_close(Socket *socket);
 
 // Writes and reads what can be at once; waits up to `wait_ms` (-1: for ever) when neither can.

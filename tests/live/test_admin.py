@@ -4,8 +4,11 @@
 
     tests/live/test_admin.py PROGRAM        needs python3-msgpack
 """
+import os
+import pty
 import re
 import signal
+import subprocess
 import urllib.request
 
 import live
@@ -114,6 +117,22 @@ class Admin(LiveTest):
         text = path.read_text(encoding="utf-8")
         self.assertTrue(text.startswith("# HELP tessera_"))
         self.assertTrue(text.endswith("\n"))
+
+    def test_top_over_the_terminal_says_that_a_server_hangs(self):
+        server = self.serve()
+        terminal, inner = pty.openpty()
+        self.addCleanup(os.close, terminal)
+        top = subprocess.Popen([live.PROGRAM, "top", "--server", server.path], stdin=inner, stdout=inner,
+                               stderr=subprocess.PIPE, text=True)
+        os.close(inner)
+        shown = b""
+        while b"everyone" not in shown:
+            shown += os.read(terminal, 1 << 16)
+        self.addCleanup(server.process.send_signal, signal.SIGCONT)
+        server.process.send_signal(signal.SIGSTOP)
+        errors = top.communicate(timeout=LIMIT)[1]
+        self.assertEqual(top.returncode, 3, errors)
+        self.assertIn(f"{server.path}: the connection stands, but nothing was answered within 10 s", errors)
 
     def test_top_without_a_server_says_where_it_looked(self):
         done = run("top", "--server", self.folder / "nowhere.sock")

@@ -4,6 +4,7 @@
 
     tests/live/test_reconnect.py PROGRAM        needs python3-msgpack
 """
+import errno
 import os
 import pathlib
 import signal
@@ -140,6 +141,35 @@ class Caption(Reconnect):
 
 
 class Silence(LiveTest):
+    """Somebody is there and answers nothing: the network, a server that hangs, or another program."""
+
+    def commands(self, address):
+        """Every command that connects, at the address."""
+        picture = sorted(live.PICTURES.glob("[0-9]*"))[0]
+        server = ("--server", address)
+        self.journal = self.folder / "j.jsonl"
+        return {"ask": ("ask", "hi", *server), "top": ("top", "--once", *server),
+                "caption": ("caption", picture, "-q", "-o", self.journal, *server)}
+
+    def interrupts(self, address, waits):
+        """Each command is interrupted when `waits` says that it waits."""
+        for name, command in self.commands(address).items():
+            with self.subTest(name):
+                process = live.start(*command)
+                waits(process)
+                process.send_signal(signal.SIGINT)
+                errors = process.communicate(timeout=LIMIT)[1]
+                self.assertEqual(process.returncode, 130, errors)
+                words = "tessera caption: interrupted; the same command goes on where it stopped\n"
+                self.assertEqual(errors, words if name == "caption" else "")
+
+    def listens(self, path):
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        listener.bind(str(path))
+        listener.listen()
+        return listener
+
     def test_an_interruption_ends_the_wait_for_a_machine_that_answers_nothing(self):
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
@@ -150,13 +180,85 @@ class Silence(LiveTest):
             while unanswered(port) == 0:
                 asked.append(ask_nothing(port))
                 self.assertLess(len(asked), 100, "a queue of no length is full sooner")
-            before = unanswered(port)
-            process = live.start("ask", "hi", "--server", f"127.0.0.1:{port}")
-            eventually(lambda: unanswered(port) > before, of=process)
-            process.send_signal(signal.SIGINT)
-            self.assertIn("no server answers there", process.communicate(timeout=LIMIT)[1])
+
+            def waits(process):
+                eventually(lambda: unanswered(port, sockets(process)), of=process)
+
+            self.interrupts(f"127.0.0.1:{port}", waits)
             for each in asked:
                 each.close()
+
+    def test_an_interruption_ends_the_wait_for_a_place_in_the_queue_of_a_unix_socket(self):
+        path = self.folder / "full"
+        listener = self.listens(path)
+        listener.listen(0)
+        asked = []
+        full = False
+        while not full:
+            asked.append(socket.socket(socket.AF_UNIX))
+            asked[-1].setblocking(False)
+            full = asked[-1].connect_ex(str(path)) == errno.EAGAIN
+        self.interrupts(path, lambda process: eventually(lambda: sockets(process), of=process))
+        for each in asked:
+            each.close()
+
+    def test_an_interruption_ends_the_wait_for_the_greeting(self):
+        listener = self.listens(self.folder / "silent")
+
+        def waits(process):
+            peer = listener.accept()[0]
+            self.addCleanup(peer.close)
+            self.assertTrue(peer.recv(1), process.args)  # of its hello
+
+        self.interrupts(self.folder / "silent", waits)
+
+    def test_the_greeting_and_the_connection_have_a_limit(self):
+        silent, full = self.folder / "silent", self.folder / "full"
+        self.listens(silent)
+        self.listens(full).listen(0)
+        asked = socket.socket(socket.AF_UNIX)
+        self.addCleanup(asked.close)
+        asked.connect(str(full))
+        sentences = {silent: f"{silent}: the connection stands, but nothing was answered within 10 s; see whether",
+                     full: f"{full}: no server answers there (Connection timed out); start one"}
+        started = [(live.start(*command), sentence) for path, sentence in sentences.items()
+                   for command in self.commands(path).values() if "caption" not in command]
+        started.append((live.start(*self.commands(silent)["caption"]), sentences[silent]))
+        for process, sentence in started:
+            errors = process.communicate(timeout=LIMIT)[1]
+            self.assertEqual(process.returncode, 3, errors)
+            self.assertIn(sentence, errors)
+
+
+class SilentAgain(Reconnect):
+    def test_a_server_that_returns_and_does_not_greet_is_tried_again(self):
+        self.caption_until_first("--reconnect", 86400)
+        path = self.server.path
+        self.kill()
+        self.says("trying again for up to 86400 s")
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            first = listener.accept()[0]
+            second = listener.accept()[0]  # the first was waited for long enough
+            path.unlink()
+        first.close()
+        second.close()
+        self.again()
+        self.ends(0)
+        self.whole()
+
+
+def sockets(process):
+    """The inode numbers of a process's sockets."""
+    names = []
+    for path in pathlib.Path(f"/proc/{process.pid}/fd").iterdir():
+        try:
+            names.append(os.readlink(path))
+        except OSError:  # closed meanwhile
+            continue
+    return {name[len("socket:["):-1] for name in names if name.startswith("socket:")}
 
 
 def ask_nothing(port):
@@ -167,10 +269,11 @@ def ask_nothing(port):
     return peer
 
 
-def unanswered(port):
-    """Connections to the port for which nothing came back (SYN_SENT)."""
+def unanswered(port, of=None):
+    """Connections to the port for which nothing came back (SYN_SENT); of: only sockets with these numbers."""
     lines = pathlib.Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
-    return sum(fields[2].endswith(f":{port:04X}") and fields[3] == "02" for fields in map(str.split, lines))
+    return sum(fields[2].endswith(f":{port:04X}") and fields[3] == "02" and (of is None or fields[9] in of)
+               for fields in map(str.split, lines))
 
 
 class Ask(Reconnect):

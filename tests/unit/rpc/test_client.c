@@ -285,6 +285,31 @@ Test(socket, addresses_that_are_none_are_refused_with_the_forms) {
     cr_assert_eq(socket_connect("/nowhere/tessera.sock", &socket, NULL), E_LOST);
 }
 
+static bool socket_unwanted(void) {
+    return false;
+}
+
+Test(socket, a_connect_that_finds_no_place_ends_when_it_is_not_wanted) {
+    char folder[] = "/tmp/tessera-socket-XXXXXX", path[64];
+    cr_assert_not_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/s", folder);
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    memcpy(name.sun_path, path, strlen(path) + 1);
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    cr_assert_eq(bind(listener, (const struct sockaddr *)&name, sizeof name), 0);
+    cr_assert_eq(listen(listener, 0), 0);
+    Socket first, second;
+    Error error = {0};
+    cr_assert_eq(socket_connect_while(path, socket_unwanted, &first, NULL), OK);
+    cr_assert_eq(socket_connect_while(path, socket_unwanted, &second, &error), E_CANCELLED);
+    cr_assert_not_null(strstr(error.text, path));
+    cr_assert_eq(second.fd, -1);
+    socket_close(&first);
+    close(listener);
+    unlink(path);
+    rmdir(folder);
+}
+
 Test(socket, a_call_goes_there_and_back_and_a_lost_server_is_noticed) {
     char folder[] = "/tmp/tessera-socket-XXXXXX", path[64];
     cr_assert_not_null(mkdtemp(folder));
