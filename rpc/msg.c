@@ -112,9 +112,12 @@ bool msg_request_id(Bytes begun, uint32_t *id) {
 
 // ---- Reading ------------------------------------------------------------------------------------
 
+static Bytes key_bytes(const msgpack_object *key) {
+    return (Bytes){(const uint8_t *)key->via.str.ptr, key->via.str.size};
+}
+
 static bool key_is(const msgpack_object *key, const char *text) {
-    size_t length = strlen(text);
-    return key->via.str.size == length && memcmp(key->via.str.ptr, text, length) == 0;
+    return bytes_equal(key_bytes(key), bytes_of_text(text));
 }
 
 void msg_fault(MsgReader *reader, const char *map_name, const char *key, const char *format, ...) {
@@ -147,8 +150,7 @@ MsgMap msg_map(MsgReader *reader, const msgpack_object *object, const char *name
         }
         for (uint32_t j = 0; j < i; j++) {
             const msgpack_object *other = &object->via.map.ptr[j].key;
-            if (other->via.str.size == key->via.str.size &&
-                memcmp(other->via.str.ptr, key->via.str.ptr, key->via.str.size) == 0) {
+            if (bytes_equal(key_bytes(other), key_bytes(key))) {
                 msg_fault(reader, name, "", "has a key twice");
                 return map;
             }

@@ -128,6 +128,7 @@ Test(msg, every_fault_names_the_field_and_the_rule) {
                        "c\x01"),
                  read_choice, "must be one of");
     expect_fault(BYTES("\x82\xa1n\x01\xa1n\x01"), read_int, "a key twice");
+    expect_fault(BYTES("\x82\xa0\x01\xa0\x01"), read_int, "a key twice"); // both empty
     expect_fault(BYTES("\x81\x01\x01"), read_nothing, "not a string");
     expect_fault(BYTES("\x81\xa1l\x93\x01\x02\x03"), read_list, "at most 2 items");
     expect_fault(BYTES("\x81\xa1l\x91\x0a"), read_list, "from 0 to 9");
