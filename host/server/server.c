@@ -386,14 +386,15 @@ static Status server_say_ready(const Server *server, Error *error) {
     return OK;
 }
 
-// Listening comes last: who can connect is served.
+// Listening comes last: who can connect is served. From signals_serve on a signal ends in order, so
+// that the name of the socket, which comes after it, is taken away again.
 static Status server_start(Server *server, Runtime *runtime, const ServiceOptions *service,
                            Error *error) {
     TRY(server_open_service(server, runtime, service, error));
+    signals_serve(server_wake, server);
     TRY(server_listen(server, error));
     uv_timer_start(&server->tick, server_on_tick, SERVICE_TICK_MS, SERVICE_TICK_MS);
     uv_prepare_start(&server->flush, server_on_flush);
-    signals_serve(server_wake, server);
     return server_say_ready(server, error);
 }
 
