@@ -117,6 +117,7 @@ static int read_one(const Arguments *arguments, int argc, char **argv, int i) {
 }
 
 int arguments_read(const Arguments *arguments, int argc, char **argv) {
+    bool missing = arguments->operand != NULL;
     for (int i = 1; i < argc;) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             usage(stdout, arguments);
@@ -129,7 +130,8 @@ int arguments_read(const Arguments *arguments, int argc, char **argv) {
                     argv[i], value ? " " : "", value ? argv[i + 1] : "");
             return arguments_wrong(arguments);
         }
+        missing = missing && find(arguments, argv[i]) != NULL;
         i += words;
     }
-    return ARGUMENTS_GO_ON;
+    return missing ? arguments_wrong(arguments) : ARGUMENTS_GO_ON;
 }

@@ -47,7 +47,7 @@ typedef struct Arguments {
     const char *about;    // under the table of the usage text, or NULL
     const Argument *rows;
     size_t row_count;
-    bool (*operand)(const char *operand, void *at); // NULL: there are none
+    bool (*operand)(const char *operand, void *at); // NULL: there are none; else at least one
     void *at;
 } Arguments;
 
@@ -63,7 +63,7 @@ bool argument_isa(const char *value, void *at);
 // 0 when the usage was asked for, 2 with a sentence when an argument was not understood.
 int arguments_read(const Arguments *arguments, int argc, char **argv);
 
-// The usage on stderr and exit status 2: for an operand that is missing.
+// The usage on stderr and exit status 2: for what the table cannot say.
 int arguments_wrong(const Arguments *arguments);
 
 #endif

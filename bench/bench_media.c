@@ -55,9 +55,7 @@ static int read_options(int argc, char **argv, Options *options) {
         .operand = argument_single,
         .at = &options->folder,
     };
-    int status = arguments_read(&arguments, argc, argv);
-    bool missing = status == ARGUMENTS_GO_ON && options->folder == NULL;
-    return missing ? arguments_wrong(&arguments) : status;
+    return arguments_read(&arguments, argc, argv);
 }
 
 static int by_name(const void *a, const void *b) {

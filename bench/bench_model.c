@@ -110,9 +110,7 @@ static int parse(int argc, char **argv, Options *out) {
         .operand = argument_single,
         .at = &out->path,
     };
-    int status = arguments_read(&arguments, argc, argv);
-    bool missing = status == ARGUMENTS_GO_ON && out->path == NULL;
-    return missing ? arguments_wrong(&arguments) : status;
+    return arguments_read(&arguments, argc, argv);
 }
 
 static uint32_t sequences_max(const Options *options) {

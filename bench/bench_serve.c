@@ -177,9 +177,7 @@ static int read_arguments(int argc, char **argv, ServeArguments *a) {
         .operand = argument_single,
         .at = &load->address,
     };
-    int status = arguments_read(&arguments, argc, argv);
-    bool missing = status == ARGUMENTS_GO_ON && load->address == NULL;
-    return missing ? arguments_wrong(&arguments) : status;
+    return arguments_read(&arguments, argc, argv);
 }
 
 static Status read_inputs(ServeArguments *a, Error *error) {

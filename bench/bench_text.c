@@ -55,9 +55,7 @@ static int read_options(int argc, char **argv, Options *options) {
         .operand = read_operand,
         .at = options,
     };
-    int status = arguments_read(&arguments, argc, argv);
-    bool missing = status == ARGUMENTS_GO_ON && options->file_count == 0;
-    return missing ? arguments_wrong(&arguments) : status;
+    return arguments_read(&arguments, argc, argv);
 }
 
 // The end of the piece that begins at `begin`: after the last newline of the next `bytes` bytes, or

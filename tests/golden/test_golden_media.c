@@ -10,7 +10,6 @@
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -168,15 +167,8 @@ static void run(Way *way, uint32_t plans_max) {
 
 static double error_at(const Way *way, uint32_t position) {
     size_t vocab = way->model_case.logits.shape[1];
-    const float *ours = way->logits + position * vocab;
     const float *theirs = (const float *)way->model_case.logits.data + position * vocab;
-    double worst = 0, largest = 0;
-    for (size_t i = 0; i < vocab; i++) {
-        double difference = fabs((double)ours[i] - (double)theirs[i]);
-        worst = difference > worst || isnan(difference) ? difference : worst;
-        largest = fmax(largest, fabs((double)theirs[i]));
-    }
-    return worst / largest;
+    return model_position_error(way->logits + position * vocab, theirs, vocab);
 }
 
 static void expect_golden(const Way *way, const char *how) {

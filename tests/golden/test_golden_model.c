@@ -21,22 +21,12 @@
 static const CpuIsa isas[] = {CPU_ISA_REFERENCE, CPU_ISA_SCALAR, CPU_ISA_AVX2, CPU_ISA_AVX512};
 enum { ISA_COUNT = sizeof isas / sizeof isas[0] };
 
-static double position_error(const float *ours, const float *theirs, size_t vocab) {
-    double worst = 0.0, largest = 0.0;
-    for (size_t i = 0; i < vocab; i++) {
-        double difference = fabs((double)ours[i] - (double)theirs[i]);
-        worst = difference > worst || isnan(difference) ? difference : worst;
-        largest = fmax(largest, fabs((double)theirs[i]));
-    }
-    return worst / largest;
-}
-
 static double worst_error(const ModelCase *c, const float *logits) {
     size_t vocab = c->logits.shape[1];
     const float *theirs = c->logits.data;
     double worst = 0.0;
     for (size_t t = 0; t < c->logits.shape[0]; t++) {
-        double error = position_error(logits + t * vocab, theirs + t * vocab, vocab);
+        double error = model_position_error(logits + t * vocab, theirs + t * vocab, vocab);
         worst = error > worst || isnan(error) ? error : worst;
     }
     return worst;

@@ -231,3 +231,13 @@ Status model_run_case(const Weights *weights, const BuilderPrompt *prompt,
     model_run_close(&run);
     return status;
 }
+
+double model_position_error(const float *ours, const float *theirs, size_t vocab) {
+    double worst = 0.0, largest = 0.0;
+    for (size_t i = 0; i < vocab; i++) {
+        double difference = fabs((double)ours[i] - (double)theirs[i]);
+        worst = difference > worst || isnan(difference) ? difference : worst;
+        largest = fmax(largest, fabs((double)theirs[i]));
+    }
+    return worst / largest;
+}

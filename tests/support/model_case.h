@@ -81,4 +81,8 @@ typedef struct CaseOutput {
 Status model_run_case(const Weights *weights, const BuilderPrompt *prompt,
                       const RunOptions *options, CaseOutput out, Error *error);
 
+// Of the logits of one position, [vocab]: the largest difference over the largest of theirs. NaN
+// where one of ours is NaN.
+double model_position_error(const float *ours, const float *theirs, size_t vocab);
+
 #endif

@@ -44,7 +44,13 @@ Test(arguments, what_is_right_is_taken) {
                  ARGUMENTS_GO_ON);
     cr_assert(v.count == 7 && v.flag && v.real == 0.5 && v.big == UINT64_MAX);
     cr_assert_not_null(v.operand);
-    cr_assert_eq(read_words(&v, ""), ARGUMENTS_GO_ON);
+    cr_assert_eq(read_words(&v, "here"), ARGUMENTS_GO_ON);
+}
+
+Test(arguments, an_operand_that_is_missing_is_refused, .init = cr_redirect_stderr) {
+    Values v;
+    cr_assert_eq(read_words(&v, ""), 2);
+    cr_assert_eq(read_words(&v, "--count 7 --flag"), 2);
 }
 
 Test(arguments, what_is_no_number_in_its_range_is_refused, .init = cr_redirect_stderr) {
@@ -52,10 +58,12 @@ Test(arguments, what_is_no_number_in_its_range_is_refused, .init = cr_redirect_s
         "--count",    "--count -1",  "--count 0",   "--count 101", "--count 4294967297",
         "--count 7x", "--count 1.5", "--count +1",  "--real nan",  "--real inf",
         "--real 11",  "--real 1x",   "--real -0.1", "--big -1",    "--big 18446744073709551616",
-        "--cuont 7",  "a b",         "--text"};
+        "--cuont 7",  "there",       "--text"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         Values v;
-        cr_assert_eq(read_words(&v, wrong[i]), 2, "%s", wrong[i]);
+        char words[64];
+        snprintf(words, sizeof words, "here %s", wrong[i]); // the operand is not what is wrong
+        cr_assert_eq(read_words(&v, words), 2, "%s", wrong[i]);
     }
 }
 

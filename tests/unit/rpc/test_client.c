@@ -285,19 +285,25 @@ Test(socket, addresses_that_are_none_are_refused_with_the_forms) {
     cr_assert_eq(socket_connect("/nowhere/tessera.sock", &socket, NULL), E_LOST);
 }
 
+// Listens at `path`, a name in a folder that is made here; `folder` is a template of mkdtemp.
+static int listener_open(char *folder, int backlog, char path[64]) {
+    cr_assert_not_null(mkdtemp(folder));
+    snprintf(path, 64, "%s/s", folder);
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    memcpy(name.sun_path, path, strlen(path) + 1);
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    cr_assert_eq(bind(listener, (const struct sockaddr *)&name, sizeof name), 0);
+    cr_assert_eq(listen(listener, backlog), 0);
+    return listener;
+}
+
 static bool socket_unwanted(void) {
     return false;
 }
 
 Test(socket, a_connect_that_finds_no_place_ends_when_it_is_not_wanted) {
     char folder[] = "/tmp/tessera-socket-XXXXXX", path[64];
-    cr_assert_not_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/s", folder);
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    memcpy(name.sun_path, path, strlen(path) + 1);
-    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
-    cr_assert_eq(bind(listener, (const struct sockaddr *)&name, sizeof name), 0);
-    cr_assert_eq(listen(listener, 0), 0);
+    int listener = listener_open(folder, 0, path);
     Socket first, second;
     Error error = {0};
     cr_assert_eq(socket_connect_while(path, socket_unwanted, &first, NULL), OK);
@@ -312,13 +318,7 @@ Test(socket, a_connect_that_finds_no_place_ends_when_it_is_not_wanted) {
 
 Test(socket, a_call_goes_there_and_back_and_a_lost_server_is_noticed) {
     char folder[] = "/tmp/tessera-socket-XXXXXX", path[64];
-    cr_assert_not_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/s", folder);
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    memcpy(name.sun_path, path, strlen(path) + 1);
-    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
-    cr_assert_eq(bind(listener, (const struct sockaddr *)&name, sizeof name), 0);
-    cr_assert_eq(listen(listener, 1), 0);
+    int listener = listener_open(folder, 1, path);
     Socket socket;
     Pair pair;
     pair_open(&pair);
